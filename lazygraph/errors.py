@@ -1,0 +1,207 @@
+"""Every error lazygraph raises, built from facts.
+
+Covers: the classes, their built-in bases and their sentences.
+Does not cover: the user's own exceptions, which reach the caller as they were raised.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LazyGraphError(Exception):
+    """The base of all of them.  Survives pickling although subclasses are built from facts, not from text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (type(self), self.args, self.__dict__)
+
+
+def _revive(cls: type[LazyGraphError], args: tuple[Any, ...], state: dict[str, Any]) -> LazyGraphError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the known word nearest to `word`, or nothing when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# -- what a person wrote ------------------------------------------------------------------------------------------
+
+
+class UnknownOption(LazyGraphError, TypeError):
+    """A keyword that is no option."""
+
+    def __init__(self, where: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        hint = suggest(name, known) or f"; it takes {', '.join(known)}"
+        super().__init__(f"{where} has no option {name!r}{hint}")
+
+
+class InvalidOption(LazyGraphError, ValueError):
+    """An option with a value it cannot have."""
+
+
+class WrongCall(LazyGraphError, TypeError):
+    """A call that its function cannot take: found when the call is written, not when it runs."""
+
+    def __init__(self, function: str, signature: str, reason: str, where: str) -> None:
+        super().__init__(f"{function}{signature} cannot be called like this: {reason} (written at {where})")
+
+
+class NotConcrete(LazyGraphError, TypeError):
+    """A promise was used where its value is needed (`if`, `for`, `len`, `int`)."""
+
+
+class WrongNumberOfOutputs(LazyGraphError, ValueError):
+    """A value did not have as many parts as `nout` promised."""
+
+    def __init__(self, expected: int, found: str) -> None:
+        super().__init__(f"nout={expected} was promised, but the value has {found}; correct nout= or the function")
+
+
+class EmptyCanvas(LazyGraphError, ValueError):
+    """A canvas with nothing in it was asked for a value."""
+
+    def __init__(self) -> None:
+        super().__init__("chain() is empty and has no value; put a signature into it first, for instance chain(f.s(1))")
+
+
+class CyclicGraph(LazyGraphError, ValueError):
+    """A graph from outside has a cycle."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(f"the graph has a cycle: {' -> '.join(names)}; a task cannot wait for itself")
+
+
+# -- what is not there --------------------------------------------------------------------------------------------
+
+
+class NotImplementedYet(LazyGraphError, NotImplementedError):
+    """Part of the contract that is not built yet.  Nothing has been run."""
+
+    def __init__(self, what: str, instead: str = "") -> None:
+        super().__init__(f"{what} is not built yet{'; ' + instead if instead else ''}")
+
+
+class UnsupportedByExecutor(LazyGraphError, NotImplementedError):
+    """A plan needs what its executor cannot do.  Nothing has been run."""
+
+    def __init__(self, executor: str, option: str, node: str, where: str) -> None:
+        super().__init__(
+            f"executor {executor!r} does not honour {option}, which node {node!r} asks for (built at {where}); "
+            f"remove the option or choose another executor; nothing was run"
+        )
+
+
+class UnknownExecutor(LazyGraphError, ValueError):
+    """A name that no executor has."""
+
+    def __init__(self, name: object, known: Iterable[str]) -> None:
+        known = sorted(known)
+        super().__init__(f"there is no executor {name!r}{suggest(str(name), known)} (known: {', '.join(known)})")
+
+
+class MissingExtra(LazyGraphError, ImportError):
+    """A library of an optional extra is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs a library that is not installed; install it with: pip install 'lazygraph[{extra}]'"
+        )
+
+
+class MissingProgram(LazyGraphError, OSError):
+    """A program outside Python is not installed."""
+
+    def __init__(self, what: str, program: str, hint: str) -> None:
+        super().__init__(f"{what} needs the program {program!r}, which was not found; {hint}")
+
+
+# -- running ------------------------------------------------------------------------------------------------------
+
+
+class Unserializable(LazyGraphError, TypeError):
+    """Something that must travel to another process cannot be pickled."""
+
+    def __init__(self, what: str, where: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be sent to another process: {reason} ({where})")
+
+
+class RemoteError(LazyGraphError, RuntimeError):
+    """Stands for an exception that could not travel.
+
+    `type_name`, `message` and `traceback` (text) say what it was.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str) -> None:
+        super().__init__(f"{type_name}: {message}")
+        self.type_name, self.message, self.traceback = type_name, message, traceback
+
+
+class WorkerDied(LazyGraphError, RuntimeError):
+    """The processes that ran a task died, again and again."""
+
+    def __init__(self, node: str, times: int, worker: str) -> None:
+        super().__init__(
+            f"{node!r} was running on {times} workers one after another when each of them died (last: {worker}); "
+            f"it may crash the interpreter or need more memory than there is"
+        )
+
+
+class LostData(LazyGraphError, KeyError):
+    """A value is gone and nothing says how to make it again."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} is lost: {why}")
+
+    __str__ = Exception.__str__
+
+
+class Closed(LazyGraphError, RuntimeError):
+    """An executor or client was used after `close()`."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is closed; open a new one")
+
+
+class UsedAfterFork(LazyGraphError, RuntimeError):
+    """An executor or client of the parent process was used in a forked child."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} belongs to the process that forked this one; open a new one here")
+
+
+# -- the cluster --------------------------------------------------------------------------------------------------
+
+
+class CannotConnect(LazyGraphError, ConnectionError):
+    """Nobody answers at an address."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"no lazygraph scheduler answers at {address} ({reason}); start one with: lazygraph scheduler "
+            f"--port {address.rpartition(':')[2]}   or use LocalCluster() to start everything on this machine"
+        )
+
+
+class Refused(LazyGraphError, ConnectionError):
+    """The other side refused the greeting; the sentence is its own."""
+
+
+class ConnectionLost(LazyGraphError, ConnectionError):
+    """The connection ended while work was still wanted from it."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"the connection to {address} ended: {reason}; what was not finished there is lost to this client")
+
+
+class ClusterFailed(LazyGraphError, RuntimeError):
+    """A process of a local cluster did not start, or ended by itself again and again."""

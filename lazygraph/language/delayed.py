@@ -1,0 +1,172 @@
+"""`delayed`: plain functions become lazy.
+
+Covers: `delayed`, `DelayedFunction` (a function whose calls are promises, with the canvas verbs).
+Does not cover: promises (language.promise), canvases (language.canvas), making graphs (planning.lower).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.language.calls import Contract, site_of
+from lazygraph.language.canvas import Group, Signature, group
+from lazygraph.language.promise import Delayed, build
+from lazygraph.values.node import External, Node, Recipe, Site, identity
+from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+class DelayedFunction(Delayed, Recipe):
+    """A function whose calls are promises.  Itself it is a promise of the function, and has the canvas verbs."""
+
+    __slots__ = ("__dict__", "_contract", "_options_of_calls")
+
+    def __init__(self, function: Callable[..., Any], options: TaskOptions, site: Site | str) -> None:
+        super().__init__(identity, (function,), None, DEFAULT, site)
+        self._contract = Contract(function, bound=1 if options.bind else 0)
+        self._options_of_calls = options
+        for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"):
+            value = function if name == "__wrapped__" else getattr(function, name, None)
+            if value is not None:
+                self.__dict__[name] = value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+        site = site_of(sys._getframe(1))
+        options = in_context(self._options_of_calls)
+        if kwargs:
+            options, kwargs = self._own(options, kwargs)
+        contract = self._contract
+        if kwargs or not contract.least <= len(args) <= contract.most:
+            contract.check(args, kwargs, site)
+        return build(self._leaves[0], args, kwargs, options, site)
+
+    def _own(self, options: TaskOptions, kwargs: dict[str, Any]) -> tuple[TaskOptions, dict[str, Any]]:
+        """Take out `pure=` and `dask_key_name=`, unless the function has such parameters."""
+        mine = {name: kwargs[name] for name in self._contract.ours if name in kwargs}
+        if not mine:
+            return options, kwargs
+        given = {"key" if name == "dask_key_name" else name: value for name, value in mine.items() if value is not None}
+        rest = {name: value for name, value in kwargs.items() if name not in mine}
+        return changed(options, self._contract.name, given), rest
+
+    def __repr__(self) -> str:
+        return f"<delayed function {self._contract.name!r}>"
+
+    def to_nodes(self, *args: Any) -> Any:
+        """As an argument of another call, a delayed function is its function."""
+        return self._leaves[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._leaves[0], self._options_of_calls)
+
+    @property
+    def key(self) -> str:
+        """The function's name."""
+        return self._contract.name
+
+    # -- the canvas verbs --------------------------------------------------------------------------------------------
+
+    def options(self, **given: Any) -> DelayedFunction:
+        """Return the same function with other options for its calls."""
+        return DelayedFunction(
+            self._leaves[0], changed(self._options_of_calls, self._contract.name, given), self._site
+        )
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return a signature: a call whose first arguments come from what is before it in a canvas."""
+        return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1)))
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """Return an immutable signature: it waits for what is before it and ignores its value."""
+        return self._partial(args, kwargs, immutable=True, site=site_of(sys._getframe(1)))
+
+    signature = s
+
+    def map(self, items: Iterable[Any]) -> Signature:
+        """Return one task that calls the function on each item and gives the list."""
+        return self._many(map_items, items, sys._getframe(1))
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
+        """Return one task that calls the function on each tuple of arguments and gives the list."""
+        return self._many(starmap_items, items, sys._getframe(1))
+
+    def chunks(self, items: Iterable[Iterable[Any]], size: int) -> Any:
+        """Return a group of `starmap` tasks of at most `size` calls each."""
+        rows = list(items)
+        frame = sys._getframe(1)
+        return group(self._many(starmap_items, rows[at : at + size], frame) for at in range(0, len(rows), size))
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Start one call in the default executor; return its Future."""
+        return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1))).delay()
+
+    def apply_async(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Start one call with options (`link=` among them) in the default executor; return its Future."""
+        signature = self._partial(tuple(args), dict(kwargs or {}), immutable=False, site=site_of(sys._getframe(1)))
+        return signature.apply_async(**options)
+
+    def _partial(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool, site: Site) -> Signature:
+        self._contract.check_part(args, kwargs, site)
+        return Signature(self._leaves[0], self._contract, in_context(self._options_of_calls), args, kwargs, immutable, site)
+
+    def _many(self, how: Callable[..., Any], items: Iterable[Any], frame: Any) -> Signature:
+        name = f"{self._contract.name}.{how.__name__.partition('_')[0]}"
+        options = in_context(changed(self._options_of_calls, name, {"name": name}))
+        return Signature(how, Contract(how), options, (self._leaves[0], list(items)), {}, True, site_of(frame))
+
+
+def map_items(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+    """Call the function on each item: the task behind `.map`."""
+    return [function(item) for item in items]
+
+
+def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list[Any]:
+    """Call the function on each tuple of arguments: the task behind `.starmap`."""
+    return [function(*item) for item in items]
+
+
+def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction:
+    return DelayedFunction(function, options, "")
+
+
+def delayed(
+    obj: Any = None,
+    name: str | None = None,
+    pure: bool | None = None,
+    nout: int | None = None,
+    traverse: bool = True,
+    **options: Any,
+) -> Any:
+    """Make a function lazy, or a value a promise.
+
+    Used as `@delayed`, `@delayed(retries=3)`, `delayed(f)(x)` or `delayed([a, {"k": b}])`.  `name` is the key of a
+    wrapped value or the display name of a function's calls; `pure` says that equal calls may share one node; `nout`
+    how many outputs a call has; `traverse=False` does not look for promises inside a collection.  All task options of
+    `TaskOptions` are taken.  Raises `UnknownOption` for others.
+    """
+    given = {key: value for key, value in (("name", name), ("pure", pure), ("nout", nout)) if value is not None}
+    given.update(options)
+    site = site_of(sys._getframe(1))
+    if obj is None and given:
+        changed(DEFAULT, "delayed()", given)
+        return lambda function: _promise(function, given, traverse, site)
+    return _promise(obj, given, traverse, site)
+
+
+def _promise(obj: Any, given: dict[str, Any], traverse: bool, site: Site) -> Delayed:
+    if isinstance(obj, Recipe):
+        obj = obj.to_delayed()
+    if isinstance(obj, Delayed) and not given:
+        return obj
+    if isinstance(obj, DelayedFunction):
+        return obj.options(**given)
+    if callable(obj) and not isinstance(obj, Node | External):
+        return DelayedFunction(obj, in_context(changed(DEFAULT, "delayed()", given)), site)
+    renamed = {"key" if key == "name" else key: value for key, value in given.items()}
+    options = in_context(changed(DEFAULT, "delayed()", {"name": type(obj).__name__, **renamed}))
+    if not traverse:
+        return Delayed(identity, (obj,), None, options, site)
+    return build(identity, (obj,), {}, options, site)

@@ -1,0 +1,213 @@
+"""Promises of values: every call, operator, attribute and item of a `Delayed` is another `Delayed`.
+
+Covers: `Delayed`, `build` (one call and its arguments become one node).
+Does not cover: what makes functions lazy (language.delayed), canvases (language.canvas), graphs (planning.lower).
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
+from lazygraph.language.calls import name_of, site_of
+from lazygraph.values.node import External, Node, Recipe, Site
+from lazygraph.values.options import DEFAULT, TaskOptions
+from lazygraph.values.template import Template, put_together, take_apart
+from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_ATOMS: frozenset[type]
+
+
+def call_method(owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
+    """Call a method of a value by name: the task behind `d.method(...)`."""
+    return getattr(owner, name)(*args, **kwargs)
+
+
+def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a value: the task behind `d(...)`."""
+    return function(*args, **kwargs)
+
+
+def take_output(value: Any, index: int, nout: int) -> Any:
+    """Return one of the `nout` parts of a value, after seeing that it has that many."""
+    try:
+        length = len(value)
+    except TypeError:
+        raise WrongNumberOfOutputs(nout, f"no length ({type(value).__name__})") from None
+    if length != nout:
+        raise WrongNumberOfOutputs(nout, str(length))
+    return value[index]
+
+
+class Delayed(Node, Verbs):
+    """A promise of a value: a node.  Everything done to it is another promise, until `.compute()`."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leaves: tuple[Any, ...],
+        template: Template | None = None,
+        options: TaskOptions = DEFAULT,
+        site: Site | str = "",
+        after: tuple[Node, ...] = (),
+    ) -> None:
+        self._function = function
+        self._leaves = leaves
+        self._template = template
+        self._options = options
+        self._site = site
+        self._after = after
+        self._links = ()
+        self._key = options.key
+
+    # -- what is ours ------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        """The node's name and a part that no other node of this process has, or the key it was given."""
+        if self._key is None:
+            self._key = f"{self._options.name or name_of(self._function)}-{id(self):x}"
+        return self._key
+
+    @property
+    def dask(self) -> Any:
+        """The graph, under the name dask has for it."""
+        return self.graph
+
+    def __repr__(self) -> str:
+        return f"<Delayed {self._options.name or name_of(self._function)!r} built at {self._site}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return thawed_node, (frozen_graph(self),)
+
+    def __copy__(self) -> Delayed:
+        return self
+
+    # -- what Python must not do with a promise ----------------------------------------------------------------------
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise NotConcrete(f"the truth of {self!r} is not known before it has run; compute it first")
+
+    def __len__(self) -> int:
+        nout = self._options.nout
+        if nout is None:
+            raise NotConcrete(f"{self!r} has no length before it has run; say nout= if it stands for several outputs")
+        return nout
+
+    def __iter__(self) -> Iterator[Delayed]:
+        nout = self._options.nout
+        if nout is None:
+            raise NotConcrete(f"{self!r} cannot be iterated before it has run; say nout= to unpack several outputs")
+        site = site_of(sys._getframe(1))
+        return iter([Delayed(take_output, (self, index, nout), None, DEFAULT, site) for index in range(nout)])
+
+    # -- everything else is lazy -------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Delayed:
+        if name.startswith("_"):
+            raise AttributeError(f"promises have no private attributes, {name!r} was asked for")
+        return DelayedAttribute(getattr, (self, name), None, DEFAULT, site_of(sys._getframe(1)))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+        return build(apply, (self, *args), kwargs, DEFAULT, site_of(sys._getframe(1)))
+
+    def __or__(self, other: Any) -> Any:
+        # `node | canvas` is a chain that starts with that node (Recipe.__ror__); `node | value` is the lazy operator.
+        if isinstance(other, Recipe):
+            return NotImplemented
+        return build(operator.or_, (self, other), {}, DEFAULT, site_of(sys._getframe(1)))
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+
+class DelayedAttribute(Delayed):
+    """`d.name`: a promise of the attribute; called, it is one node that calls the method."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+        return build(call_method, (*self._leaves, *args), kwargs, DEFAULT, site_of(sys._getframe(1)))
+
+
+def _binary(function: Callable[..., Any]) -> Callable[[Delayed, Any], Delayed]:
+    def method(self: Delayed, other: Any) -> Delayed:
+        return build(function, (self, other), {}, DEFAULT, site_of(sys._getframe(1)))
+
+    return method
+
+
+def _reflected(function: Callable[..., Any]) -> Callable[[Delayed, Any], Delayed]:
+    def method(self: Delayed, other: Any) -> Delayed:
+        return build(function, (other, self), {}, DEFAULT, site_of(sys._getframe(1)))
+
+    return method
+
+
+def _unary(function: Callable[..., Any]) -> Callable[..., Delayed]:
+    def method(self: Delayed, *args: Any) -> Delayed:
+        return build(function, (self, *args), {}, DEFAULT, site_of(sys._getframe(1)))
+
+    return method
+
+
+_TWO_SIDED = "add sub mul matmul truediv floordiv mod lshift rshift and xor pow"
+_COMPARING = "lt le eq ne ge gt getitem"
+_ONE_SIDED = "neg pos abs invert"
+
+
+def _install() -> None:
+    """Give Delayed its operators from the tables above."""
+    for name in _TWO_SIDED.split():
+        function = getattr(operator, f"{name}_" if name == "and" else name)
+        setattr(Delayed, f"__{name}__", _binary(function))
+        setattr(Delayed, f"__r{name}__", _reflected(function))
+    for name in _COMPARING.split():
+        setattr(Delayed, f"__{name}__", _binary(getattr(operator, name)))
+    for name in _ONE_SIDED.split():
+        setattr(Delayed, f"__{name}__", _unary(getattr(operator, name)))
+    Delayed.__divmod__ = _binary(divmod)  # type: ignore[attr-defined]
+    Delayed.__rdivmod__ = _reflected(divmod)  # type: ignore[attr-defined]
+    Delayed.__round__ = _unary(round)  # type: ignore[attr-defined]
+    Delayed.__ror__ = _reflected(operator.or_)  # type: ignore[attr-defined]
+
+
+_install()
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether a value inside an argument is a promise, a recipe for promises, or held by an executor."""
+    return isinstance(value, Node | Recipe | External)
+
+
+def build(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: TaskOptions,
+    site: Site | str,
+    after: tuple[Node, ...] = (),
+) -> Delayed:
+    """Make the node of one call.  Arguments that are containers are searched for promises; O(size of the call)."""
+    if not kwargs and _ATOMS.issuperset(map(type, args)):
+        return Delayed(function, tuple(args), None, options, site, after)
+    leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
+    if any(isinstance(leaf, Recipe) for leaf in leaves):
+        lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
+        leaves, ops = take_apart(lowered, is_lazy)
+    flat = not kwargs and all(op.kind == "leaf" for op in ops)
+    template = None if flat else Template(tuple(ops), len(args), tuple(kwargs))
+    return Delayed(function, tuple(leaves), template, options, site, after)
+
+
+_ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None), Delayed, DelayedAttribute})

@@ -1,0 +1,1 @@
+"""Floor 2: from promises to a plan."""

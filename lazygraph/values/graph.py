@@ -1,0 +1,181 @@
+"""The graph: nodes in topological order, as flat columns.  Checked once, then a value.
+
+Identity is the position.  Entries 0 to externals-1 stand for values that exist already or are being made elsewhere; the
+others are tasks.  `Shape` is what a scheduler may read, plain numbers and texts; `Tables` are live objects that only the
+side that runs them opens.
+
+Covers: the columns and what can be read off them.
+Does not cover: making (planning.lower), changing (planning.optimize), drawing (showing).
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lazygraph.values.options import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lazygraph.values.node import External, Site
+    from lazygraph.values.options import TaskOptions
+    from lazygraph.values.template import Template
+
+DATA, ORDER, MEMBER, FAILURE = range(4)
+"""What an input is for: its value; only its end; a value that `skip` may drop; fires when it fails."""
+
+PREVIOUS = -(2**31)
+"""In a fused task's arguments: the value of the step before."""
+
+
+class Scope(NamedTuple):
+    """A stretch of the graph that has an ending of its own.  Row 0 is the run."""
+
+    parent: int = -1
+    on_error: str = "raise"
+    fail_fast: bool = True
+
+
+class Step(NamedTuple):
+    """One member of a fused task: a row of the function table, its template's row, its arguments, its origin's row."""
+
+    function: int
+    template: int
+    arguments: int
+    origin: int
+
+
+class Fused(NamedTuple):
+    """Stands in the function table for several calls run one after another as one task."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What may be read without opening anything: one entry a node in every column, and offsets for the lists.
+
+    The inputs of entry i are `inputs[input_offsets[i]:input_offsets[i+1]]`, all of them lower than i, each once; its
+    call takes `arguments[argument_offsets[i]:argument_offsets[i+1]]`, where n >= 0 is the n-th input, PREVIOUS the value
+    of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for externals;
+    `template` is 0 for "the arguments are positional".  `outputs` are what was asked for; `callbacks` run although
+    nobody waits for them.
+    """
+
+    externals: int
+    function: array[int]
+    template: array[int]
+    option: array[int]
+    scope: array[int]
+    origin: array[int]
+    input_offsets: array[int]
+    inputs: array[int]
+    kinds: bytes
+    argument_offsets: array[int]
+    arguments: array[int]
+    outputs: array[int]
+    callbacks: array[int]
+    names: tuple[str, ...]
+    options: tuple[TaskOptions, ...] = (DEFAULT,)
+    scopes: tuple[Scope, ...] = (Scope(),)
+    origins: tuple[Site | str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.function)
+
+    def inputs_of(self, entry: int) -> array[int]:
+        """Return the entries that `entry` reads or waits for."""
+        return self.inputs[self.input_offsets[entry] : self.input_offsets[entry + 1]]
+
+    def name_of(self, entry: int) -> str:
+        """Return the display name of an entry."""
+        if entry < self.externals:
+            return "external"
+        own = self.options[self.option[entry]].name
+        return own or self.names[self.function[entry]]
+
+    def origin_of(self, entry: int) -> str:
+        """Return the file:line that built an entry, or an empty text for externals."""
+        row = self.origin[entry]
+        return str(self.origins[row]) if row >= 0 else ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """What only runners open: functions, constants, and templates (row 0 is None: positional arguments)."""
+
+    functions: tuple[Callable[..., Any] | Fused, ...]
+    constants: tuple[Any, ...]
+    templates: tuple[Template | None, ...] = (None,)
+
+
+class Change(NamedTuple):
+    """What one optimizer pass did to the number of tasks."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A shape, its tables, the externals it reads, and what the optimizer has done so far."""
+
+    shape: Shape
+    tables: Tables
+    externals: tuple[External, ...] = ()
+    history: tuple[Change, ...] = field(default=())
+
+    def __len__(self) -> int:
+        """The number of tasks (externals are not counted)."""
+        return len(self.shape) - self.shape.externals
+
+    def __repr__(self) -> str:
+        shape = self.shape
+        return f"<Graph: {len(self)} nodes, {len(shape.inputs)} edges, {len(shape.outputs)} outputs>"
+
+    def tasks(self) -> range:
+        """Return the entries that are tasks."""
+        return range(self.shape.externals, len(self.shape))
+
+    def edges(self) -> Iterator[tuple[int, int]]:
+        """Yield (input, consumer) for every edge."""
+        shape = self.shape
+        for entry in range(len(shape)):
+            for read in shape.inputs_of(entry):
+                yield read, entry
+
+
+def offsets_of(lengths: Sequence[int]) -> array[int]:
+    """Return running sums: offsets for lists of the given lengths."""
+    total = 0
+    offsets = array("i", [0])
+    for length in lengths:
+        total += length
+        offsets.append(total)
+    return offsets
+
+
+def consumers_of(shape: Shape) -> tuple[array[int], array[int]]:
+    """Return (offsets, consumers): who reads each entry, in rank order, O(V + E)."""
+    n = len(shape)
+    counts = [0] * (n + 1)
+    inputs = shape.inputs
+    for read in inputs:
+        counts[read + 1] += 1
+    for entry in range(n):
+        counts[entry + 1] += counts[entry]
+    offsets = array("i", counts)
+    consumers = array("i", bytes(4 * len(inputs)))
+    bounds = shape.input_offsets
+    at = 0
+    for entry in range(n):
+        end = bounds[entry + 1]
+        while at < end:
+            read = inputs[at]
+            consumers[counts[read]] = entry
+            counts[read] += 1
+            at += 1
+    return offsets, consumers

@@ -1,0 +1,72 @@
+"""A node before there is a graph: one call and what it reads.
+
+Covers: what lowering needs to know of a promise.
+Does not cover: how people write promises (language.delayed).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+    from lazygraph.values.options import TaskOptions
+    from lazygraph.values.template import Template
+
+
+class Site(NamedTuple):
+    """Where a node was written: a code object and an instruction in it, made readable only when asked for."""
+
+    code: CodeType
+    instruction: int
+
+    def __str__(self) -> str:
+        line = self.code.co_firstlineno
+        for start, end, number in self.code.co_lines():
+            if start <= self.instruction < end and number is not None:
+                line = number
+                break
+        return f"{self.code.co_filename}:{line}"
+
+
+class External:
+    """Marks a value held by an executor (a Future, persisted or scattered data): a class to inherit, nothing to call."""
+
+    __slots__ = ()
+
+
+class Recipe:
+    """Something that is lowered to nodes before it can be an argument: a canvas, a delayed function."""
+
+    __slots__ = ()
+
+    def to_nodes(self, *args: Any) -> Any:
+        """Return fresh nodes (one, or nested lists of them) for this recipe, `args` put in front."""
+        raise NotImplementedError
+
+
+class Node:
+    """One call, its leaves (values and other nodes, flat), and where it was written.  Never changed once made.
+
+    `template` is None for the common call: leaves are the positional arguments.  `after` are nodes that must end first
+    and whose values are not read; `_links` are nodes that read this one and that nobody waits for.  Names start with an underscore because a `Delayed` gives every other attribute to
+    the value it promises.
+    """
+
+    __slots__ = ("_after", "_function", "_key", "_leaves", "_links", "_options", "_site", "_template")
+
+    _function: Callable[..., Any]
+    _leaves: tuple[Any, ...]
+    _template: Template | None
+    _options: TaskOptions
+    _site: Site | str
+    _after: tuple[Node, ...]
+    _links: tuple[Node, ...]
+    _key: str | None
+
+
+def identity(value: Any) -> Any:
+    """Return the value: the call of a node that only holds something."""
+    return value

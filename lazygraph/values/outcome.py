@@ -1,0 +1,55 @@
+"""Success or failure as a value that can travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A task ended well."""
+
+    value: Any
+
+    def unwrap(self) -> Any:
+        """Return the value."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task ended badly: the record that callbacks, `on_error="collect"` and `Run` show.
+
+    `node` is the display name, `key` the submission's key, `attempt` counts from 1, `exception` is the user's own,
+    `traceback` its text, `worker` where it ran, `when` seconds since the epoch (0.0: not known), `origin` the
+    file:line that built the node.
+    """
+
+    node: str
+    key: str
+    attempt: int
+    exception: BaseException
+    traceback: str = ""
+    worker: str = ""
+    when: float = 0.0
+    origin: str = ""
+
+    def unwrap(self) -> NoReturn:
+        """Raise the user's exception."""
+        raise self.exception
+
+
+Outcome = Value | Failure
+
+
+def add_place(error: BaseException, node: str, key: str, attempt: int, worker: str, origin: str) -> None:
+    """Add the one note that says which node failed, where it ran and where it was built; a second call adds nothing."""
+    if getattr(error, "_lazygraph_noted", False):
+        return
+    ran = f" on {worker}" if worker else ""
+    try:
+        error.add_note(f"lazygraph: node {node!r} (key {key}, attempt {attempt}{ran}), built at {origin}")
+        error._lazygraph_noted = True  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):  # an exception class that forbids attributes still must reach its caller
+        return

@@ -1,0 +1,63 @@
+"""The verbs of lazy things, and the one upward step of the house.
+
+What a person wrote can be computed, persisted, drawn and explained; all of that lives on higher floors.  `_door` is the
+only import that goes up, and it happens when a verb is called, never before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def _door() -> ModuleType:
+    from lazygraph import door
+
+    return door
+
+
+class Verbs:
+    """Mixed into every lazy thing: a `Delayed` and every canvas."""
+
+    __slots__ = ()
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Run this and everything it needs; return its value.  See `lazygraph.compute` for the keywords."""
+        return _door().compute(self, **kwargs)[0]
+
+    def persist(self, **kwargs: Any) -> Any:
+        """Start this now, keep its value where it is computed, and return a promise of it."""
+        return _door().persist(self, **kwargs)[0]
+
+    def visualize(self, filename: str | None = None, **kwargs: Any) -> Any:
+        """Draw the graph; with a filename also write it (the suffix says which format)."""
+        return _door().visualize(self, filename=filename, **kwargs)
+
+    def explain(self, **kwargs: Any) -> Any:
+        """Say what would run, how wide and how deep, and what the optimizer did; nothing is run."""
+        return _door().explain(self, **kwargs)
+
+    @property
+    def graph(self) -> Any:
+        """The graph of this, as written (not optimized)."""
+        return _door().graph_of(self)
+
+    def _repr_svg_(self) -> str:
+        return str(_door().picture_of(self))
+
+
+def start_detached(lazy: Any, options: dict[str, Any] | None = None) -> Any:
+    """Start a canvas in the default executor; return its Future or GroupResult (`.delay`, `.apply_async`)."""
+    return _door().start_canvas(lazy, options or {})
+
+
+def frozen_graph(node: Any) -> Any:
+    """Return the graph of a node, for pickling it without recursion."""
+    return _door().graph_of(node)
+
+
+def thawed_node(graph: Any) -> Any:
+    """Return the node that a graph was made of."""
+    return _door().node_of(graph)
