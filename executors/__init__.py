@@ -1,1 +1,24 @@
-"""Placeholder written by the gate helper so that the editable install finds the package; the founder replaces it."""
+"""The executors: what computes a plan.  Names load on first use, so that no engine's library is imported for another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HOMES = {
+    "Executor": "lazygraph.executors.base",
+    "SyncExecutor": "lazygraph.executors.sync",
+    "ThreadExecutor": "lazygraph.executors.threads",
+    "ClusterExecutor": "lazygraph.executors.cluster.net.client",
+    "Client": "lazygraph.executors.cluster.net.client",
+    "LocalCluster": "lazygraph.executors.cluster.local",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"lazygraph.executors has no {name!r} (it has {', '.join(__all__)})")
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

@@ -20,7 +20,7 @@ from lazygraph.values.node import External, Node, identity
 from lazygraph.values.options import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.values.node import Site
     from lazygraph.values.options import TaskOptions
@@ -56,10 +56,15 @@ class Rows:
         return row
 
 
-def lower(outputs: Sequence[Node | External]) -> Graph:
-    """Return the graph of what `outputs` need; its outputs are theirs, in order (one may be asked for twice)."""
+def lower(outputs: Sequence[Node | External], held: Mapping[External, Any] | None = None) -> Graph:
+    """Return the graph of what `outputs` need; its outputs are theirs, in order (one may be asked for twice).
+
+    `held` gives the values of externals that go in as constants.
+    """
+    if held:
+        outputs = [Delayed(identity, (held[o],)) if isinstance(o, External) and o in held else o for o in outputs]
     order, externals, callbacks = _walk(outputs)
-    return _Columns(order, externals).graph(outputs, callbacks)
+    return _Columns(order, [e for e in externals if e not in (held or {})], held or {}).graph(outputs, callbacks)
 
 
 def _walk(outputs: Sequence[Node | External]) -> tuple[list[Node], list[External], list[Node]]:
@@ -97,8 +102,8 @@ def _walk(outputs: Sequence[Node | External]) -> tuple[list[Node], list[External
 class _Columns:
     """The columns of a graph while they are filled."""
 
-    def __init__(self, order: list[Node], externals: list[External]) -> None:
-        self.order, self.externals = order, externals
+    def __init__(self, order: list[Node], externals: list[External], held: Mapping[External, Any]) -> None:
+        self.order, self.externals, self.held = order, externals, held
         self.entry: dict[Any, int] = {external: at for at, external in enumerate(externals)}
         first = len(externals)
         for at, node in enumerate(order, first):
@@ -110,7 +115,7 @@ class _Columns:
         self._origin_rows: dict[Any, int] = {}
 
     def graph(self, outputs: Sequence[Node | External], callbacks: Sequence[Node]) -> Graph:
-        k = len(self.externals)
+        k, held = len(self.externals), self.held
         entry, add_function, add_constant = self.entry, self.functions.add, self.constants.add
         function, template = array("i", [-1] * k), array("i", bytes(4 * k))
         option, origin = array("i", bytes(4 * k)), array("i", [-1] * k)
@@ -125,10 +130,10 @@ class _Columns:
             reads: dict[int, int] = {}
             leaves = node._leaves
             for leaf in leaves:
-                if isinstance(leaf, Node | External):
+                if isinstance(leaf, Node | External) and leaf not in held:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
                 else:
-                    arguments.append(~add_constant(leaf))
+                    arguments.append(~add_constant(held[leaf] if held and isinstance(leaf, External) else leaf))
             kinds.extend(bytes(len(reads)))
             for other in node._after:
                 if entry[other] not in reads:

@@ -9,13 +9,13 @@ Does not cover: bytes on a wire (executors.cluster.net.codec).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.planning.lower import lower
 from lazygraph.planning.optimize import optimize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lazygraph.values.graph import Change, Graph, Shape, Tables
     from lazygraph.values.node import External, Node
@@ -70,10 +70,15 @@ def seal(graph: Graph, name: str = "", fail_fast: bool = True) -> Plan:
 
 
 def plan_of(
-    outputs: Sequence[Node | External], *, optimize_graph: bool = True, name: str = "", fail_fast: bool = True
+    outputs: Sequence[Node | External],
+    *,
+    held: Mapping[External, Any] | None = None,
+    optimize_graph: bool = True,
+    name: str = "",
+    fail_fast: bool = True,
 ) -> Plan:
-    """Lower, optimize and seal."""
-    graph = lower(outputs)
+    """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
+    graph = lower(outputs, held)
     return seal(optimize(graph) if optimize_graph else graph, name, fail_fast)
 
 

@@ -134,7 +134,7 @@ def _box_width(box: Box) -> float:
 def _summary(picture: Picture, drawn: Picture) -> str:
     if drawn is picture:
         return ""
-    return f"{sum(box.count for box in picture.nodes)} nodes drawn as {len(drawn.nodes)}: ×n stands for n of one name"
+    return f"{sum(box.count for box in picture.nodes)} nodes drawn as {len(drawn.nodes)}; ×n stands for n nodes"
 
 
 def _spoken(picture: Picture) -> str:

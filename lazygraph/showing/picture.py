@@ -211,16 +211,20 @@ def _stand_in(boxes: Sequence[Box], at: Sequence[int]) -> Box:
     for box in boxes:
         names[box.label] += box.count
     kinds = {box.kind for box in boxes}
-    common = [name for name, _ in names.most_common(2)]
-    label = ", ".join(common) + (f" and {len(names) - 2} more names" if len(names) > 2 else "")
+    first = names.most_common(1)[0][0]
+    label = first if len(names) == 1 else f"{shorten(first, LONGEST_LABEL // 2)} and {_many(len(names) - 1, 'other')}"
     return Box(label, boxes[0].kind if len(kinds) == 1 else "group", _stand_in_note(names, at), names.total())
+
+
+def _many(count: int, one: str) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
 def _stand_in_note(names: Counter[str], at: Sequence[int]) -> str:
     first, last = min(at), max(at)
     where = f"level {first}" if first == last else f"levels {first} to {last}"
-    lines = [f"{names.total()} nodes on {where}"]
+    lines = [f"{_many(names.total(), 'node')} on {where}"]
     lines += [f"{name} ×{count}" for name, count in names.most_common(NAMES_SHOWN)]
     if len(names) > NAMES_SHOWN:
-        lines.append(f"and {len(names) - NAMES_SHOWN} more names")
+        lines.append(f"and {_many(len(names) - NAMES_SHOWN, 'more name')}")
     return "\n".join(lines)

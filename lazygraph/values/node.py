@@ -22,6 +22,9 @@ class Site(NamedTuple):
     code: CodeType
     instruction: int
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # code objects do not travel, and where they go only the text is of use
+
     def __str__(self) -> str:
         line = self.code.co_firstlineno
         for start, end, number in self.code.co_lines():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _door() -> ModuleType:
-    from lazygraph import door
+    import lazygraph.door as door
 
     return door
 

@@ -1,0 +1,95 @@
+"""The contract of executors (what users hold) and engines (what authors write).
+
+Covers: `Executor`, `Engine`, capabilities, the check that refuses a plan before anything runs.
+Does not cover: running a plan in this process (executors.driver) or on a cluster (executors.cluster).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from lazygraph.errors import UnsupportedByExecutor
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from lazygraph.planning.plan import Plan
+    from lazygraph.running.program import Program
+    from lazygraph.running.run import Run
+    from lazygraph.running.runner import Report
+    from lazygraph.values.node import External
+
+
+class Executor(ABC):
+    """Runs plans.  A context manager; inside it is the context's default executor."""
+
+    name: str = "executor"
+    capabilities: frozenset[str] = frozenset()
+    """Names of the task options that are honoured; a plan that asks for others is refused."""
+
+    @abstractmethod
+    def submit(self, plan: Plan) -> Run:
+        """Begin to run a plan; return at once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back whatever is held.  Safe to call twice."""
+
+    @abstractmethod
+    def owns(self, external: External) -> bool:
+        """Whether this executor holds a value, so that it can be an input where it is."""
+
+    def check(self, plan: Plan) -> None:
+        """Raise `UnsupportedByExecutor` if the plan needs what this executor cannot do."""
+        for need in plan.needs():
+            if need.option not in self.capabilities:
+                raise UnsupportedByExecutor(self.name, f"{need.option}=", need.node, need.origin)
+
+    def __enter__(self) -> Self:
+        from lazygraph.executors.current import enter
+
+        enter(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        from lazygraph.executors.current import leave
+
+        leave(self)
+        self.close()
+
+
+class Work(Protocol):
+    """A lease on its way through an engine: run `program`'s tasks from the left of `tasks` until there are none.
+
+    Values go into `values`, reports to `report`; `finished` is called once, after the last.
+    """
+
+    @property
+    def program(self) -> Program: ...
+
+    @property
+    def tasks(self) -> deque[int]: ...
+
+    @property
+    def values(self) -> Any: ...
+
+    def report(self, report: Report, /) -> None:
+        """Tell what has been done since the last report."""
+
+    def finished(self) -> None:
+        """Tell that nothing more of this lease will be run here."""
+
+
+class Engine(ABC):
+    """Where a driver's leases run; `slots` of them at once."""
+
+    slots: int = 1
+
+    @abstractmethod
+    def start(self, work: Work) -> None:
+        """Run a lease, now or soon."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what runs the leases."""

@@ -1,0 +1,81 @@
+"""From a name, an address or an instance to an executor: the only place that imports executors by name."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import NotImplementedYet, UnknownExecutor
+from lazygraph.executors.base import Executor
+from lazygraph.executors.current import innermost, newest_client
+from lazygraph.running.context import inside_task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUILT: Mapping[str, str] = {
+    "sync": "lazygraph.executors.sync:SyncExecutor",
+    "threads": "lazygraph.executors.threads:ThreadExecutor",
+}
+LATER: Mapping[str, str] = {
+    "processes": "use a LocalCluster: its workers are processes",
+    "dask": "use 'threads', 'sync' or a cluster",
+    "ray": "use 'threads', 'sync' or a cluster",
+    "celery": "use 'threads', 'sync' or a cluster",
+}
+_DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "threads"}
+
+_warm: dict[str, Executor] = {}  # executors opened by name in this process: the other registry
+
+
+def resolve(chosen: Any = None) -> Executor:
+    """Return the executor for `executor=`: a name, "tcp://host:port", an instance, or None for the default here."""
+    if chosen is None:
+        chosen = "sync" if inside_task.get() else innermost() or newest_client() or "threads"
+    if isinstance(chosen, Executor):
+        return chosen
+    if isinstance(chosen, str):
+        return _by_name(_DASK_NAMES.get(chosen, chosen))
+    if hasattr(chosen, "submit") and hasattr(chosen, "shutdown"):
+        raise NotImplementedYet("running on a concurrent.futures executor", "use 'threads', 'sync' or a cluster")
+    raise UnknownExecutor(chosen, [*BUILT, "tcp://host:port"])
+
+
+def _by_name(name: str) -> Executor:
+    if name in LATER:
+        raise NotImplementedYet(f"executor {name!r}", LATER[name])
+    if name not in BUILT and not name.startswith("tcp://"):
+        raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
+    found = _warm.get(name)
+    if found is None or getattr(found, "closed", False):
+        if name.startswith("tcp://"):
+            found = _load("lazygraph.executors.cluster.net.client:Client")(name, set_as_default=False)
+        elif inside_task.get():
+            return _load(BUILT[name])()  # type: ignore[no-any-return]
+        else:
+            found = _load(BUILT[name])()
+        _warm[name] = found
+    return found
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _close_warm() -> None:
+    """At interpreter exit finish what was submitted; after Ctrl-C wait for nothing."""
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    for executor in _warm.values():
+        if interrupted:
+            executor.close(wait=False)  # type: ignore[call-arg]
+        else:
+            executor.close()
+    _warm.clear()
+
+
+atexit.register(_close_warm)
+os.register_at_fork(after_in_child=_warm.clear)

@@ -1,0 +1,64 @@
+"""The threads executor: a pool of threads in this process, warm after its first use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from lazygraph.errors import InvalidOption
+from lazygraph.executors.base import Engine
+from lazygraph.executors.driver import Driver
+from lazygraph.running.runner import run_lease
+
+if TYPE_CHECKING:
+    from lazygraph.executors.base import Work
+
+
+class ThreadEngine(Engine):
+    """`slots` threads that take leases from one queue.  They start with the first lease and are daemons:
+    after Ctrl-C the interpreter does not wait for them."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
+
+    def start(self, work: Work) -> None:
+        """Queue the lease; a thread that is free takes it."""
+        if len(self._threads) < self.slots:
+            self._grow()
+        self._queue.put(work)
+
+    def _grow(self) -> None:
+        with self._starting:
+            if len(self._threads) < self.slots:
+                name = f"lazygraph-{len(self._threads)}"
+                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self) -> None:
+        while (work := self._queue.get()) is not None:
+            try:
+                run_lease(work.program, work.tasks, work.values, work.report)
+            finally:
+                work.finished()
+            del work  # an idle thread keeps no values alive
+
+    def close(self) -> None:
+        """End the threads once they have nothing to do."""
+        for _ in self._threads:
+            self._queue.put(None)
+
+
+class ThreadExecutor(Driver):
+    """Runs plans on `n_threads` threads of this process (default: as many as there are processors)."""
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        count = n_threads if n_threads is not None else (os.cpu_count() or 1)
+        if count < 1:
+            raise InvalidOption(f"ThreadExecutor(n_threads={n_threads!r}): at least one thread is needed")
+        super().__init__(ThreadEngine(count), "threads")

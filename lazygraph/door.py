@@ -1,0 +1,233 @@
+"""The door: what users call.  Collections in, plans to executors, values out in the same shape.
+
+Covers: compute, persist, start, visualize, explain and what the verbs of lazy things need.
+Does not cover: how any of it works (the floors below).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import NotImplementedYet, UnknownOption
+from lazygraph.executors.current import enter, leave
+from lazygraph.executors.registry import resolve
+from lazygraph.language.canvas import Canvas, as_node
+from lazygraph.language.promise import Delayed, build, is_lazy
+from lazygraph.planning.lower import lift, lower
+from lazygraph.planning.optimize import optimize
+from lazygraph.planning.plan import plan_of
+from lazygraph.running.futures import Future
+from lazygraph.running.run import GroupResult, Run
+from lazygraph.showing.draw import to_svg
+from lazygraph.showing.drawing import Drawing, draw
+from lazygraph.showing.explain import Profile, profile
+from lazygraph.showing.picture import Arrow, Box, Picture
+from lazygraph.values.graph import ORDER, Fused, Graph
+from lazygraph.values.node import External, Node, Recipe, identity
+from lazygraph.values.template import put_together, take_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.executors.base import Executor
+    from lazygraph.language.canvas import Filled
+    from lazygraph.planning.plan import Plan
+
+_KEYWORDS = (
+    "executor traverse optimize_graph on_error fail_fast timeout run_name progress pdb scheduler num_workers"
+).split()
+
+
+def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[Any, ...]:
+    """Run everything lazy in `args`; return a tuple with each argument's value, nested as it was.
+
+    `executor=` a name, address or instance (`scheduler=` is dask's word for it); `traverse=False` does not look into
+    collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
+    on before the exception is raised; `timeout=` seconds, then TimeoutError and the run is cancelled; `run_name=`.
+    Raises the user's own exception; `UnknownOption` for a keyword that is none.
+    """
+    run = start(*args, **kwargs)
+    try:
+        return run.result(timeout)  # type: ignore[no-any-return]
+    except (TimeoutError, KeyboardInterrupt):
+        if not run.done():
+            run.cancel()
+        raise
+    finally:
+        run.let_go()
+
+
+def start(
+    *args: Any,
+    executor: Any = None,
+    traverse: bool = True,
+    optimize_graph: bool = True,
+    on_error: str = "raise",
+    fail_fast: bool = True,
+    run_name: str | None = None,
+    progress: bool = False,
+    pdb: bool = False,
+    scheduler: Any = None,
+    num_workers: int | None = None,
+    **unknown: Any,
+) -> Run:
+    """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns."""
+    for name in unknown:
+        raise UnknownOption("compute()", name, _KEYWORDS)
+    for name, said in (("progress", progress), ("pdb", pdb), ("num_workers", num_workers is not None)):
+        if said:
+            raise NotImplementedYet(f"compute({name}=...)")
+    if on_error != "raise":
+        raise NotImplementedYet(f"compute(on_error={on_error!r})", "use fail_fast=False and look at the futures")
+    lazies, repack = _unpack(args, traverse)
+    return _submit(
+        lazies, resolve(executor if executor is not None else scheduler), repack, optimize_graph, fail_fast, run_name or ""
+    )
+
+
+def _submit(
+    lazies: Sequence[Node | External],
+    executor: Executor,
+    repack: Callable[[list[Any]], Any],
+    optimize_graph: bool = True,
+    fail_fast: bool = True,
+    name: str = "",
+) -> Run:
+    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name)
+    run = executor.submit(plan)
+    run.repack = repack
+    return run
+
+
+def _plan_for(
+    executor: Executor, lazies: Sequence[Node | External], optimize_graph: bool, fail_fast: bool, name: str
+) -> Plan:
+    plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name)
+    foreign = {external: None for external in plan.externals if not executor.owns(external)}
+    if not foreign:
+        return plan
+    # Held by another executor: fetched once, and in as constants.
+    held: Mapping[External, Any] = {external: _value_of(external) for external in foreign}
+    return plan_of(lazies, held=held, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name)
+
+
+def _value_of(external: External) -> Any:
+    assert isinstance(external, Future)
+    return external.result()
+
+
+def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External], Callable[[list[Any]], Any]]:
+    """Return the lazy things in `args`, and what puts their values where they were."""
+    if traverse:
+        leaves, ops = take_apart(args, is_lazy)
+        if any(isinstance(leaf, Recipe) for leaf in leaves):
+            lowered = [leaf.to_nodes() if isinstance(leaf, Canvas) else leaf for leaf in leaves]
+            leaves, ops = take_apart(put_together(ops, lowered), is_lazy)
+    else:
+        flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
+        leaves, ops = flat, []
+    places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf)]
+    lazies = [leaves[at] for at in places]
+
+    def repack(values: list[Any]) -> Any:
+        whole = list(leaves)
+        for at, value in zip(places, values, strict=True):
+            whole[at] = value
+        return tuple(put_together(ops, whole) if traverse else whole)
+
+    return lazies, repack
+
+
+def persist(*args: Any, executor: Any = None, traverse: bool = True, optimize_graph: bool = True) -> tuple[Any, ...]:
+    """Start everything lazy in `args` now, keep the values where they are computed; return the same with promises."""
+    lazies, repack = _unpack(args, traverse)
+    run = _submit(lazies, resolve(executor), repack, optimize_graph, fail_fast=False)
+    futures = run.let_go()
+    kept = [
+        build(identity, (future,), {}, lazy._options, lazy._site) if isinstance(lazy, Delayed) else future
+        for lazy, future in zip(lazies, futures, strict=True)
+    ]
+    return repack(kept)  # type: ignore[no-any-return]
+
+
+def start_canvas(filled: Filled, options: Mapping[str, Any]) -> Any:
+    """Start what a canvas was lowered to; return its Future, or the GroupResult of its futures."""
+    lazies, repack = _unpack((as_node(filled) if filled.after else filled.value,), True)
+    run = _submit(lazies, resolve(None), repack, fail_fast=False)
+    return _as_result(repack(run.let_go())[0])
+
+
+def _as_result(shaped: Any) -> Any:
+    return GroupResult([_as_result(one) for one in shaped]) if isinstance(shaped, list) else shaped
+
+
+class use:  # noqa: N801 - a context manager that reads as a statement
+    """`with lazygraph.use("sync"): ...` makes an executor (name, address or instance) the default of this context."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor if not isinstance(executor, str) else resolve(executor)
+
+    def __enter__(self) -> Executor:
+        enter(self._executor)
+        return self._executor  # type: ignore[no-any-return]
+
+    def __exit__(self, *exc_info: object) -> None:
+        leave(self._executor)
+
+
+# -- looking at graphs ---------------------------------------------------------------------------------------------------
+
+
+def graph_of(lazy: Any) -> Graph:
+    """Return the graph of anything lazy, as written."""
+    lazies, _ = _unpack((lazy,), True)
+    return lower(lazies)
+
+
+def node_of(graph: Graph) -> Delayed:
+    """Return the promise of a graph with one output."""
+    return lift(graph)[0]
+
+
+def explain(*args: Any, optimize_graph: bool = True) -> Profile:
+    """Say what would run: nodes, width, critical path, what the optimizer did.  Nothing is run."""
+    lazies, _ = _unpack(args, True)
+    graph = lower(lazies)
+    if optimize_graph:
+        graph = optimize(graph)
+    shape = graph.shape
+    names = [shape.name_of(at) for at in range(len(shape))]
+    return profile(len(shape), shape.input_offsets, shape.inputs, names, shape.outputs, graph.history)
+
+
+def visualize(
+    *args: Any, filename: str | None = None, optimize_graph: bool = False, format: str | None = None  # noqa: A002
+) -> Drawing:
+    """Draw the graph of everything lazy in `args`; with a filename also write it (the suffix says the format).
+
+    Returns an object that Jupyter shows as a picture.  SVG and dot need nothing; other formats need graphviz.
+    """
+    lazies, _ = _unpack(args, True)
+    graph = lower(lazies)
+    return draw(_picture(optimize(graph) if optimize_graph else graph), filename, format)
+
+
+def picture_of(lazy: Any) -> str:
+    """Return the graph of something lazy as SVG text."""
+    return to_svg(_picture(graph_of(lazy)))
+
+
+def _picture(graph: Graph) -> Picture:
+    shape = graph.shape
+    outputs = set(shape.outputs)
+    boxes = tuple(Box(shape.name_of(at), _kind(graph, at, outputs), shape.origin_of(at)) for at in range(len(shape)))
+    kinds = ["order" if kind == ORDER else "data" for kind in shape.kinds]
+    return Picture(boxes, tuple(Arrow(a, b, kind) for (a, b), kind in zip(graph.edges(), kinds, strict=True)))
+
+
+def _kind(graph: Graph, at: int, outputs: set[int]) -> str:
+    if at < graph.shape.externals:
+        return "external"
+    if at in outputs:
+        return "output"
+    return "fused" if isinstance(graph.tables.functions[graph.shape.function[at]], Fused) else "task"

@@ -1,0 +1,1 @@
+"""Floor 3: deciding what may run, and running it."""

@@ -1,0 +1,103 @@
+"""The arena: the blocks of all runs, the lanes of ready tasks, and the one function that assigns a state.
+
+Covers: finding blocks by number, lanes, moves.
+Does not cover: what follows from a move (running.frontier).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from lazygraph.running.block import Block
+from lazygraph.values.status import MOVES, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lazygraph.values.graph import Shape
+
+ANYWHERE = -1
+"""The lane of tasks that no runner is better for than another."""
+
+
+class Arena:
+    """All runs of one executor.  `place(block, task)` names the lane a ready task goes to (default: ANYWHERE)."""
+
+    def __init__(self, place: Callable[[Block, int], int] | None = None) -> None:
+        self.blocks: dict[int, Block] = {}
+        self._bases: list[int] = []
+        self._next = 0
+        self._place = place
+        self._lanes: dict[int, list[int]] = {ANYWHERE: []}
+
+    def _new_block(self, shape: Shape, fail_fast: bool) -> Block:
+        block = Block(self._next, shape, fail_fast)
+        self._next += max(len(block), 1)
+        self.blocks[block.base] = block
+        self._bases.append(block.base)
+        return block
+
+    def _forget(self, block: Block) -> None:
+        del self.blocks[block.base]
+        del self._bases[bisect_right(self._bases, block.base) - 1]
+
+    def _block_of(self, number: int) -> Block | None:
+        at = bisect_right(self._bases, number) - 1
+        if at < 0:
+            return None
+        block = self.blocks[self._bases[at]]
+        return block if number < block.base + len(block) else None
+
+    def ready(self, lane: int = ANYWHERE) -> int:
+        """Return how many tasks at most wait in a lane (entries that went stale are counted until they surface)."""
+        heap = self._lanes.get(lane)
+        return len(heap) if heap else 0
+
+    def next_block(self, lane: int = ANYWHERE) -> Block | None:
+        """Return the run whose task is next in a lane, or None when nothing in it is ready."""
+        heap = self._lanes.get(lane)
+        while heap:
+            block = self._block_of(heap[0])
+            if block is not None and block.state[heap[0] - block.base] == State.QUEUED:
+                return block
+            heappop(heap)
+        return None
+
+    def lanes(self) -> list[int]:
+        """Return the lanes that exist, in the order they came to be."""
+        return list(self._lanes)
+
+    def _move(self, block: Block, entry: int, target: State) -> None:
+        """Assign a state, if the table of moves allows it."""
+        state = State(block.state[entry])
+        if target not in MOVES[state]:
+            raise AssertionError(f"entry {entry} of {block!r} cannot move from {state.name} to {target.name}")
+        block.state[entry] = target
+
+    def _requeue(self, block: Block, task: int) -> None:
+        """A task that was handed out is free again: ready if its inputs are there, else waiting for them."""
+        if block.pending[task]:
+            self._move(block, task, State.WAITING)
+        else:
+            self._move(block, task, State.QUEUED)
+            self._push(block, task)
+
+    def _push(self, block: Block, task: int) -> None:
+        lane = ANYWHERE if self._place is None else self._place(block, task)
+        heappush(self._lane(lane), block.base + task)
+
+    def _lane(self, lane: int) -> list[int]:
+        heap = self._lanes.get(lane)
+        if heap is None:
+            heap = self._lanes[lane] = []
+        return heap
+
+    def close_lane(self, lane: int) -> None:
+        """A runner is gone: what waited for it may go anywhere."""
+        heap = self._lanes.pop(lane, None)
+        if heap:
+            anywhere = self._lanes[ANYWHERE]
+            anywhere.extend(heap)
+            heapify(anywhere)

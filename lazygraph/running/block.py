@@ -1,0 +1,98 @@
+"""One admitted plan in the arena: its shape and, for each entry, what the mind knows of it.
+
+Numbers are virtual: entry i of a block is number base + i, and bases only grow.  So a number is never used twice (a late
+answer finds nothing), and a block is freed whole by forgetting it.  Per entry: one byte of state and two list slots.
+"""
+
+from __future__ import annotations
+
+from operator import sub
+from typing import TYPE_CHECKING
+
+from lazygraph.values.graph import consumers_of
+from lazygraph.values.status import State
+
+if TYPE_CHECKING:
+    from array import array
+
+    from lazygraph.values.graph import Shape
+
+
+class Block:
+    """The state of one run.  Only the Frontier changes it."""
+
+    __slots__ = (
+        "attempts",
+        "base",
+        "bindings",
+        "bounds",
+        "callbacks",
+        "causes",
+        "claims",
+        "consumers",
+        "deaths",
+        "delivered",
+        "fail_fast",
+        "futures",
+        "inputs",
+        "open",
+        "pending",
+        "plain",
+        "shape",
+        "special",
+        "starts",
+        "state",
+        "watchers",
+    )
+
+    def __init__(self, base: int, shape: Shape, fail_fast: bool) -> None:
+        n = len(shape)
+        self.base, self.shape, self.fail_fast = base, shape, fail_fast
+        self.state = bytearray(n)  # State.WAITING is 0
+        self.bounds, self.inputs = shape.input_offsets, shape.inputs
+        self.starts, self.consumers = consumers_of(shape)
+        self.pending: list[int] = list(map(sub, self.bounds[1:], self.bounds))  # inputs without a value yet
+        self.claims: list[int] = list(map(sub, self.starts[1:], self.starts))  # unfinished consumers and futures
+        self.futures: dict[int, int] = {}  # output -> futures that claim it
+        for output in shape.outputs:
+            self.futures[output] = self.futures.get(output, 0) + 1
+            self.claims[output] += 1
+        self.callbacks = frozenset(shape.callbacks)
+        self.delivered: set[int] = set()  # outputs whose value their owner has
+        self.open = n - shape.externals  # tasks that have not ended
+        self.plain = [row.plain for row in shape.options]
+        self.special = not all(self.plain)
+        self.attempts: dict[int, int] = {}  # only of tasks past their first
+        self.deaths: dict[int, int] = {}  # runners that died while running a task
+        self.causes: dict[int, tuple[int, int]] = {}  # unhappy entry -> (base, entry) where it began
+        self.bindings: list[tuple[Block, int]] = []  # external -> whose value it is
+        self.watchers: dict[int, list[tuple[Block, int]]] = {}  # entry -> externals of other blocks that stand for it
+
+    def __repr__(self) -> str:
+        return f"<Block {self.base}: {len(self.state)} entries, {self.open} open>"
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def attempt(self, task: int) -> int:
+        """Return which attempt a task is at, from 1."""
+        return self.attempts.get(task, 1)
+
+    def inputs_of(self, entry: int) -> array[int]:
+        """Return what an entry reads."""
+        return self.inputs[self.bounds[entry] : self.bounds[entry + 1]]
+
+    def consumers_of(self, entry: int) -> array[int]:
+        """Return who reads an entry."""
+        return self.consumers[self.starts[entry] : self.starts[entry + 1]]
+
+    def owner(self, entry: int) -> tuple[Block, int]:
+        """Return whose value an entry is: its own, or for an external that of the entry it stands for."""
+        block = self
+        while entry < block.shape.externals and block.bindings:
+            block, entry = block.bindings[entry]
+        return block, entry
+
+    def states(self) -> list[State]:
+        """Return the state of every entry (for people and tests)."""
+        return [State(byte) for byte in self.state]

@@ -1,0 +1,147 @@
+"""What the Frontier is told when something rare happens, and what it answers.
+
+What happens to every task goes through `Frontier.lease` and `Frontier.succeeded` instead, in lists of numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazygraph.running.block import Block
+    from lazygraph.values.status import State
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt ended with an exception that no policy catches."""
+
+    block: Block
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A leased task is known to be running: it cannot be taken back."""
+
+    block: Block
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A runner gives tasks back that it has not started."""
+
+    block: Block
+    tasks: Sequence[int]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerLost:
+    """A runner is dead: what it was doing is to be done again, by another attempt.
+
+    `leased` are its unreported tasks; `suspects` those of them that it was surely or probably running.
+    """
+
+    leased: Sequence[tuple[Block, Sequence[int]]]
+    suspects: Sequence[tuple[Block, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesLost:
+    """Values that nobody holds any more."""
+
+    values: Sequence[tuple[Block, Sequence[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Outputs whose values their owner now has: losing them later loses nothing."""
+
+    block: Block
+    tasks: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Futures that nobody holds any more withdraw their claims."""
+
+    block: Block
+    tasks: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """Somebody wants one task, and what is below it, not to run."""
+
+    block: Block
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRun:
+    """Somebody wants nothing more of a run."""
+
+    block: Block
+
+
+Event = Failed | Started | Returned | RunnerLost | ValuesLost | Delivered | Dropped | CancelTask | CancelRun
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Claimed outputs have come to an end that is not success (or, of other blocks, to success)."""
+
+    block: Block
+    tasks: list[int]
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """Values that nobody claims: forget them."""
+
+    block: Block
+    tasks: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Leased tasks that need not run: take them back if they have not started."""
+
+    block: Block
+    tasks: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A task was running on `times` runners when each of them died; it has failed."""
+
+    block: Block
+    task: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run has ended and nobody claims anything of it: forget it whole."""
+
+    block: Block
+
+
+Action = Settled | Freed | Recall | Poisoned | Ended
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a batch of successes led to, in the block they belong to; `actions` is for what touches others."""
+
+    outputs: list[int] = field(default_factory=list)
+    freed: list[int] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)

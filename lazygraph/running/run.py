@@ -1,0 +1,231 @@
+"""A run: one submitted plan, its futures, and what is known of its course.
+
+Covers: settling futures by entry, waiting for the whole, groups of futures.
+Does not cover: one future (running.futures), who computes (executors).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import NotImplementedYet
+from lazygraph.running.futures import Future, raise_original
+from lazygraph.values.outcome import Failure, Outcome
+from lazygraph.values.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from lazygraph.planning.plan import Plan
+    from lazygraph.running.futures import Owner
+
+_numbers = itertools.count(1)
+
+
+class Run:
+    """One submission of a plan.
+
+    `futures` are there as long as the run is held; a run that `let_go` holds them weakly, so that dropping the last
+    reference to a future withdraws its claim.
+    """
+
+    def __init__(self, plan: Plan, owner: Owner) -> None:
+        self.number = next(_numbers)
+        self.id = plan.name or f"run-{self.number}"
+        self.plan, self.owner = plan, owner
+        self.repack: Callable[[list[Any]], Any] = tuple
+        self.block: Any = None  # the mind's, set by an executor whose mind is in this process
+        self.tasks_done = 0
+        self.bytes_kept: int | None = None
+        self.bytes_moved: int | None = None
+        self._began, self._ended = time.monotonic(), 0.0
+        self._changed = threading.Condition()
+        self._first_failure: Failure | None = None
+        self._places: dict[int, list[int]] = {}
+        for place, entry in enumerate(plan.shape.outputs):
+            self._places.setdefault(entry, []).append(place)
+        self._left = len(self._places)
+        self._futures: list[Future[Any]] | None = [Future(self, place) for place in range(len(plan.shape.outputs))]
+        self._weak = [weakref.ref(future) for future in self._futures]
+
+    def __repr__(self) -> str:
+        done, total = self.progress()
+        return f"<Run {self.id}: {done} of {total} tasks done>"
+
+    # -- for users -------------------------------------------------------------------------------------------------------
+
+    @property
+    def futures(self) -> list[Future[Any]]:
+        """The futures of what was asked for, in order; those that were let go are missing."""
+        if self._futures is not None:
+            return list(self._futures)
+        return [future for ref in self._weak if (future := ref()) is not None]
+
+    def done(self) -> bool:
+        """Whether everything asked for has ended."""
+        return self._left == 0
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for everything asked for, in the shape it was asked for.
+
+        Raises the original exception of the first output that fails (at once when the run is `fail_fast`), and
+        TimeoutError after `timeout` seconds.
+        """
+        fail_fast = self.plan.fail_fast
+        with self._changed:
+            ended = self._changed.wait_for(
+                lambda: self._left == 0 or (fail_fast and self._first_failure is not None), timeout
+            )
+        if not ended:
+            raise TimeoutError(f"{self!r} has not ended within {timeout} s")
+        if self._first_failure is not None:
+            if isinstance(self._first_failure.exception, concurrent.futures.CancelledError):
+                raise concurrent.futures.CancelledError(str(self._first_failure.exception))
+            raise_original(self._first_failure)
+        return self.repack([future.result(timeout) for future in self.futures])
+
+    def cancel(self) -> None:
+        """Start nothing more of this run."""
+        self.owner.cancel(self, -1, False)
+
+    def progress(self) -> tuple[int, int]:
+        """Return (tasks that have succeeded, all tasks); never waits."""
+        return self.tasks_done, len(self.plan)
+
+    def stats(self) -> dict[str, Any]:
+        """Return elapsed seconds, tasks, and on a cluster bytes kept on workers and moved between them (else None)."""
+        end = self._ended or time.monotonic()
+        return {
+            "elapsed": end - self._began,
+            "tasks": len(self.plan),
+            "bytes_kept": self.bytes_kept,
+            "bytes_moved": self.bytes_moved,
+        }
+
+    def events(self) -> Any:
+        """Not built yet: what happened, in order."""
+        raise NotImplementedYet("run.events()", "run.progress() and future.status say where it stands")
+
+    def report(self, path: str) -> Any:
+        """Not built yet: a report as a file."""
+        raise NotImplementedYet("run.report(path)", "run.stats() has the figures")
+
+    # -- for whoever computes it -----------------------------------------------------------------------------------------
+
+    def key_of(self, place: int) -> str:
+        """Return the key of one output: its name, its run, its place."""
+        shape = self.plan.shape
+        entry = shape.outputs[place]
+        own = shape.options[shape.option[entry]].key if entry >= shape.externals else None
+        return f"{own or shape.name_of(entry)}-{self.number}-{place}"
+
+    def entry_of(self, place: int) -> int:
+        """Return which entry of the plan an output is."""
+        return self.plan.shape.outputs[place]
+
+    def settle(self, entry: int, status: Status, outcome: Outcome | None) -> None:
+        """Note the end of one entry that was asked for; `outcome` None means its value is fetched when wanted."""
+        places = self._places.pop(entry, None)
+        if places is None:
+            return
+        wanted = False
+        for place in places:
+            future = self._weak[place]()
+            if future is not None:
+                wanted = wanted or (outcome is None and future.wants_value)
+                future.settle(status, outcome)
+        with self._changed:
+            self._left -= 1
+            if isinstance(outcome, Failure) and self._first_failure is None:
+                self._first_failure = outcome
+            if not self._left:
+                self._ended = time.monotonic()
+            self._changed.notify_all()
+
+    def unsettled(self) -> list[int]:
+        """Return the entries asked for that have not ended."""
+        return list(self._places)
+
+    def wants_values_now(self, entry: int) -> bool:
+        """Whether the value of an output must be here before it is settled: somebody is called with it."""
+        return any(f is not None and f.wants_value for f in (self._weak[p]() for p in self._places.get(entry, ())))
+
+    def let_go(self) -> list[Future[Any]]:
+        """Hold the futures weakly from now on; return them, for the caller to hold."""
+        futures = self.futures
+        self._futures = None
+        return futures
+
+    def dropped(self, place: int) -> None:
+        """A future is gone."""
+        self.owner.drop(self, place)
+
+
+class GroupResult(Sequence[Future[Any]]):
+    """What starting a group gives: its members' futures, in declared order."""
+
+    def __init__(self, futures: Sequence[Any]) -> None:
+        self._members = list(futures)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._members[index]
+
+    def __repr__(self) -> str:
+        return f"<GroupResult of {len(self)}, {self.completed_count()} completed>"
+
+    def get(self, timeout: float | None = None) -> list[Any]:
+        """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return [member.result(_left(deadline)) for member in self._members]
+
+    join = result = get
+
+    def completed_count(self) -> int:
+        """How many members have succeeded."""
+        return sum(member.successful() for member in self._members)
+
+    def ready(self) -> bool:
+        """Whether every member has ended."""
+        return all(member.ready() for member in self._members)
+
+    def successful(self) -> bool:
+        """Whether every member has succeeded."""
+        return all(member.successful() for member in self._members)
+
+    def failed(self) -> bool:
+        """Whether some member has failed."""
+        return any(member.failed() for member in self._members)
+
+    def as_completed(self) -> Iterator[Any]:
+        """Yield members as they end."""
+        return as_completed(self._members)
+
+    def cancel(self) -> bool:
+        """Cancel every member; True when all answered True."""
+        return all([member.cancel() for member in self._members])
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def as_completed(
+    futures: Iterable[Any], timeout: float | None = None, with_results: bool = False
+) -> Iterator[Any]:
+    """Yield futures as they end (with their results as pairs when asked); TimeoutError after `timeout` seconds."""
+    for future in concurrent.futures.as_completed(futures, timeout):
+        yield (future, future.result()) if with_results else future
+
+
+def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
+    """Wait for futures; return the two sets `done` and `not_done`."""
+    return concurrent.futures.wait(futures, timeout, return_when)

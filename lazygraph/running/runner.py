@@ -1,0 +1,113 @@
+"""The runner: one function that runs a lease back to back.
+
+The same code in the sync executor, in a pool thread and in a cluster's worker.  It decides nothing: every ending but
+success goes up to the Frontier.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.running.context import inside_task
+from lazygraph.running.program import FusedStepError
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from lazygraph.running.program import Program
+
+REPORT_EVERY = 0.002
+"""Seconds of work after which finished tasks are reported although the lease goes on."""
+
+
+@dataclass(slots=True)
+class Broken:
+    """A task that raised: what, and the name and file:line of the node (of the member, in a fused task)."""
+
+    task: int
+    exception: BaseException
+    text: str
+    node: str
+    origin: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a runner has done since it last reported: `seconds` of work on `done` and `broken`.
+
+    `skipped` are tasks that were sent ahead of an input which then failed: they have not started.
+    """
+
+    done: list[int] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def run_lease(program: Program, tasks: deque[int], values: Any, report: Callable[[Report], None]) -> None:
+    """Run tasks from the left of `tasks` until it is empty; others may take from its right meanwhile.
+
+    Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way.  KeyboardInterrupt is not
+    caught: it belongs to the program, not to the task.
+    """
+    token = inside_task.set(True)
+    run, inputs_of = program.run, program.shape.inputs_of
+    gone: set[int] = set()  # what failed in this lease, and what was skipped because of it
+    current = Report()
+    began = perf_counter()
+    try:
+        while True:
+            try:
+                task = tasks.popleft()
+            except IndexError:
+                break
+            if gone and not gone.isdisjoint(inputs_of(task)):
+                gone.add(task)
+                current.skipped.append(task)
+                continue
+            try:
+                values[task] = run(task, values)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                gone.add(task)
+                current.broken.append(_broken(program, task, error))
+            else:
+                current.done.append(task)
+            now = perf_counter()
+            if now - began > REPORT_EVERY or current.broken:
+                current.seconds = now - began
+                report(current)
+                current = Report()
+                began = now
+    finally:
+        inside_task.reset(token)
+    current.seconds = perf_counter() - began
+    report(current)
+
+
+def _broken(program: Program, task: int, error: BaseException) -> Broken:
+    step = None
+    if isinstance(error, FusedStepError):
+        step, cause = error.step, error.__cause__
+        assert cause is not None
+        error = cause
+    node, origin = program.place_of(task, step)
+    error.__traceback__ = _users_part(error.__traceback__)
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return Broken(task, error, text, node, origin)
+
+
+def _users_part(tb: TracebackType | None) -> TracebackType | None:
+    """Drop our own frames from the top of a traceback."""
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "") in _OURS:
+        tb = tb.tb_next
+    return tb
+
+
+_OURS = frozenset({"lazygraph.running.runner", "lazygraph.running.program", "lazygraph.values.template"})

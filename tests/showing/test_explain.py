@@ -1,0 +1,139 @@
+"""The figures of a graph against a slow and plain count, and the text that a terminal shows."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazygraph.errors import InvalidOption
+from lazygraph.showing.explain import Pass, Profile, profile, shorten_list, shorten_path
+
+Dag = list[list[int]]
+
+
+@st.composite
+def _dags(draw: st.DrawFn) -> Dag:
+    size = draw(st.integers(0, 12))
+    return [draw(st.lists(st.integers(0, node - 1), max_size=4)) if node else [] for node in range(size)]
+
+
+def measure(dag: Dag, names: list[str] | None = None, outputs: list[int] | None = None) -> Profile:
+    offsets, inputs = [0], []
+    for sources in dag:
+        inputs += sources
+        offsets.append(len(inputs))
+    return profile(len(dag), offsets, inputs, names or [str(n) for n in range(len(dag))], outputs or [])
+
+
+@given(_dags())
+def test_figures_equal_a_brute_force(dag: Dag) -> None:
+    @cache
+    def paths(node: int) -> tuple[tuple[int, ...], ...]:
+        """Every way to the node from any root."""
+        return tuple((*way, node) for source in set(dag[node]) for way in paths(source)) or ((node,),)
+
+    found = measure(dag)
+    level = [max(map(len, paths(node))) - 1 for node in range(len(dag))]
+    assert found.nodes == len(dag)
+    assert found.edges == sum(map(len, dag))
+    assert found.roots == sum(not sources for sources in dag)
+    assert found.depth == max(level, default=-1) + 1
+    assert found.width == max(map(level.count, level), default=0)
+    assert found.parallelism == pytest.approx(len(dag) / found.depth if dag else 0)
+    longest = tuple(int(name) for name in found.critical_path)
+    assert len(longest) == found.depth
+    assert not dag or longest in paths(longest[-1])
+
+
+@given(_dags(), st.data())
+def test_names_are_counted_most_common_first(dag: Dag, data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.sampled_from("abc"), min_size=len(dag), max_size=len(dag)))
+    found = measure(dag, names, list(range(len(dag))))
+    assert dict(found.counts) == {name: names.count(name) for name in names}
+    assert [count for _, count in found.counts] == sorted((count for _, count in found.counts), reverse=True)
+    assert found.outputs == tuple(names)
+
+
+@given(_dags(), st.lists(st.text(), max_size=40), st.integers(0, 9))
+def test_the_text_stays_within_a_screen(dag: Dag, odd: list[str], passes: int) -> None:
+    names = (odd * (len(dag) + 1))[: len(dag)] if odd else [str(node) for node in range(len(dag))]
+    found = measure(dag, names, list(range(len(dag))))
+    found = replace(found, passes=(Pass("fuse", 9, 3),) * passes)
+    lines = str(found).splitlines()
+    assert len(lines) <= 21
+    assert lines[0].startswith(f"{len(dag)} node")
+
+
+def test_the_text_as_it_stands() -> None:
+    dag: Dag = [[], [0], [0], [0], [1, 2], [4, 3], [5]]
+    names = ["list", "parse", "parse", "parse", "merge", "merge", "report"]
+    found = measure(dag, names, [6])
+    found = replace(found, passes=(Pass("cull", 9, 7), Pass("share", 7, 7)))
+    assert str(found).splitlines() == [
+        "7 nodes, 8 edges, 5 levels",
+        "  side by side   3 at most, 1.4 on average",
+        "  start at once  1",
+        "  critical path  5 nodes: list → parse → merge ×2 → report",
+        "  outputs        report",
+        "  nodes by name",
+        "    parse   3  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "    merge   2  ▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "    list    1  ▇▇▇▇▇▇▇",
+        "    report  1  ▇▇▇▇▇▇▇",
+        "  optimizer",
+        "    cull   9 → 7 nodes  (-2)",
+        "    share  7 → 7 nodes  (nothing to do)",
+    ]
+
+
+def test_an_empty_graph_is_one_line() -> None:
+    assert str(measure([])) == "0 nodes, 0 edges, 0 levels"
+
+
+def test_plain_values_for_json() -> None:
+    found = profile(2, [0, 0, 1], [0], ["a", "b"], [1], [("fuse", 2, 1)])
+    assert json.loads(json.dumps(found.to_dict())) == {
+        "nodes": 2,
+        "edges": 1,
+        "width": 1,
+        "depth": 2,
+        "roots": 1,
+        "critical_path": ["a", "b"],
+        "outputs": ["b"],
+        "counts": {"a": 1, "b": 1},
+        "passes": [{"name": "fuse", "before": 2, "after": 1}],
+        "parallelism": 1.0,
+    }
+
+
+def test_the_table_for_notebooks_escapes_names() -> None:
+    table = measure([[], [0]], ["<script>", "a & b"], [1])._repr_html_()
+    assert "<script>" not in table
+    assert "&lt;script&gt; → a &amp; b" in table
+
+
+def test_a_chain_of_100_000() -> None:
+    size = 100_000
+    found = profile(size, [0, *range(size)], range(size - 1), ["inc"] * size, [size - 1])
+    assert (found.width, found.depth, len(found.critical_path)) == (1, size, size)
+    assert "critical path  100000 nodes: inc ×100000" in str(found)
+
+
+def test_an_input_after_its_reader_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="node 0 reads node 1: inputs must come before their reader"):
+        profile(2, [0, 1, 1], [1], ["a", "b"], [])
+
+
+def test_long_paths_lose_their_middle() -> None:
+    assert shorten_path("aabc") == "a ×2 → b → c"
+    assert shorten_path("abcdefghi") == "a → b → c → d → e → f → g → h → i"
+    assert shorten_path("abcdefghijj") == "a → b → c → d → e → … 2 more … → h → i → j ×2"
+
+
+def test_long_lists_say_how_many_more() -> None:
+    assert shorten_list(["a", "b", "a"]) == "a ×2, b"
+    assert shorten_list(list("abcdeef")) == "e ×2, a, b, c and 2 more"
+    assert shorten_list([]) == ""
