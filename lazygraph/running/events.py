@@ -69,6 +69,14 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An owner asks again for a value that was delivered or freed: it is computed again if it is gone."""
+
+    block: Block
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """Futures that nobody holds any more withdraw their claims."""
 
@@ -91,7 +99,7 @@ class CancelRun:
     block: Block
 
 
-Event = Failed | Started | Returned | RunnerLost | ValuesLost | Delivered | Dropped | CancelTask | CancelRun
+Event = Failed | Started | Returned | RunnerLost | ValuesLost | Delivered | Wanted | Dropped | CancelTask | CancelRun
 
 
 @dataclass(frozen=True, slots=True)

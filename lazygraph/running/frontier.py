@@ -32,6 +32,7 @@ from lazygraph.running.events import (
     Settled,
     Started,
     ValuesLost,
+    Wanted,
 )
 from lazygraph.running.lease import Lease
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, can_move, in_states
@@ -240,6 +241,12 @@ class Frontier(Arena):
 
     def _delivered(self, event: Delivered, actions: list[Action]) -> None:
         event.block.delivered.update(event.tasks)
+
+    def _wanted(self, event: Wanted, actions: list[Action]) -> None:
+        block, task = event.block, event.task
+        block.delivered.discard(task)
+        if block.state[task] == _RELEASED:
+            self._reopen(block, task, actions)
 
     def _dropped(self, event: Dropped, actions: list[Action]) -> None:
         block = event.block
@@ -499,6 +506,7 @@ _HANDLERS: Mapping[type, Callable[[Frontier, Any, list[Action]], None]] = {
     RunnerLost: Frontier._runner_lost,
     ValuesLost: Frontier._values_lost,
     Delivered: Frontier._delivered,
+    Wanted: Frontier._wanted,
     Dropped: Frontier._dropped,
     CancelTask: Frontier._cancel_task,
     CancelRun: Frontier._cancel_run,

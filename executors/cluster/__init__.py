@@ -1,0 +1,1 @@
+"""Our own cluster: two pure minds, and two hands that move bytes."""

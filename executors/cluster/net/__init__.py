@@ -1,0 +1,1 @@
+"""The hands: asyncio and tornado live here and nowhere else."""

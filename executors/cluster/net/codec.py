@@ -1,0 +1,329 @@
+"""Pickles: tables, values and exceptions, on the two sides that open them (clients and workers).
+
+Functions are pickled once each, constants once together; what cannot travel is named with where it was written.
+
+Covers: pickling, finding the culprit, estimating sizes.
+Does not cover: frames (net.link), shapes (cluster.records).
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from lazygraph.errors import RemoteError, Unserializable
+from lazygraph.executors.cluster import messages as m
+from lazygraph.values.graph import Fused, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.executors.cluster.worker_machine import WorkLease
+    from lazygraph.running.runner import Report
+    from lazygraph.values.graph import Shape
+
+Buffer = bytes | memoryview
+
+
+def dumps(value: Any) -> bytes:
+    """Pickle anything; functions and classes of `__main__` go by value."""
+    return cloudpickle.dumps(value, protocol=5)  # type: ignore[no-any-return]
+
+
+loads: Callable[[Buffer], Any] = pickle.loads
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a failed pickle said, on one line."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------------
+
+
+def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[bytes]]:
+    """Pickle the tables.  Raises `Unserializable` naming the function or argument and where the node was built."""
+    functions = []
+    for row, function in enumerate(tables.functions):
+        try:
+            functions.append(dumps(function))
+        except Exception as error:
+            where = _built_at(shape, lambda at, row=row: shape.function[at] == row)  # type: ignore[misc]
+            raise Unserializable(f"function {shape.names[row]!r}", where, reason_of(error)) from error
+    try:
+        rest = dumps((tables.constants, tables.templates))
+    except Exception as error:
+        raise _culprit(shape, tables, error) from error
+    return m.TablesOnWire([len(blob) for blob in functions], len(rest)), [*functions, rest]
+
+
+def _built_at(shape: Shape, is_it: Callable[[int], bool]) -> str:
+    at = next((at for at in range(shape.externals, len(shape)) if is_it(at)), None)
+    return f"built at {shape.origin_of(at)}" if at is not None else "in a fused task"
+
+
+def _culprit(shape: Shape, tables: Tables, error: BaseException) -> Unserializable:
+    """Find which constant cannot be pickled, and which node reads it."""
+    for row, constant in enumerate(tables.constants):
+        try:
+            dumps(constant)
+        except Exception as own:
+            for at in range(shape.externals, len(shape)):
+                numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
+                if ~row in numbers:
+                    what = f"argument {type(constant).__name__} of {shape.name_of(at)!r}"
+                    return Unserializable(what, f"built at {shape.origin_of(at)}", reason_of(own))
+    return Unserializable("an argument", "of this plan", reason_of(error))
+
+
+class _Unloadable:
+    """Stands for a function that could not be unpickled here; calling it says why."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.name, self.error = name, error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.error
+
+
+def unpack_tables(names: Sequence[str], wire: m.TablesOnWire, body: Buffer) -> Tables:
+    """Open tables.  What cannot be opened raises when a task calls it, not before: others may run."""
+    view = memoryview(body)
+    at = 0
+    functions: list[Any] = []
+    for name, length in zip(names, wire.functions, strict=True):
+        functions.append(_open_function(name, view[at : at + length]))
+        at += length
+    try:
+        constants, templates = loads(view[at : at + wire.constants]) if wire.constants else ((), (None,))
+    except Exception as error:
+        broken = _Unloadable("the arguments", _cannot_open("an argument", error))
+        functions = [broken if not isinstance(f, Fused) else f for f in functions]
+        constants, templates = _Anything(), _Anything()
+    return Tables(tuple(functions), constants, templates)
+
+
+class _Anything:
+    """A table whose rows do not matter: the functions that would read them only raise."""
+
+    def __getitem__(self, row: int) -> Any:
+        return None
+
+
+def _open_function(name: str, blob: memoryview) -> Any:
+    try:
+        return loads(blob)
+    except Exception as error:
+        return _Unloadable(name, _cannot_open(f"function {name!r}", error))
+
+
+def _cannot_open(what: str, error: Exception) -> Unserializable:
+    hint = ""
+    if isinstance(error, ImportError):
+        hint = (
+            "; the worker cannot import that module: install it there, start the worker where it is, or send it by "
+            "value with cloudpickle.register_pickle_by_value(module)"
+        )
+    return Unserializable(what, "opened on a worker", reason_of(error) + hint)
+
+
+# -- exceptions -------------------------------------------------------------------------------------------------------------
+
+
+def pack_exception(error: BaseException, text: str) -> bytes:
+    """Pickle an exception, after seeing that it survives the trip; one that does not travels as `RemoteError`."""
+    try:
+        blob = dumps(error)
+        again = loads(blob)
+        if type(again) is type(error):
+            return blob
+    except Exception:  # noqa: S110 - whatever goes wrong in there, the stand-in below says what the exception was
+        pass
+    return dumps(stand_in(error, text))
+
+
+def stand_in(error: BaseException, text: str) -> RemoteError:
+    """Return a `RemoteError` that also derives from the nearest built-in base of `error`."""
+    base = next(cls for cls in type(error).__mro__ if cls.__module__ == "builtins")
+    return _make_stand_in(base.__name__, type(error).__qualname__, str(error), text)
+
+
+def _make_stand_in(base: str, type_name: str, message: str, text: str) -> RemoteError:
+    import builtins
+
+    kind = getattr(builtins, base)
+    fits = issubclass(kind, Exception) and kind not in (Exception, RuntimeError)
+    try:
+        cls: type[RemoteError] = type("RemoteError", (RemoteError, kind), {}) if fits else RemoteError
+    except TypeError:  # layouts that cannot be combined
+        cls = RemoteError
+    if cls is not RemoteError:
+        cls.__reduce__ = lambda self: (_make_stand_in, (base, type_name, message, text))  # type: ignore[method-assign]
+    return cls(type_name, message, text)
+
+
+def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
+    """Open an exception; one whose class is not here becomes a `RemoteError`.  The remote traceback is a note."""
+    try:
+        error = loads(blob)
+    except Exception as problem:
+        last = text.strip().splitlines()[-1] if text.strip() else reason_of(problem)
+        name, _, message = last.partition(": ")
+        error = RemoteError(name, message, text)
+    if not isinstance(error, BaseException):
+        error = RemoteError(type(error).__name__, str(error), text)
+    if text:
+        error.add_note(f"Remote traceback of {node!r}:\n{text.rstrip()}")
+    return error
+
+
+# -- values -----------------------------------------------------------------------------------------------------------------
+
+_FIXED: Mapping[type, int] = {int: 28, float: 24, bool: 28, type(None): 16, complex: 32}
+
+
+def size_of(value: Any) -> int:
+    """Estimate a value's bytes without pickling it: exact for numbers, texts and buffers, sampled for containers."""
+    fixed = _FIXED.get(type(value))
+    if fixed is not None:
+        return fixed
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size + 100
+    if isinstance(value, str | bytes | bytearray):
+        return len(value) + 50
+    if isinstance(value, dict):
+        return 64 + _sampled(list(_first(value.items())), len(value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return 56 + _sampled(list(_first(value)), len(value))
+    return _by_pickle(value)
+
+
+def _first(items: Any) -> Any:
+    from itertools import islice
+
+    return islice(items, 10)
+
+
+def _sampled(sample: list[Any], count: int) -> int:
+    if not sample:
+        return 0
+    return int(sum(8 + _shallow(item) for item in sample) / len(sample) * count)
+
+
+def _shallow(value: Any) -> int:
+    if isinstance(value, tuple) and len(value) == 2:
+        return 56 + _shallow(value[0]) + _shallow(value[1]) if not isinstance(value[0], tuple) else 128
+    fixed = _FIXED.get(type(value))
+    if fixed is not None:
+        return fixed
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size + 100
+    return len(value) + 50 if isinstance(value, str | bytes) else 64
+
+
+def _by_pickle(value: Any) -> int:
+    try:
+        return len(dumps(value))
+    except Exception:  # it may never have to travel; if it must, that is when it is an error
+        return 1024
+
+
+def pack_values(values: Sequence[Any], missing: Any) -> tuple[list[int], list[str], list[bytes]]:
+    """Pickle values one by one: lengths (-1 for `missing`, -2 for what cannot be pickled), problems, pickles."""
+    lengths, problems, blobs = [], [], []
+    for value in values:
+        if value is missing:
+            lengths.append(-1)
+            continue
+        try:
+            blob = dumps(value)
+        except Exception as error:
+            lengths.append(-2)
+            problems.append(f"a {type(value).__name__}: {reason_of(error)}")
+        else:
+            lengths.append(len(blob))
+            blobs.append(blob)
+    return lengths, problems, blobs
+
+
+def unpack_values(message: m.Values, body: Buffer, missing: Any) -> tuple[list[Any], dict[int, str]]:
+    """Open values: one for each entry asked for (or `missing`), and problems by position."""
+    view = memoryview(body)
+    problems = iter(message.problems)
+    values, wrong, at = [], {}, 0
+    for place, length in enumerate(message.lengths):
+        if length < 0:
+            values.append(missing)
+            if length == -2:
+                wrong[place] = next(problems)
+            continue
+        values.append(loads(view[at : at + length]))
+        at += length
+    return values, wrong
+
+
+# -- results ----------------------------------------------------------------------------------------------------------------
+
+
+def results(lease: WorkLease, report: Report) -> list[tuple[m.Message, bytes]]:
+    """Return what a worker says of a report: one `Done` for what ended well, a `Broke` for each that did not."""
+    values, done = lease.values, report.done
+    said: list[tuple[m.Message, bytes]] = []
+    broken: set[int] = set()
+    inlined: list[int] = []
+    sizes = array("q", [size_of(values[task]) for task in done])
+    body = b""
+    if lease.wanted:
+        inlined = [t for t, size in zip(done, sizes, strict=True) if t in lease.wanted and size <= m.INLINE_LIMIT]
+    if inlined:
+        try:
+            body = dumps([values[task] for task in inlined])
+        except Exception:
+            for task in inlined:
+                problem = _unsendable(lease, task, values[task])
+                if problem is not None:
+                    broken.add(task)
+                    said.append(problem)
+            inlined = [task for task in inlined if task not in broken]
+            body = dumps([values[task] for task in inlined]) if inlined else b""
+    if broken:
+        kept = [(task, size) for task, size in zip(done, sizes, strict=True) if task not in broken]
+        done, sizes = [task for task, _ in kept], array("q", [size for _, size in kept])
+    if done:
+        message = m.Done(lease.base, lease.attempt, m.ints(done), sizes.tobytes(), report.seconds, m.ints(inlined))
+        said.insert(0, (message, body))
+    for one in report.broken:
+        blob = pack_exception(one.exception, one.text)
+        said.append((m.Broke(lease.base, one.task, lease.attempt, one.node, one.text, one.origin), blob))
+    if report.skipped:
+        said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))
+    return said
+
+
+def _unsendable(lease: WorkLease, task: int, value: Any) -> tuple[m.Message, bytes] | None:
+    try:
+        dumps(value)
+    except Exception as error:
+        node, origin = lease.program.place_of(task, None)
+        what = f"the result of {node!r}, a {type(value).__name__},"
+        wrong = Unserializable(what, f"built at {origin}", reason_of(error))
+        text = "".join(traceback.format_exception_only(wrong))
+        return m.Broke(lease.base, task, lease.attempt, node, text, origin), dumps(wrong)
+    return None
+
+
+def failed_input(lease: WorkLease, tasks: Sequence[int], why: str) -> list[tuple[m.Message, bytes]]:
+    """Return a `Broke` for each of the tasks: an input of theirs cannot be sent here."""
+    said: list[tuple[m.Message, bytes]] = []
+    for task in tasks:
+        node, origin = lease.program.place_of(task, None)
+        wrong = Unserializable(f"an input of {node!r}", f"built at {origin}", why)
+        text = "".join(traceback.format_exception_only(wrong))
+        said.append((m.Broke(lease.base, task, lease.attempt, node, text, origin), dumps(wrong)))
+    return said

@@ -1,0 +1,57 @@
+"""Where a task should run, and how much a worker should be given.  Pure functions.
+
+Least bytes first (Estee and RSDS: transfer cost decides, load only when somebody is idle): a ready task goes to the
+lane of the worker that has most of its inputs' bytes; idle workers take from other lanes, or ask for tasks back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazygraph.running.arena import ANYWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lazygraph.executors.cluster.records import WorkerRecord
+
+SAMPLE = 32
+"""Of a task with many inputs this many are looked at."""
+
+UNMEASURED = 8
+"""Tasks a thread is given while nothing is known of how long they take."""
+
+AHEAD_SECONDS = 0.01
+"""Work a thread is given in advance: enough to hide a round trip many times over."""
+
+MOST_AHEAD = 256
+
+
+def best_lane(holders: Iterable[tuple[int, int]]) -> int:
+    """Return the worker with the most bytes of (worker, bytes) pairs, the first such; ANYWHERE when there is none."""
+    total: dict[int, int] = {}
+    for worker, size in holders:
+        total[worker] = total.get(worker, 0) + size + 1
+    best, most = ANYWHERE, 0
+    for worker, size in total.items():
+        if worker >= 0 and size > most:
+            best, most = worker, size
+    return best
+
+
+def target(threads: int, seconds: float | None) -> int:
+    """Return how many tasks a worker should have: `threads` running, and AHEAD_SECONDS of work each besides."""
+    if seconds is None:
+        return threads * UNMEASURED
+    return threads * (1 + max(1, min(MOST_AHEAD, int(AHEAD_SECONDS / max(seconds, 1e-7)))))
+
+
+def room(worker: WorkerRecord, seconds: float | None) -> int:
+    """Return how many more tasks a worker should be given now: none until half of what it had is done."""
+    wanted = target(worker.threads, seconds)
+    return wanted - worker.outstanding if worker.outstanding * 2 <= wanted else 0
+
+
+def to_give_back(worker: WorkerRecord) -> int:
+    """Return how many unstarted tasks to ask back from a worker when another is idle: half of what waits there."""
+    return (worker.outstanding - worker.threads + 1) // 2

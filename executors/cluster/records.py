@@ -1,0 +1,181 @@
+"""What the scheduler's mind remembers of runs and workers, and shapes on their way over the wire.
+
+Covers: records, `pack_shape`/`unpack_shape`.
+Does not cover: what is done with them (scheduler_machine), pickles (net.codec).
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lazygraph.executors.cluster.messages import Message, ShapeOnWire, from_ints
+from lazygraph.values.graph import Shape
+from lazygraph.values.options import DEFAULT, as_plain, changed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazygraph.executors.cluster.messages import TablesOnWire
+    from lazygraph.running.block import Block
+
+NOWHERE = -1
+
+
+class Send(NamedTuple):
+    """An action: this message, with this body, to that peer."""
+
+    peer: int
+    message: Message
+    body: tuple[bytes | memoryview, ...] = ()
+
+
+class FailureRecord(NamedTuple):
+    """Why a task failed, as it travels: the exception stays pickled in `body`."""
+
+    node: str
+    key: str
+    attempt: int
+    kind: str
+    text: str
+    worker: str
+    origin: str
+    times: int = 0
+    body: bytes | memoryview = b""
+
+
+class RunRecord:
+    """One run: whose it is, its plan as it came, and per entry where its value is and how large."""
+
+    __slots__ = (
+        "aliases",
+        "block",
+        "body",
+        "client",
+        "done",
+        "failures",
+        "home",
+        "kept",
+        "loaded",
+        "moved",
+        "replicas",
+        "run",
+        "seconds",
+        "shape",
+        "sizes",
+        "tables",
+        "touched",
+        "wants",
+    )
+
+    def __init__(
+        self, block: Block, client: int, run: int, shape: ShapeOnWire, tables: TablesOnWire, body: bytes | memoryview
+    ) -> None:
+        self.block, self.client, self.run = block, client, run
+        self.shape, self.tables, self.body = shape, tables, body
+        self.home = array("i", [NOWHERE]) * len(block)  # worker that has, or is to make, the value
+        self.sizes = array("q", [0]) * len(block)
+        self.replicas: dict[int, list[int]] = {}  # further workers that have fetched it, or are about to
+        self.loaded: dict[int, None] = {}  # workers that know the plan
+        self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
+        self.failures: dict[int, FailureRecord] = {}
+        self.wants: dict[int, list[int]] = {}  # entry -> the client's questions
+        self.aliases: list[tuple[int, int]] = []
+        self.seconds: float | None = None
+        self.done = self.kept = self.moved = 0
+
+    @property
+    def stats(self) -> tuple[int, int, int]:
+        """Tasks done, bytes made and kept on workers, bytes moved."""
+        return self.done, self.kept, self.moved
+
+    def holders(self, entry: int) -> list[int]:
+        """Return the workers that have a value, the one that made it first."""
+        home = self.home[entry]
+        rest = self.replicas.get(entry, ())
+        return [*rest] if home == NOWHERE else [home, *rest]
+
+
+class WorkerRecord:
+    """One worker.  `outstanding` counts tasks handed to it and not answered for yet."""
+
+    __slots__ = ("address", "freed", "id", "name", "outstanding", "recalled", "reluctant", "threads")
+
+    def __init__(self, peer: int, name: str, address: str, threads: int) -> None:
+        self.id, self.name, self.address, self.threads = peer, name, address, threads
+        self.outstanding = 0
+        self.recalled = False  # has been asked to give back, and has not answered
+        self.reluctant = False  # had nothing to give back, and has finished nothing since
+        self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free
+
+
+def pack_shape(shape: Shape) -> ShapeOnWire:
+    """Return a shape as bytes and plain data; origins become texts."""
+    return ShapeOnWire(
+        shape.externals,
+        shape.function.tobytes(),
+        shape.template.tobytes(),
+        shape.option.tobytes(),
+        shape.scope.tobytes(),
+        shape.origin.tobytes(),
+        shape.input_offsets.tobytes(),
+        shape.inputs.tobytes(),
+        shape.kinds,
+        shape.argument_offsets.tobytes(),
+        shape.arguments.tobytes(),
+        shape.outputs.tobytes(),
+        shape.callbacks.tobytes(),
+        list(shape.names),
+        [dict(as_plain(row)) for row in shape.options],
+        [str(origin) for origin in shape.origins],
+    )
+
+
+def unpack_shape(wire: ShapeOnWire) -> Shape:
+    """Return the shape again."""
+    return Shape(
+        externals=wire.externals,
+        function=from_ints(wire.functions),
+        template=from_ints(wire.templates),
+        option=from_ints(wire.options_of),
+        scope=from_ints(wire.scopes_of),
+        origin=from_ints(wire.origins_of),
+        input_offsets=from_ints(wire.input_offsets),
+        inputs=from_ints(wire.inputs),
+        kinds=wire.kinds,
+        argument_offsets=from_ints(wire.argument_offsets),
+        arguments=from_ints(wire.arguments),
+        outputs=from_ints(wire.outputs),
+        callbacks=from_ints(wire.callbacks),
+        names=tuple(wire.names),
+        options=tuple(changed(DEFAULT, "a plan", row) for row in wire.options),
+        origins=tuple(wire.origins),
+    )
+
+
+def held_shape(names: Sequence[str]) -> Shape:
+    """Return the shape of values that exist already: externals, all of them outputs."""
+    n = len(names)
+    return Shape(
+        externals=n,
+        function=array("i", [-1]) * n,
+        template=array("i", [0]) * n,
+        option=array("i", [0]) * n,
+        scope=array("i", [0]) * n,
+        origin=array("i", [-1]) * n,
+        input_offsets=array("i", [0]) * (n + 1),
+        inputs=array("i"),
+        kinds=b"",
+        argument_offsets=array("i", [0]) * (n + 1),
+        arguments=array("i"),
+        outputs=array("i", range(n)),
+        callbacks=array("i"),
+        names=tuple(names),
+    )
+
+
+def plain_stats(workers: Sequence[WorkerRecord]) -> dict[str, dict[str, Any]]:
+    """Return workers as plain data, by address."""
+    return {
+        w.address: {"name": w.name, "threads": w.threads, "outstanding": w.outstanding, "id": w.id} for w in workers
+    }

@@ -1,0 +1,578 @@
+"""The scheduler's mind: messages in, messages out.  No socket, no clock, no pickle.
+
+`receive` absorbs one message; `decide`, called once for everything that came together, hands out leases.
+
+Covers: runs, leases, values and where they are, lost workers, what clients ask.
+Does not cover: what may run (running.frontier), how much a worker is given (placement), bytes (net.scheduler_server).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.placement import SAMPLE, best_lane, room, to_give_back
+from lazygraph.executors.cluster.records import (
+    NOWHERE,
+    FailureRecord,
+    RunRecord,
+    Send,
+    WorkerRecord,
+    held_shape,
+    pack_shape,
+    plain_stats,
+    unpack_shape,
+)
+from lazygraph.running import events
+from lazygraph.running.arena import ANYWHERE
+from lazygraph.running.frontier import Frontier
+from lazygraph.running.lease import fitting
+from lazygraph.values.graph import ORDER
+from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lazygraph.running.block import Block
+    from lazygraph.running.lease import Lease
+
+_SAD = in_states(UNHAPPY)
+_ENDED = in_states(TERMINAL)
+_HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
+_SUCCEEDED, _RUNNING = int(State.SUCCEEDED), int(State.RUNNING)
+_WORTH_MOVING = 0.002
+"""Seconds of work below which an idle worker does not ask a busy one for tasks."""
+
+
+class SchedulerMachine:
+    """One mind for all clients and workers of a cluster; peers are numbers that the hand gives out."""
+
+    def __init__(self) -> None:
+        self.frontier = Frontier(self._place)
+        self.workers: dict[int, WorkerRecord] = {}
+        self.clients: dict[int, dict[int, RunRecord]] = {}
+        self.records: dict[int, RunRecord] = {}
+        self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
+        self._out: list[Send] = []
+
+    # -- the doors ---------------------------------------------------------------------------------------------------------
+
+    def receive(self, peer: int, message: m.Message, body: bytes | memoryview, now: float) -> list[Send]:
+        """Absorb one message; return what to send at once, in order."""
+        _HANDLERS[type(message)](self, peer, message, body, now)
+        return self._take()
+
+    def decide(self, now: float) -> list[Send]:
+        """Hand out what may run to workers that have room; return what to send, in order."""
+        if self._unstored and self.workers:
+            self._store_held()
+        self._assign()
+        for worker in self.workers.values():
+            if worker.freed:
+                for base, entries in worker.freed.items():
+                    if base in self.records:
+                        self._send(worker.id, m.Free(base, m.ints(entries)))
+                worker.freed = {}
+        return self._take()
+
+    def client_joined(self, peer: int) -> None:
+        """A client has been greeted."""
+        self.clients[peer] = {}
+
+    def lost(self, peer: int, now: float) -> list[Send]:
+        """A peer's connection has ended; return what to send."""
+        if peer in self.clients:
+            self._client_lost(peer, now)
+        elif peer in self.workers:
+            self._worker_lost(peer, now)
+        return self._take()
+
+    def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
+        self._out.append(Send(peer, message, body))
+
+    def _take(self) -> list[Send]:
+        out, self._out = self._out, []
+        return out
+
+    # -- clients -----------------------------------------------------------------------------------------------------------
+
+    def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
+        runs = self.clients[peer]
+        flat = m.from_ints(message.bindings)
+        bound = [(runs[run], entry) for run, entry in zip(flat[::2], flat[1::2], strict=True)]
+        bindings = [(record.block, entry) for record, entry in bound]
+        block, actions = self.frontier.admit(unpack_shape(message.shape), bindings, message.fail_fast)
+        record = RunRecord(block, peer, message.run, message.shape, message.tables, body)
+        record.aliases = [(owner.base, entry) for owner, entry in map(block.owner, range(len(bindings)))]
+        self._enter(record, actions)
+
+    def _hold(self, peer: int, message: m.Hold, body: bytes | memoryview, now: float) -> None:
+        shape = held_shape(message.names)
+        block, actions = self.frontier.admit(shape, (), fail_fast=False)
+        record = RunRecord(block, peer, message.run, pack_shape(shape), m.TablesOnWire([], 0), b"")
+        for entry, length in enumerate(message.lengths):
+            record.sizes[entry] = length
+        self._unstored.append((record, message.lengths, memoryview(body)))
+        if self.workers:
+            self._store_held()
+        self._enter(record, actions)
+
+    def _enter(self, record: RunRecord, actions: Sequence[events.Action]) -> None:
+        self.records[record.block.base] = record
+        self.clients[record.client][record.run] = record
+        self._perform(actions)
+
+    def _store_held(self) -> None:
+        """Spread scattered values over the workers, in runs of equal count."""
+        for record, lengths, body in self._unstored:
+            workers = sorted(self.workers.values(), key=lambda w: w.outstanding)
+            share = -(-len(lengths) // len(workers))
+            at = 0
+            for index, worker in enumerate(workers):
+                entries = range(index * share, min((index + 1) * share, len(lengths)))
+                if not entries:
+                    break
+                part = lengths[entries.start : entries.stop]
+                self._send(worker.id, m.Store(record.block.base, m.ints(entries), part), body[at : at + sum(part)])
+                at += sum(part)
+                record.moved += sum(part)
+                record.touched[worker.id] = None
+                for entry in entries:
+                    record.home[entry] = worker.id
+            for entry in list(record.wants):
+                self._answer_wants(record, entry)
+        self._unstored.clear()
+
+    def _drop(self, peer: int, message: m.Drop, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        if record is not None:
+            self._handle(events.Dropped(record.block, m.from_ints(message.entries)), now)
+
+    def _cancel(self, peer: int, message: m.Cancel, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        cancelled = False
+        if record is not None and message.entry < 0:
+            self._handle(events.CancelRun(record.block), now)
+            cancelled = True
+        elif record is not None:
+            self._handle(events.CancelTask(record.block, message.entry), now)
+            cancelled = record.block.state[message.entry] == State.CANCELLED
+        self._send(peer, m.Answer(message.question, cancelled))
+
+    def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        if record is None:
+            self._send(peer, m.Located(message.question, "", 0, 0, "its run is over and was forgotten"))
+            return
+        record.wants.setdefault(message.entry, []).append(message.question)
+        self._handle(events.Wanted(record.block, message.entry), now)
+        self._answer_wants(record, message.entry)
+
+    def _answer_wants(self, record: RunRecord, entry: int) -> None:
+        questions = record.wants.get(entry)
+        if not questions or not _ENDED[record.block.state[entry]]:
+            return
+        owner, origin = record.block.owner(entry)
+        home = self.records.get(owner.base)
+        where, why = "", f"it has ended as {State(record.block.state[entry]).status}"
+        if home is not None and record.block.state[entry] == _SUCCEEDED:
+            alive = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
+            if not alive:
+                return  # on its way to a worker, or being computed again
+            where, why = alive[0], ""
+        for question in questions:
+            self._send(record.client, m.Located(question, where, owner.base, origin, why))
+        del record.wants[entry]
+
+    def _ask_stats(self, peer: int, message: m.AskStats, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        if record is not None:
+            self._send(peer, m.Stats(message.run, record.stats))
+
+    def _ask_state(self, peer: int, message: m.AskState, body: bytes | memoryview, now: float) -> None:
+        holders = []
+        for run, entry in message.runs:
+            record = self.clients[peer].get(run)
+            found: list[str] = []
+            if record is not None:
+                owner, origin = record.block.owner(entry)
+                home = self.records.get(owner.base)
+                if home is not None and owner.state[origin] == _SUCCEEDED:
+                    found = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
+            holders.append(found)
+        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders))
+
+    def _client_lost(self, peer: int, now: float) -> None:
+        """What a client was waiting for is cancelled, what it held is freed."""
+        for record in list(self.clients[peer].values()):
+            block = record.block
+            self._handle(events.CancelRun(block), now)
+            claims = [entry for entry, count in block.futures.items() for _ in range(count)]
+            self._handle(events.Dropped(block, claims), now)
+        del self.clients[peer]
+
+    # -- workers -----------------------------------------------------------------------------------------------------------
+
+    def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
+        self.workers[peer] = WorkerRecord(peer, message.name, message.address, message.threads)
+
+    def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
+        worker = self.workers[peer]
+        tasks = m.from_ints(message.tasks)
+        worker.outstanding -= len(tasks)
+        worker.reluctant = False
+        record = self.records.get(message.block)
+        if record is None:
+            return
+        home, block = record.home, record.block
+        sizes = m.from_longs(message.sizes)
+        fresh = []
+        for task, size in zip(tasks, sizes, strict=True):
+            if home[task] == peer:
+                fresh.append(task)
+                record.sizes[task] = size
+                record.kept += size
+        mean = message.seconds / max(len(tasks), 1)
+        record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
+        progress = self.frontier.succeeded(block, fresh, message.attempt)
+        record.done += len(fresh)
+        if block.causes:  # some may have been cancelled while they ran
+            self._free(record, [task for task in fresh if _SAD[block.state[task]]])
+        if progress.outputs:
+            self._tell_succeeded(record, progress.outputs, message.inlined, body)
+        if progress.freed:
+            self._free(record, progress.freed)
+        if progress.actions:
+            self._perform(progress.actions)
+        if record.wants:
+            for entry in progress.outputs:
+                self._answer_wants(record, entry)
+
+    def _tell_succeeded(self, record: RunRecord, entries: list[int], inlined: bytes, body: bytes | memoryview) -> None:
+        worker = self.workers.get(record.home[entries[0]])
+        address = worker.address if worker else ""
+        message = m.Succeeded(record.run, record.block.base, m.ints(entries), inlined, address, record.stats)
+        self._send(record.client, message, body)
+        if inlined:
+            self._handle(events.Delivered(record.block, m.from_ints(inlined)), 0.0)
+
+    def _broke(self, peer: int, message: m.Broke, body: bytes | memoryview, now: float) -> None:
+        worker = self.workers[peer]
+        worker.outstanding -= 1
+        record = self.records.get(message.block)
+        if record is None or record.home[message.task] != peer:
+            return
+        record.failures[message.task] = FailureRecord(
+            message.node,
+            f"{message.node}-{record.run}-{message.task}",
+            message.attempt,
+            "raised",
+            message.text,
+            worker.name,
+            message.origin,
+            body=body,
+        )
+        self._handle(events.Failed(record.block, message.task, message.attempt), now)
+
+    def _returned(self, peer: int, message: m.Returned, body: bytes | memoryview, now: float) -> None:
+        worker = self.workers[peer]
+        tasks = m.from_ints(message.tasks)
+        worker.outstanding -= len(tasks)
+        if message.asked:
+            worker.recalled = False
+            worker.reluctant = not tasks
+        for address, base, entries in message.missing:
+            self._missing(peer, address, base, m.from_ints(entries), now)
+        record = self.records.get(message.block)
+        if record is not None:
+            fresh = [task for task in tasks if record.home[task] == peer]
+            for task in fresh:
+                if not _ENDED[record.block.state[task]]:
+                    record.home[task] = NOWHERE
+            self._handle(events.Returned(record.block, fresh, message.attempt), now)
+
+    def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
+        """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""
+        record = self.records.get(base)
+        if record is None:
+            return
+        sayer = next((w.id for w in self.workers.values() if w.address == address), NOWHERE)
+        for entry in entries:
+            self._forget_copy(record, entry, asker)
+            self._forget_copy(record, entry, sayer)
+        self._lose(record, [entry for entry in entries if not record.holders(entry)], now)
+
+    def _forget_copy(self, record: RunRecord, entry: int, worker: int) -> None:
+        if worker == NOWHERE:
+            return
+        replicas = record.replicas.get(entry, [])
+        if worker in replicas:
+            replicas.remove(worker)
+        if record.home[entry] == worker and not _HANDED_OUT[record.block.state[entry]]:
+            record.home[entry] = replicas.pop(0) if replicas else NOWHERE
+        if not replicas:
+            record.replicas.pop(entry, None)
+
+    def _lose(self, record: RunRecord, entries: list[int], now: float) -> None:
+        lost = [entry for entry in entries if record.block.state[entry] == _SUCCEEDED]
+        if lost:
+            self._handle(events.ValuesLost([(record.block, lost)]), now)
+
+    def _began(self, peer: int, message: m.Began, body: bytes | memoryview, now: float) -> None:
+        record = self.records.get(message.block)
+        if record is not None and record.home[message.task] == peer:
+            self._handle(events.Started(record.block, message.task, message.attempt), now)
+
+    def _worker_lost(self, peer: int, now: float) -> None:
+        """Values only it had are lost; what it was doing is to be done again."""
+        worker = self.workers.pop(peer)
+        self.frontier.close_lane(peer)
+        leased: list[tuple[Block, list[int]]] = []
+        lost: list[tuple[Block, list[int]]] = []
+        for record in self.records.values():
+            state, block = record.block.state, record.block
+            record.loaded.pop(peer, None)
+            record.touched.pop(peer, None)
+            mine = [entry for entry, home in enumerate(record.home) if home == peer]
+            handed = [entry for entry in mine if _HANDED_OUT[state[entry]]]
+            for entry in handed:
+                record.home[entry] = NOWHERE
+            for entry in (*mine, *[e for e, copies in record.replicas.items() if peer in copies]):
+                self._forget_copy(record, entry, peer)
+            gone = [entry for entry in mine if state[entry] == _SUCCEEDED and not record.holders(entry)]
+            if handed:
+                leased.append((block, handed))
+            if gone:
+                lost.append((block, gone))
+        running = [(b, t) for b, tasks in leased for t in tasks if b.state[t] == _RUNNING]
+        first = [(b, t) for b, tasks in leased for t in tasks][: worker.threads]
+        if lost:
+            self._handle(events.ValuesLost(lost), now)
+        self._last_lost = worker.name
+        self._handle(events.RunnerLost(leased, running or first), now)
+
+    # -- handing out -------------------------------------------------------------------------------------------------------
+
+    def _place(self, block: Block, task: int) -> int:
+        """Return the worker that has most of a task's inputs."""
+        record = self.records.get(block.base)
+        if record is None:
+            return ANYWHERE
+        start, end = block.bounds[task], block.bounds[task + 1]
+        k, home, sizes = block.shape.externals, record.home, record.sizes
+        if end - start == 1 and block.inputs[start] >= k:
+            only = home[block.inputs[start]]
+            return only if only in self.workers else ANYWHERE
+        pairs = []
+        for read in block.inputs[start : min(end, start + SAMPLE)]:
+            if read >= k:
+                pairs.append((home[read], sizes[read]))
+            else:
+                owner, origin = block.owner(read)
+                other = self.records.get(owner.base)
+                if other is not None:
+                    pairs.append((other.home[origin], other.sizes[origin]))
+        lane = best_lane(pairs)
+        return lane if lane in self.workers else ANYWHERE
+
+    def _assign(self) -> None:
+        gave = True
+        while gave:
+            gave = False
+            if not any(self.frontier.ready(lane) for lane in self.frontier.lanes()):
+                break
+            for worker in sorted(self.workers.values(), key=lambda w: w.outstanding):
+                gave = self._give(worker, worker.id) or self._give(worker, ANYWHERE) or gave
+        for worker in self.workers.values():
+            if not worker.outstanding:
+                self._feed_idle(worker)
+
+    def _give(self, worker: WorkerRecord, lane: int) -> bool:
+        """Hand a worker a lease from a lane, if it has room and the lane has tasks."""
+        block = self.frontier.next_block(lane)
+        if block is None:
+            return False
+        record = self.records[block.base]
+        space = room(worker, record.seconds)
+        if space <= 0:
+            return False
+        threads = worker.threads if lane == worker.id else sum(w.threads for w in self.workers.values())
+        lease = self.frontier.lease(min(space, fitting(record.seconds, self.frontier.ready(lane), threads)), lane)
+        if lease is None:
+            return False
+        self._send_lease(worker, record, lease)
+        return True
+
+    def _feed_idle(self, worker: WorkerRecord) -> None:
+        """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back."""
+        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane not in (worker.id, ANYWHERE)]
+        longest = max(lanes, default=(0, ANYWHERE))
+        if longest[0] and self.workers[longest[1]].outstanding and self._give(worker, longest[1]):
+            return
+        busiest = max(self.workers.values(), key=lambda w: w.outstanding)
+        count = to_give_back(busiest)
+        if count <= 0 or busiest.recalled or busiest.reluctant:
+            return
+        known = [r.seconds for r in self.records.values() if r.block.open and r.seconds is not None]
+        if known and max(known) * busiest.outstanding < _WORTH_MOVING:
+            return
+        busiest.recalled = True
+        self._send(busiest.id, m.TakeBack(-1, b"", count))
+
+    def _send_lease(self, worker: WorkerRecord, record: RunRecord, lease: Lease) -> None:
+        block, base = record.block, record.block.base
+        if worker.id not in record.loaded:
+            record.loaded[worker.id] = record.touched[worker.id] = None
+            self._send(worker.id, m.Load(base, record.shape, record.tables, record.aliases), record.body)
+        home = record.home
+        for task in lease.tasks:
+            home[task] = worker.id
+        worker.outstanding += len(lease.tasks)
+        wanted = [task for task in lease.tasks if task in block.futures]
+        where = self._where(worker, record, lease.tasks)
+        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where))
+
+    def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
+        """Return whom to ask for inputs the worker lacks, and note that it will have them."""
+        block, me = record.block, worker.id
+        bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
+        k = block.shape.externals
+        ask: dict[tuple[str, int], list[int]] = {}
+        for task in tasks:
+            for at in range(bounds[task], bounds[task + 1]):
+                read = inputs[at]
+                if (read >= k and home[read] == me) or kinds[at] == ORDER:
+                    continue
+                owner, entry = (block, read) if read >= k else block.owner(read)
+                source = self.records[owner.base]
+                if source.home[entry] == me or me in source.replicas.get(entry, ()):
+                    continue
+                holder = next((self.workers[w] for w in source.holders(entry) if w in self.workers), None)
+                if holder is None:
+                    continue  # on its way to a worker: it will be reported missing, and tried again
+                ask.setdefault((holder.address, owner.base), []).append(entry)
+                source.replicas.setdefault(entry, []).append(me)
+                source.touched[me] = None
+                record.moved += source.sizes[entry]
+        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
+
+    # -- what the frontier answers -----------------------------------------------------------------------------------------
+
+    def _handle(self, event: events.Event, now: float) -> None:
+        self._perform(self.frontier.handle(event, now))
+
+    def _perform(self, actions: Sequence[events.Action]) -> None:
+        settled: dict[tuple[int, int, tuple[int, int]], list[int]] = {}
+        for action in actions:
+            record = self.records.get(action.block.base)
+            if record is None:
+                continue
+            if isinstance(action, events.Settled):
+                for entry in action.tasks:
+                    cause = action.block.causes.get(entry, (action.block.base, entry))
+                    settled.setdefault((action.block.base, action.state, cause), []).append(entry)
+            elif isinstance(action, events.Freed):
+                self._free(record, action.tasks)
+            elif isinstance(action, events.Recall):
+                self._recall(record, action.tasks)
+            elif isinstance(action, events.Poisoned):
+                self._poisoned(record, action)
+        for (base, state, cause), entries in settled.items():
+            self._settled(self.records[base], State(state), cause, entries)
+        for action in actions:
+            if isinstance(action, events.Ended):
+                self._ended(action.block)
+
+    def _settled(self, record: RunRecord, state: State, cause: tuple[int, int], entries: list[int]) -> None:
+        if record.client not in self.clients:
+            return
+        if state is State.SUCCEEDED:
+            self._tell_succeeded(record, entries, b"", b"")
+            return
+        base, origin = cause
+        home = self.records.get(base)
+        failure = home.failures.get(origin) if home is not None else None
+        if failure is None:
+            shape = record.block.shape
+            kind = "lost" if state in (State.LOST, State.UPSTREAM_FAILED) else "cancelled"
+            name = shape.name_of(entries[0])
+            failure = FailureRecord(name, name, 1, kind, "", "", shape.origin_of(entries[0]))
+        message = m.Ended(
+            record.run,
+            m.ints(entries),
+            state,
+            failure.node,
+            failure.key,
+            failure.attempt,
+            failure.kind,
+            failure.text,
+            failure.worker,
+            failure.origin,
+            failure.times,
+        )
+        self._send(record.client, message, failure.body)
+        for entry in entries:
+            self._answer_wants(record, entry)
+
+    def _poisoned(self, record: RunRecord, action: events.Poisoned) -> None:
+        name = record.block.shape.name_of(action.task)
+        record.failures[action.task] = FailureRecord(
+            name,
+            f"{name}-{record.run}-{action.task}",
+            record.block.attempt(action.task),
+            "died",
+            "",
+            self._last_lost,
+            record.block.shape.origin_of(action.task),
+            action.times,
+        )
+
+    _last_lost = ""
+
+    def _recall(self, record: RunRecord, tasks: list[int]) -> None:
+        by_worker: dict[int, list[int]] = {}
+        for task in tasks:
+            by_worker.setdefault(record.home[task], []).append(task)
+        for worker, mine in by_worker.items():
+            if worker in self.workers:
+                self._send(worker, m.TakeBack(record.block.base, m.ints(mine)))
+
+    def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
+        base, k = record.block.base, record.block.shape.externals
+        for entry in entries:
+            holders = list(record.touched) if entry < k else record.holders(entry)
+            for holder in holders:
+                worker = self.workers.get(holder)
+                if worker is not None:
+                    worker.freed.setdefault(base, []).append(entry)
+            record.home[entry] = NOWHERE
+            record.replicas.pop(entry, None)
+
+    def _ended(self, block: Block) -> None:
+        record = self.records.pop(block.base, None)
+        if record is None:
+            return
+        runs = self.clients.get(record.client)
+        if runs is not None:
+            runs.pop(record.run, None)
+        for worker in record.touched:
+            if worker in self.workers:
+                self._send(worker, m.Forget(block.base))
+
+
+_HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryview, float], None]] = {
+    m.Submit: SchedulerMachine._submit,
+    m.Hold: SchedulerMachine._hold,
+    m.Drop: SchedulerMachine._drop,
+    m.Cancel: SchedulerMachine._cancel,
+    m.Want: SchedulerMachine._want,
+    m.AskStats: SchedulerMachine._ask_stats,
+    m.AskState: SchedulerMachine._ask_state,
+    m.Join: SchedulerMachine._join,
+    m.Done: SchedulerMachine._done,
+    m.Broke: SchedulerMachine._broke,
+    m.Returned: SchedulerMachine._returned,
+    m.Began: SchedulerMachine._began,
+}
+FROM_CLIENTS = (m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState)
+FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began)

@@ -1,0 +1,382 @@
+"""The worker's mind: what to fetch, what to run, what to keep.  No socket, no clock, no thread, no pickle.
+
+Covers: leases and the inputs they wait for, giving back, values and when they are dropped.
+Does not cover: bytes and threads (net.worker_server), running a lease (running.runner).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.values.graph import ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lazygraph.running.program import Program
+    from lazygraph.running.runner import Report
+
+MISSING: Any = object()
+"""What `lookup` gives for a value that is not here."""
+
+
+@dataclass(slots=True, eq=False)
+class WorkerBlock:
+    """What a worker has of one run: the plan, once a lease of it has come, and values by entry."""
+
+    program: Program | None = None
+    aliases: Sequence[tuple[int, int]] = ()
+    values: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class WorkLease:
+    """A lease here.  A runner takes tasks from the left of `tasks`, the mind may take them from the right."""
+
+    base: int
+    attempt: int
+    tasks: deque[int]
+    wanted: frozenset[int]
+    block: WorkerBlock
+    order: tuple[int, ...]
+    fetching: int = 0
+    answered: int = 0  # tasks the scheduler has been told of
+    returned: int = 0  # of those, the ones given back
+    missing: list[tuple[str, int, bytes]] = field(default_factory=list)
+    unsendable: dict[tuple[int, int], str] = field(default_factory=dict)
+    said: int = 0  # how many had been started when `tick` last spoke
+    seen: int = 0  # how many tasks had been started at the last `tick`
+
+    @property
+    def program(self) -> Program:
+        """What to call."""
+        assert self.block.program is not None
+        return self.block.program
+
+    @property
+    def values(self) -> dict[int, Any]:
+        """Where inputs are and results go."""
+        return self.block.values
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """To the scheduler."""
+
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the worker at `address` for values; answer with `fetched(question, ...)`."""
+
+    question: int
+    address: str
+    block: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run this lease when a thread is free; leases start in the order they are given."""
+
+    lease: WorkLease
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Report these tasks of a lease as failed: an input of theirs cannot be sent, and `why`."""
+
+    lease: WorkLease
+    tasks: list[int]
+    why: str
+
+
+Action = Say | Fetch | Start | Fail
+
+
+class WorkerMachine:
+    """The mind of one worker."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, WorkerBlock] = {}
+        self.leases: list[WorkLease] = []  # with tasks that have not been answered for, oldest first
+        self._questions: dict[int, tuple[str, int, bytes, list[WorkLease]]] = {}
+        self._asked = 0
+        self._coming: dict[tuple[int, int], int] = {}  # (block, entry) -> the question that will bring it
+        self._actions: list[Action] = []
+
+    def receive(self, message: m.Message) -> list[Action]:
+        """Absorb one message of the scheduler; return what to do, in order."""
+        _HANDLERS[type(message)](self, message)
+        return self._take()
+
+    def load(self, base: int, program: Program, aliases: Sequence[tuple[int, int]]) -> None:
+        """A plan has come (opened by the hand)."""
+        block = self._block(base)
+        block.program, block.aliases = program, aliases
+
+    def store(self, base: int, entries: Iterable[int], values: Iterable[Any]) -> None:
+        """Values have come to be kept (opened by the hand)."""
+        self._block(base).values.update(zip(entries, values, strict=True))
+
+    def lookup(self, base: int, entries: Iterable[int]) -> list[Any]:
+        """Return values, or MISSING in their places."""
+        block = self.blocks.get(base)
+        if block is None:
+            return [MISSING for _ in entries]
+        return [block.values.get(entry, MISSING) for entry in entries]
+
+    def _block(self, base: int) -> WorkerBlock:
+        found = self.blocks.get(base)
+        if found is None:
+            found = self.blocks[base] = WorkerBlock()
+        return found
+
+    def _take(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    # -- leases ------------------------------------------------------------------------------------------------------------
+
+    def _do(self, message: m.Do) -> None:
+        tasks = deque(m.from_ints(message.tasks))
+        wanted = frozenset(m.from_ints(message.wanted)) if message.wanted else frozenset()
+        lease = WorkLease(message.block, message.attempt, tasks, wanted, self._block(message.block), tuple(tasks))
+        self.leases.append(lease)
+        questions: dict[int, None] = {}
+        for address, base, packed in message.where:
+            values = self._block(base).values
+            absent = []
+            for entry in m.from_ints(packed):
+                if entry in values:
+                    continue
+                question = self._coming.get((base, entry))
+                if question is None:
+                    absent.append(entry)
+                else:
+                    questions[question] = None
+            if absent:
+                questions[self._ask(address, base, absent)] = None
+        for question in questions:
+            self._questions[question][3].append(lease)
+        # An input that an earlier lease is still fetching was not named again: the scheduler knows we will have it.
+        for question in self._still_coming(lease):
+            if question not in questions:
+                questions[question] = None
+                self._questions[question][3].append(lease)
+        lease.fetching = len(questions)
+        if not questions:
+            self._start(lease)
+
+    def _still_coming(self, lease: WorkLease) -> dict[int, None]:
+        if not self._coming:
+            return {}
+        found: dict[int, None] = {}
+        for owner, entry in self._reads(lease):
+            question = self._coming.get((owner, entry))
+            if question is not None:
+                found[question] = None
+        return found
+
+    def _reads(self, lease: WorkLease) -> Iterable[tuple[int, int]]:
+        """Yield (block, entry) of every value that the lease's tasks read, as its owner numbers it."""
+        for task in lease.tasks:
+            yield from self._reads_of(lease, task)
+
+    def _reads_of(self, lease: WorkLease, task: int) -> set[tuple[int, int]]:
+        shape, aliases = lease.program.shape, lease.block.aliases
+        first = shape.input_offsets[task]
+        return {
+            aliases[read] if read < shape.externals else (lease.base, read)
+            for at, read in enumerate(shape.inputs_of(task), first)
+            if shape.kinds[at] != ORDER
+        }
+
+    def _ask(self, address: str, base: int, entries: list[int]) -> int:
+        self._asked += 1
+        packed = m.ints(entries)
+        self._questions[self._asked] = (address, base, packed, [])
+        for entry in entries:
+            self._coming[base, entry] = self._asked
+        self._actions.append(Fetch(self._asked, address, base, packed))
+        return self._asked
+
+    def fetched(self, question: int, values: Sequence[Any] | None, problems: Mapping[int, str]) -> list[Action]:
+        """An answer: a value (or MISSING) for each entry asked for, or None when nobody answered.
+
+        `problems` says for entries by position why they cannot be sent at all.
+        """
+        address, base, packed, leases = self._questions.pop(question)
+        entries = m.from_ints(packed)
+        got = [MISSING] * len(entries) if values is None else values
+        store = self._block(base).values
+        absent = []
+        for at, (entry, value) in enumerate(zip(entries, got, strict=True)):
+            self._coming.pop((base, entry), None)
+            if value is not MISSING:
+                store[entry] = value
+            elif at not in problems:
+                absent.append(entry)
+        for lease in leases:
+            lease.fetching -= 1
+            if absent:
+                lease.missing.append((address, base, m.ints(absent)))
+            for at, why in problems.items():
+                lease.unsendable[base, entries[at]] = why
+            if not lease.fetching:
+                self._start(lease)
+        return self._take()
+
+    def _start(self, lease: WorkLease) -> None:
+        """All fetches of a lease have been answered: run it, or say why not."""
+        if lease not in self.leases:
+            return
+        if not lease.missing and not lease.unsendable:
+            lease.missing = self._fill_externals(lease)
+        if lease.unsendable:
+            hit = [task for task in lease.tasks if not self._reads_of(lease, task).isdisjoint(lease.unsendable)]
+            self._actions.append(Fail(lease, hit, next(iter(lease.unsendable.values()))))
+            rest = [task for task in lease.tasks if task not in hit]
+            self._say(m.Returned(lease.base, lease.attempt, m.ints(rest), lease.missing))
+            lease.tasks.clear()
+        elif lease.missing:
+            tasks = m.ints(lease.tasks)
+            lease.tasks.clear()
+            self._say(m.Returned(lease.base, lease.attempt, tasks, lease.missing))
+        else:
+            self._actions.append(Start(lease))
+            return
+        self.leases.remove(lease)
+
+    def _fill_externals(self, lease: WorkLease) -> list[tuple[str, int, bytes]]:
+        """Put values that belong to other runs where the lease's tasks read them; return those that are not here."""
+        shape, aliases, values = lease.program.shape, lease.block.aliases, lease.block.values
+        k = shape.externals
+        made = set(lease.tasks)
+        absent: dict[int, list[int]] = {}
+        for task in lease.tasks:
+            first = shape.input_offsets[task]
+            for at, read in enumerate(shape.inputs_of(task), first):
+                if shape.kinds[at] == ORDER or read in made:
+                    continue
+                if read < k:
+                    base, entry = aliases[read]
+                    owner = self.blocks.get(base)
+                    if owner is not None and entry in owner.values:
+                        values[read] = owner.values[entry]
+                    else:
+                        absent.setdefault(base, []).append(entry)
+                elif read not in values:
+                    absent.setdefault(lease.base, []).append(read)
+        return [("", base, m.ints(entries)) for base, entries in absent.items()]
+
+    def _say(self, message: m.Message) -> None:
+        self._actions.append(Say(message))
+
+    def answered(self, lease: WorkLease, report: Report) -> None:
+        """The hand has told the scheduler of these; a lease with nothing left is forgotten."""
+        lease.answered += len(report.done) + len(report.broken) + len(report.skipped)
+        self._end_if_answered(lease)
+
+    def _end_if_answered(self, lease: WorkLease) -> None:
+        if lease.answered >= len(lease.order) and lease in self.leases:
+            self.leases.remove(lease)
+
+    def tick(self) -> list[Action]:
+        """Say which tasks have been running since the last tick: they cannot be taken back."""
+        for lease in self.leases:
+            started = len(lease.order) - len(lease.tasks) - lease.returned
+            running = started > lease.answered - lease.returned
+            if running and started == lease.seen:
+                self._say(m.Began(lease.base, lease.order[started - 1], lease.attempt))
+                lease.said, lease.seen = started, 0
+            elif started != lease.said:
+                lease.seen = started
+        return self._take()
+
+    # -- giving back -------------------------------------------------------------------------------------------------------
+
+    def _take_back(self, message: m.TakeBack) -> None:
+        if message.block >= 0:
+            wanted = set(m.from_ints(message.tasks))
+            for lease in [x for x in self.leases if x.base == message.block]:
+                self._give_back(lease, [task for task in list(lease.tasks) if task in wanted and _removed(lease, task)])
+            return
+        left = message.count
+        answered = False
+        for lease in reversed(list(self.leases)):
+            if left <= 0:
+                break
+            tail = _tail(lease, left)
+            if tail:
+                left -= len(tail)
+                self._give_back(lease, tail, asked=not answered)
+                answered = True
+        if not answered:
+            self._say(m.Returned(-1, 0, b"", [], asked=True))
+
+    def _give_back(self, lease: WorkLease, tasks: list[int], asked: bool = False) -> None:
+        if tasks:
+            lease.answered += len(tasks)
+            lease.returned += len(tasks)
+            self._say(m.Returned(lease.base, lease.attempt, m.ints(tasks), [], asked))
+        self._end_if_answered(lease)
+
+    # -- values ------------------------------------------------------------------------------------------------------------
+
+    def _free(self, message: m.Free) -> None:
+        block = self.blocks.get(message.block)
+        if block is not None:
+            for entry in m.from_ints(message.entries):
+                block.values.pop(entry, None)
+
+    def _forget(self, message: m.Forget) -> None:
+        self.blocks.pop(message.block, None)
+        for lease in [x for x in self.leases if x.base == message.block]:
+            taken = []
+            while lease.tasks:
+                try:
+                    taken.append(lease.tasks.pop())
+                except IndexError:  # the runner was faster
+                    break
+            self._give_back(lease, taken)
+
+
+def _removed(lease: WorkLease, task: int) -> bool:
+    try:
+        lease.tasks.remove(task)
+    except ValueError:  # it has started
+        return False
+    return True
+
+
+def _tail(lease: WorkLease, count: int) -> list[int]:
+    """Take up to `count` tasks from the right of a lease, if one of them could run elsewhere at once."""
+    taken: list[int] = []
+    for _ in range(count):
+        try:
+            taken.append(lease.tasks.pop())
+        except IndexError:
+            break
+    taken.reverse()
+    made = {*lease.tasks, *taken}
+    shape, values = lease.program.shape, lease.values
+    free = any(
+        all(read not in made and (read in values or lease.fetching) for read in shape.inputs_of(task)) for task in taken
+    )
+    if taken and not free:
+        lease.tasks.extend(taken)
+        return []
+    return taken
+
+
+_HANDLERS: Mapping[type, Callable[[WorkerMachine, Any], None]] = {
+    m.Do: WorkerMachine._do,
+    m.TakeBack: WorkerMachine._take_back,
+    m.Free: WorkerMachine._free,
+    m.Forget: WorkerMachine._forget,
+}
