@@ -35,7 +35,8 @@ class Run:
     reference to a future withdraws its claim.
     """
 
-    def __init__(self, plan: Plan, owner: Owner) -> None:
+    def __init__(self, plan: Plan, owner: Owner, futures: Sequence[Future[Any]] | None = None) -> None:
+        """Make the run of a plan; `futures` that exist already become its own, and are held weakly from the start."""
         self.number = next(_numbers)
         self.id = plan.name or f"run-{self.number}"
         self.plan, self.owner = plan, owner
@@ -51,8 +52,12 @@ class Run:
         for place, entry in enumerate(plan.shape.outputs):
             self._places.setdefault(entry, []).append(place)
         self._left = len(self._places)
-        self._futures: list[Future[Any]] | None = [Future(self, place) for place in range(len(plan.shape.outputs))]
-        self._weak = [weakref.ref(future) for future in self._futures]
+        outputs = range(len(plan.shape.outputs))
+        made = [Future(self, place) for place in outputs] if futures is None else futures
+        for place, future in enumerate(made if futures is not None else ()):
+            future.run, future.output = self, place
+        self._futures: list[Future[Any]] | None = list(made) if futures is None else None
+        self._weak = [weakref.ref(future) for future in made]
 
     def __repr__(self) -> str:
         done, total = self.progress()
@@ -147,6 +152,13 @@ class Run:
             if not self._left:
                 self._ended = time.monotonic()
             self._changed.notify_all()
+
+    def fail(self, place: int, error: BaseException) -> None:
+        """An output never came to run: settle it with an error of ours."""
+        entry = self.entry_of(place)
+        shape = self.plan.shape
+        failure = Failure(shape.name_of(entry), self.key_of(place), 0, error, origin=shape.origin_of(entry))
+        self.settle(entry, Status.FAILED, failure)
 
     def unsettled(self) -> list[int]:
         """Return the entries asked for that have not ended."""

@@ -1,0 +1,158 @@
+"""A client's connection: an event loop in a thread of its own, the link to the scheduler, and links to workers.
+
+Covers: posting from any thread, questions and their answers.
+Does not cover: runs and futures (net.executor), the verbs (net.client).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import CannotConnect, Closed, ConnectionLost
+from lazygraph.executors.cluster.net.hello import connect
+from lazygraph.executors.cluster.net.peers import PeerLinks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lazygraph.executors.cluster import messages as m
+    from lazygraph.executors.cluster.net.link import Link
+
+Buffer = bytes | memoryview
+
+
+class Connection:
+    """One link to a scheduler.  `received(message, body)` and `lost(error)` are called in the loop's thread."""
+
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        timeout: float,
+        received: Callable[[m.Message, Buffer], None],
+        lost: Callable[[Exception], None],
+    ) -> None:
+        self.address = address
+        self._token, self._received, self._lost_callback = token, received, lost
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._woken = False
+        self._questions: dict[int, concurrent.futures.Future[Any]] = {}
+        self._asked = 0
+        self._lock = threading.Lock()
+        self.closed = False
+        self.error: Exception | None = None
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="lazygraph-client", daemon=True)
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._connect(timeout), self.loop).result(timeout + 5)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, TimeoutError) and not isinstance(error, CannotConnect):
+                raise CannotConnect(address, f"no answer within {timeout} s") from None
+            raise
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+    async def _connect(self, timeout: float) -> None:
+        self._peers = PeerLinks(self._token, "client", self._answered_by_peer)
+        self._link: Link = await connect(
+            self.address,
+            "client",
+            self._token,
+            on_message=lambda _, message, body: self._received(message, body),
+            on_lost=lambda _, error: self._on_lost(error),
+            timeout=timeout,
+        )
+
+    # -- from any thread ---------------------------------------------------------------------------------------------------
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Run `job` in the loop's thread, after what was posted before; the loop is woken once for many."""
+        self._jobs.append(job)
+        if not self._woken:
+            self._woken = True
+            try:
+                self.loop.call_soon_threadsafe(self._work)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                self._jobs.clear()
+
+    def send(self, message: m.Message, *body: Buffer) -> None:
+        """Send a message to the scheduler."""
+        if self.closed or self.error is not None:
+            raise self.why_closed()
+        self.post(lambda: self._link.send(message, *body))
+
+    def ask(self, make: Callable[[int], m.Message], worker: str = "") -> concurrent.futures.Future[Any]:
+        """Send a question to the scheduler or to a worker; the future gets what `answer` is called with."""
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        with self._lock:
+            if self.closed or self.error is not None:
+                raise self.why_closed()
+            self._asked += 1
+            question = self._asked
+            self._questions[question] = answer
+        message = make(question)
+        self.post(lambda: self._peers.ask(worker, message) if worker else self._link.send(message))  # type: ignore[arg-type]
+        return answer
+
+    def why_closed(self) -> Exception:
+        """Return the error for using this connection now."""
+        return self.error or Closed(f"the client of {self.address}")
+
+    def close(self) -> None:
+        """End the link and the thread; what was posted before is sent.  Safe to call twice."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        self.post(self._end)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    # -- in the loop's thread ----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        self._woken = False
+        while self._jobs:
+            self._jobs.popleft()()
+
+    def _end(self) -> None:
+        if hasattr(self, "_link"):
+            self._peers.close()
+            self._link.flush_now()
+            self._link.close()
+        self._fail_questions(Closed(f"the client of {self.address}"))
+        self.loop.call_soon(self.loop.stop)
+
+    def answer(self, question: int, reply: Any) -> None:
+        """An answer has come."""
+        with self._lock:
+            waiting = self._questions.pop(question, None)
+        if waiting is not None:
+            waiting.set_result(reply)
+
+    def _answered_by_peer(self, question: int, message: m.Values | None, body: Buffer) -> None:
+        self.answer(question, None if message is None else (message, body))
+
+    def _on_lost(self, error: Exception | None) -> None:
+        if self.closed:
+            return
+        self.error = ConnectionLost(self.address, str(error) if error else "the scheduler closed it or has ended")
+        self._fail_questions(self.error)
+        self._lost_callback(self.error)
+
+    def _fail_questions(self, error: Exception) -> None:
+        with self._lock:
+            waiting, self._questions = list(self._questions.values()), {}
+        for future in waiting:
+            future.set_exception(error)

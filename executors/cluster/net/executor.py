@@ -1,0 +1,294 @@
+"""The cluster as an executor: plans go to a scheduler, values come from workers.
+
+Covers: submitting, settling futures, fetching values, cancelling, dropped futures.
+Does not cover: dask's verbs (net.client), the connection itself (net.connection).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import LostData, Unserializable, UsedAfterFork, WorkerDied
+from lazygraph.executors.base import Executor
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.connection import Connection
+from lazygraph.executors.cluster.net.tokens import find_token
+from lazygraph.executors.cluster.records import held_shape, pack_shape
+from lazygraph.planning.plan import Plan
+from lazygraph.running.futures import Future
+from lazygraph.running.run import Run
+from lazygraph.values.graph import Tables
+from lazygraph.values.outcome import Failure, Outcome, Value
+from lazygraph.values.status import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.values.node import External
+
+Buffer = bytes | memoryview
+
+
+class ClusterExecutor(Executor):
+    """Runs plans on the cluster whose scheduler is at `address`."""
+
+    name = "cluster"
+
+    def __init__(self, address: str, token: str | None = None, timeout: float = 30.0) -> None:
+        self.address = address
+        # Weak: a run lives as long as somebody holds it or one of its futures.
+        self._runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()
+        self._where: dict[tuple[int, int], tuple[str, int]] = {}  # (run, entry) -> worker, block
+        self._dropped: deque[tuple[int, int]] = deque()
+        self._callbacks = concurrent.futures.ThreadPoolExecutor(1, "lazygraph-callbacks")
+        self._pid = os.getpid()
+        self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can no longer be used."""
+        return self._connection.closed or self._connection.error is not None
+
+    # -- submitting --------------------------------------------------------------------------------------------------------
+
+    def submit(self, plan: Plan) -> Run:
+        """Begin to run a plan; return at once.  Raises `Unserializable` for what cannot be sent."""
+        self.check(plan)
+        return self.enter(plan, Run(plan, self))
+
+    def enter(self, plan: Plan, run: Run) -> Run:
+        """Send a plan whose run exists already."""
+        self.check_usable()
+        tables, blobs = codec.pack_tables(plan.shape, plan.tables)
+        bindings: list[int] = []
+        for external in plan.externals:
+            assert isinstance(external, Future)
+            bindings += (external.run.number, external.run.entry_of(external.output))
+        self._runs[run.number] = run
+        message = m.Submit(
+            run.number, run.id, plan.fail_fast, pack_shape(plan.shape), tables, m.ints(bindings)
+        )
+        self._connection.send(message, *blobs)
+        return run
+
+    def hold(self, values: Sequence[Any], names: Sequence[str]) -> Run:
+        """Send values to be kept on the workers; the run's futures stand for them."""
+        self.check_usable()
+        blobs = []
+        for name, value in zip(names, values, strict=True):
+            try:
+                blobs.append(codec.dumps(value))
+            except Exception as error:
+                raise Unserializable(f"scattered value {name!r}", type(value).__name__, codec.reason_of(error)) from error
+        run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
+        self._runs[run.number] = run
+        self._connection.send(m.Hold(run.number, [len(blob) for blob in blobs], list(names)), *blobs)
+        return run
+
+    def owns(self, external: External) -> bool:
+        """Whether a value is held by this cluster, through this connection."""
+        return isinstance(external, Future) and external.run.owner is self
+
+    def check_usable(self) -> None:
+        """Raise if this connection is over, or another process's."""
+        if self._pid != os.getpid():
+            raise UsedAfterFork(f"the client of {self.address}")
+        if self.closed:
+            raise self._connection.why_closed()
+
+    def close(self) -> None:
+        """Release everything this client holds and end the connection.  Safe to call twice."""
+        if self._pid != os.getpid():
+            return
+        runs = list(self._runs.values())
+        self._connection.close()
+        error = self._connection.why_closed()
+        for run in runs:
+            self._give_up(run, error)
+        self._callbacks.shutdown(wait=False)
+
+    # -- what the scheduler says (in the loop's thread) --------------------------------------------------------------------
+
+    def _received(self, message: m.Message, body: Buffer) -> None:
+        _HANDLERS[type(message)](self, message, body)
+
+    def _succeeded(self, message: m.Succeeded, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is None:
+            return
+        run.tasks_done, run.bytes_kept, run.bytes_moved = message.stats
+        here: dict[int, Any] = {}
+        if message.inlined:
+            try:
+                here = dict(zip(m.from_ints(message.inlined), codec.loads(body), strict=True))
+            except Exception:  # one of them cannot be opened here: fetched one by one, each tells its own story
+                here = {}
+        for entry in m.from_ints(message.entries):
+            outcome = Value(here[entry]) if entry in here else None
+            if outcome is None:
+                self._where[message.run, entry] = (message.worker, message.block)
+            self._settle(run, entry, Status.SUCCEEDED, outcome)
+
+    def _ended(self, message: m.Ended, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is None:
+            return
+        error = _KINDS[message.kind](message, body)
+        failure = Failure(
+            message.node,
+            message.key,
+            message.attempt,
+            error,
+            message.text,
+            message.worker,
+            origin=message.origin,
+        )
+        status = State(message.state).status
+        for entry in m.from_ints(message.entries):
+            self._settle(run, entry, status, failure)
+
+    def _settle(self, run: Run, entry: int, status: Status, outcome: Outcome | None) -> None:
+        # Callbacks may wait and may call us: never in the loop's thread.
+        if run.wants_values_now(entry):
+            self._callbacks.submit(self._settle_with_value, run, entry, status, outcome)
+        else:
+            run.settle(entry, status, outcome)
+
+    def _settle_with_value(self, run: Run, entry: int, status: Status, outcome: Outcome | None) -> None:
+        if outcome is None:
+            try:
+                outcome = self._fetch(run, entry, None)
+            except Exception as error:
+                outcome = Failure(run.plan.shape.name_of(entry), "", 1, error)
+            status = Status.LOST if isinstance(outcome, Failure) else status
+        run.settle(entry, status, outcome)
+
+    def _stats(self, message: m.Stats, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is not None:
+            run.tasks_done, run.bytes_kept, run.bytes_moved = message.stats
+
+    def _answer(self, message: m.Answer | m.Located | m.StateOf, body: Buffer) -> None:
+        self._connection.answer(message.question, message)
+
+    def _refused(self, message: m.Refusal, body: Buffer) -> None:
+        raise ConnectionError(message.sentence)
+
+    def _lost(self, error: Exception) -> None:
+        for run in list(self._runs.values()):
+            self._give_up(run, error)
+
+    def _give_up(self, run: Run, error: Exception) -> None:
+        for entry in run.unsettled():
+            name = run.plan.shape.name_of(entry)
+            failure = Failure(name, name, 1, error, origin=run.plan.shape.origin_of(entry))
+            self._settle(run, entry, Status.LOST, failure)
+
+    # -- what futures ask (running.futures.Owner) --------------------------------------------------------------------------
+
+    def fetch(self, run: Run, output: int, timeout: float | None) -> Outcome:
+        """Bring a value here from the worker that has it; when it is gone, from wherever it is made again."""
+        return self._fetch(run, run.entry_of(output), timeout)
+
+    def _fetch(self, run: Run, entry: int, timeout: float | None) -> Outcome:
+        worker, block = self._where.get((run.number, entry), ("", 0))
+        at = entry
+        if entry < run.plan.shape.externals:
+            worker = ""  # it belongs to another run: the scheduler knows which
+        while True:
+            if worker:
+                reply = self._connection.ask(lambda q: m.Get(q, block, m.ints([at])), worker).result(timeout)  # noqa: B023
+                if reply is not None and reply[0].lengths != [-1]:
+                    return _opened(run, entry, *reply)
+            located = self._connection.ask(lambda q: m.Want(q, run.number, entry)).result(timeout)
+            worker, block, at = located.worker, located.block, located.entry
+            if not worker:
+                name = run.plan.shape.name_of(entry)
+                return Failure(name, name, 1, LostData(f"the value of {name!r}", located.why))
+
+    def cancel(self, run: Run, output: int, force: bool) -> bool:
+        """Ask the scheduler; waits for its answer."""
+        entry = -1 if output < 0 else run.entry_of(output)
+        try:
+            answer = self._connection.ask(lambda q: m.Cancel(q, run.number, entry)).result(30.0)
+        except ConnectionError:
+            return False
+        return bool(answer.yes)
+
+    def drop(self, run: Run, output: int) -> None:
+        """A future was collected: withdraw its claim, together with others of this tick."""
+        if self._connection.closed:
+            return
+        first = not self._dropped
+        self._dropped.append((run.number, run.entry_of(output)))
+        if first:
+            self._connection.post(self._send_drops)
+
+    def _send_drops(self) -> None:
+        by_run: dict[int, list[int]] = {}
+        while self._dropped:
+            number, entry = self._dropped.popleft()
+            by_run.setdefault(number, []).append(entry)
+        for number, entries in by_run.items():
+            for entry in entries:
+                self._where.pop((number, entry), None)
+            if not self.closed:
+                self._connection.send(m.Drop(number, m.ints(entries)))
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Run `job` soon, in the connection's thread."""
+        self._connection.post(job)
+
+    # -- questions ---------------------------------------------------------------------------------------------------------
+
+    def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0) -> m.StateOf:
+        """Ask who is there, and who has the values of some futures."""
+        runs = [(future.run.number, future.run.entry_of(future.output)) for future in futures]
+        answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs)).result(timeout)
+        return answer
+
+    def ask_stats(self, run: Run) -> None:
+        """Ask how far a run is; the answer changes what `run.progress()` says."""
+        self._connection.send(m.AskStats(run.number))
+
+
+def _opened(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
+    name, origin = run.plan.shape.name_of(entry), run.plan.shape.origin_of(entry)
+    if message.lengths == [-2]:
+        error: Exception = Unserializable(f"the result of {name!r},", f"built at {origin}", message.problems[0])
+        return Failure(name, name, 1, error, origin=origin)
+    try:
+        return Value(codec.loads(body))
+    except Exception as problem:
+        error = Unserializable(f"the result of {name!r}", f"built at {origin}", codec.reason_of(problem))
+        return Failure(name, name, 1, error, origin=origin)
+
+
+def _cancelled(message: m.Ended, body: Buffer) -> BaseException:
+    return concurrent.futures.CancelledError(f"{message.node!r} was cancelled before it ran")
+
+
+def _missing(message: m.Ended, body: Buffer) -> BaseException:
+    return LostData(f"the value of {message.node!r}", "its worker ended, and a scattered value cannot be made again")
+
+
+_KINDS: Mapping[str, Callable[[m.Ended, Buffer], BaseException]] = {
+    "raised": lambda message, body: codec.unpack_exception(body, message.node, message.text),
+    "died": lambda message, body: WorkerDied(message.node, message.times, message.worker),
+    "lost": _missing,
+    "cancelled": _cancelled,
+}
+_HANDLERS: Mapping[type, Callable[[ClusterExecutor, Any, Buffer], None]] = {
+    m.Succeeded: ClusterExecutor._succeeded,
+    m.Ended: ClusterExecutor._ended,
+    m.Stats: ClusterExecutor._stats,
+    m.Answer: ClusterExecutor._answer,
+    m.Located: ClusterExecutor._answer,
+    m.StateOf: ClusterExecutor._answer,
+    m.Refusal: ClusterExecutor._refused,
+}

@@ -1,0 +1,100 @@
+"""The scheduler's hand: frames to the mind, the mind's answers to links.  It never decides and never unpickles.
+
+Covers: accepting peers, numbering them, what each role may say, the tick in which leases are handed out.
+Does not cover: decisions (cluster.scheduler_machine), the greeting (net.hello).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from typing import TYPE_CHECKING
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net.hello import serve
+from lazygraph.executors.cluster.scheduler_machine import FROM_CLIENTS, FROM_WORKERS, SchedulerMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazygraph.executors.cluster.net.hello import Server
+    from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.records import Send
+
+_SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
+
+
+class SchedulerServer:
+    """Serve one SchedulerMachine on a port until `close`."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self._host, self._port, self._token = host, port, token
+        self.mind = SchedulerMachine()
+        self._links: dict[int, Link] = {}
+        self._peers: dict[Link, tuple[int, str]] = {}
+        self._numbers = itertools.count(1)
+        self._server: Server | None = None
+
+    async def start(self) -> str:
+        """Listen; return the address."""
+        self._loop = asyncio.get_running_loop()
+        self._server = await serve(
+            self._host,
+            self._port,
+            self._token,
+            roles=tuple(_SAYS),
+            on_link=self._joined,
+            on_message=self._message,
+            on_lost=self._lost,
+            on_batch_end=self._decide,
+        )
+        tune_collector()
+        return self._server.address
+
+    def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._links.values()):
+            link.close()
+
+    def _joined(self, link: Link, role: str) -> None:
+        peer = next(self._numbers)
+        self._links[peer] = link
+        self._peers[link] = peer, role
+        if role == "client":
+            self.mind.client_joined(peer)
+
+    def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
+        peer, role = self._peers[link]
+        if type(message) not in _SAYS[role]:
+            link.send(m.Refusal(f"a {role} may not say {type(message).__name__}"))
+            link.close()
+            return
+        self._route(self.mind.receive(peer, message, body, self._loop.time()))
+
+    def _lost(self, link: Link, error: Exception | None) -> None:
+        known = self._peers.pop(link, None)
+        if known is None:
+            return
+        del self._links[known[0]]
+        self._route(self.mind.lost(known[0], self._loop.time()))
+        self._decide()
+
+    def _decide(self) -> None:
+        self._route(self.mind.decide(self._loop.time()))
+
+    def _route(self, sends: Sequence[Send]) -> None:
+        links = self._links
+        for peer, message, body in sends:
+            link = links.get(peer)
+            if link is not None:
+                link.send(message, *body)
+
+
+def tune_collector() -> None:
+    """Plans are large and acyclic: look for cycles rarely (measured: building 1M nodes takes half the time)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

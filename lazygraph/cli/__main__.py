@@ -1,0 +1,5 @@
+"""`python -m lazygraph.cli`: how clusters start their processes."""
+
+from lazygraph.cli.main import main
+
+main()

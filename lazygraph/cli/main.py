@@ -1,0 +1,44 @@
+"""The command `lazygraph`: the group, the version, and commands whose rooms load when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import click
+
+from lazygraph.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HOMES: Mapping[str, str] = {
+    "demo": "lazygraph.cli.demo.command:demo",
+    "scheduler": "lazygraph.cli.serving:scheduler",
+    "worker": "lazygraph.cli.serving:worker",
+    "status": "lazygraph.cli.status:status",
+}
+_LATER = "run explain graph logs cancel retry resume drain replay report keys certs config doctor".split()
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is called, or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            if cmd_name in _LATER:
+                raise click.ClickException(f"`lazygraph {cmd_name}` is not built yet; `lazygraph --help` lists what is")
+            return None
+        module, _, name = home.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Lazy)
+@click.version_option(__version__, prog_name="lazygraph")
+def main() -> None:
+    """Describe work lazily, get one explicit graph, run it on threads or on a cluster."""
