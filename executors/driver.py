@@ -260,8 +260,8 @@ class Driver(Executor):
         if block is None:
             return None
         course = self._courses[block.base]
-        limit = fitting(course.seconds_per_task, self._frontier.ready(), self._engine.slots)
-        lease = self._frontier.lease(limit)
+        limit, most = fitting(course.seconds_per_task, self._frontier.ready(), self._engine.slots)
+        lease = self._frontier.lease(limit, most=most)
         if lease is None:
             return None
         self._fill_externals(course, lease.tasks)

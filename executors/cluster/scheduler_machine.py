@@ -397,7 +397,8 @@ class SchedulerMachine:
         if space <= 0:
             return False
         threads = worker.threads if lane == worker.id else sum(w.threads for w in self.workers.values())
-        lease = self.frontier.lease(min(space, fitting(record.seconds, self.frontier.ready(lane), threads)), lane)
+        limit, most = fitting(record.seconds, self.frontier.ready(lane), threads)
+        lease = self.frontier.lease(min(space, limit), lane, min(space, most))
         if lease is None:
             return False
         self._send_lease(worker, record, lease)

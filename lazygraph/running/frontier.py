@@ -101,18 +101,21 @@ class Frontier(Arena):
 
     # -- the door for every task ---------------------------------------------------------------------------------------
 
-    def lease(self, limit: int, lane: int = ANYWHERE) -> Lease | None:
-        """Hand out up to `limit` tasks of one run, lowest rank first; None when the lane is empty.
+    def lease(self, limit: int, lane: int = ANYWHERE, most: int = 0) -> Lease | None:
+        """Hand out up to `limit` ready tasks of one run, lowest rank first; None when the lane is empty.
 
-        A plain task that is the only reader of tasks in the lease, and waits for nothing else, is sent ahead with them.
+        A plain task that is the only reader of tasks in the lease, and waits for nothing else, is sent ahead with them,
+        up to `most` tasks in all (default: `limit`).
         """
+        most = max(most, limit)
+        taken = 0
         heap = self._lanes.get(lane)
         tasks: list[int] = []
         ahead: dict[int, int] = {}
         block: Any = None
         low = high = 0
         attempt = 1
-        while heap and len(tasks) < limit:
+        while heap and taken < limit and len(tasks) < most:
             number = heap[0]
             if not low <= number < high:
                 if tasks:
@@ -132,12 +135,13 @@ class Frontier(Arena):
                 if tasks and (alone or attempts.get(at, 1) != attempt):
                     break
                 attempt = attempts.get(at, 1)
-                limit = 1 if alone else limit
+                limit, most = (1, 1) if alone else (limit, most)
             heappop(heap)
             state[at] = _LEASED
             tasks.append(at)
-            if len(tasks) < limit:
-                _send_ahead(block, at, tasks, ahead, limit, attempt)
+            taken += 1
+            if len(tasks) < most:
+                _send_ahead(block, at, tasks, ahead, most, attempt)
         return Lease(block, tasks, attempt) if tasks else None
 
     def succeeded(self, block: Block, tasks: Sequence[int], attempt: int = 1) -> Progress:

@@ -21,12 +21,16 @@ class Lease:
     attempt: int = 1
 
 
-def fitting(seconds_per_task: float | None, ready: int, runners: int) -> int:
-    """Return how many tasks a lease should hold.
+MOST = 256
+
+
+def fitting(seconds_per_task: float | None, ready: int, runners: int) -> tuple[int, int]:
+    """Return how many ready tasks a lease should hold, and how many with those sent ahead.
 
     Enough that handing over costs little (5 ms of work, at most 256 tasks), few enough that every runner has its part
-    and slow tasks are not stuck behind each other; 8 while nothing has been measured.
+    of what is ready and slow tasks are not stuck behind each other; 8 while nothing has been measured.
     """
     wanted = 8 if seconds_per_task is None else int(0.005 / max(seconds_per_task, 1e-7))
+    most = max(1, min(wanted, MOST))
     fair = -(-ready // max(runners, 1))
-    return max(1, min(wanted, fair, 256))
+    return max(1, min(most, fair)), most

@@ -6,6 +6,7 @@ Does not cover: how plans and values travel (net.executor).
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lazygraph.errors import NotImplementedYet, UnsupportedByExecutor
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.current import closed, enter, leave, opened
+from lazygraph.language.calls import site_of
 from lazygraph.language.delayed import DelayedFunction
 from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.plan import plan_of
@@ -122,11 +124,12 @@ class Client:
         the function has such a parameter.
         """
         self.executor.check_usable()
+        site = site_of(sys._getframe(1))
         function, options, kwargs = _call_of(function, kwargs)
         with self._lock:
             batch = self._open_batch()
             args, kwargs = self._own_nodes(batch, args, kwargs)
-            node = build(function, args, kwargs, options, "client.submit")
+            node = build(function, args, kwargs, options, site)
             future: Future[Any] = Future(batch, len(batch.nodes))
             batch.nodes.append(node)
             batch.futures.append(weakref.ref(future))
@@ -189,7 +192,8 @@ class Client:
         self.executor.check_usable()
         function, options, kwargs = _call_of(function, kwargs)
         self.flush()
-        nodes = [build(function, args, kwargs, options, "client.map") for args in zip(*iterables, strict=False)]
+        site = site_of(sys._getframe(1))
+        nodes = [build(function, args, kwargs, options, site) for args in zip(*iterables, strict=False)]
         plan = plan_of(nodes, fail_fast=False)
         return self.executor.submit(plan).let_go()
 
