@@ -158,6 +158,9 @@ class Driver(Executor):
         """Values of local runs are in their futures when they settle."""
         raise AssertionError("a local future settles with its value")
 
+    def look(self, run: Run) -> None:
+        """Local runs are up to date."""
+
     def cancel(self, run: Run, output: int, force: bool) -> bool:
         """Cancel one output (-1: the run); True when nothing that has not started will be started for it."""
         with self._lock:

@@ -35,6 +35,7 @@ def resolve(chosen: Any = None) -> Executor:
     """Return the executor for `executor=`: a name, "tcp://host:port", an instance, or None for the default here."""
     if chosen is None:
         chosen = "sync" if inside_task.get() else innermost() or newest_client() or "threads"
+    chosen = getattr(chosen, "executor", chosen)  # a Client
     if isinstance(chosen, Executor):
         return chosen
     if isinstance(chosen, str):

@@ -36,6 +36,9 @@ class Owner(Protocol):
     def cancel(self, run: Run, output: int, force: bool) -> bool:
         """Withdraw one claim; return whether nothing that has not started will be started for it."""
 
+    def look(self, run: Run) -> None:
+        """Somebody asks how far a run is: bring what is known up to date, without waiting."""
+
     def drop(self, run: Run, output: int) -> None:
         """Nobody holds the future any more.  Called by the collector: must not block or take a lock."""
 

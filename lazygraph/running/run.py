@@ -100,7 +100,8 @@ class Run:
         self.owner.cancel(self, -1, False)
 
     def progress(self) -> tuple[int, int]:
-        """Return (tasks that have succeeded, all tasks); never waits."""
+        """Return (tasks that have succeeded, all tasks) as far as is known here; never waits."""
+        self.owner.look(self)
         return self.tasks_done, len(self.plan)
 
     def stats(self) -> dict[str, Any]:

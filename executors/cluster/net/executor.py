@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class ClusterExecutor(Executor):
         # Weak: a run lives as long as somebody holds it or one of its futures.
         self._runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()
         self._where: dict[tuple[int, int], tuple[str, int]] = {}  # (run, entry) -> worker, block
+        self._looked: dict[int, float] = {}
         self._dropped: deque[tuple[int, int]] = deque()
         self._callbacks = concurrent.futures.ThreadPoolExecutor(1, "lazygraph-callbacks")
         self._pid = os.getpid()
@@ -252,9 +254,12 @@ class ClusterExecutor(Executor):
         answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs)).result(timeout)
         return answer
 
-    def ask_stats(self, run: Run) -> None:
-        """Ask how far a run is; the answer changes what `run.progress()` says."""
-        self._connection.send(m.AskStats(run.number))
+    def look(self, run: Run) -> None:
+        """Ask how far a run is, at most every 50 ms; the answer changes what `run.progress()` says next."""
+        now = time.monotonic()
+        if now - self._looked.get(run.number, 0.0) > 0.05 and not self.closed and not run.done():
+            self._looked[run.number] = now
+            self._connection.send(m.AskStats(run.number))
 
 
 def _opened(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:

@@ -1,15 +1,15 @@
-"""The greeting: who are you, and do you know the token?  Nothing else is read, and nothing unpickled, before it is over.
+"""The greeting: both sides show who they are and prove that they know the token, before anything else is read.
 
-    connecting side                    accepting side
-    Hello(role, versions, nonce)  -->
-                                  <--  Challenge(versions, nonce)
-    Proof(HMAC)                   -->
-                                  <--  Welcome(HMAC)         or, at any point, Refusal(sentence)
+    caller                                  answerer
+    Hello(role, versions, nonce)       -->
+                                       <--  Challenge(versions, nonce)
+    Proof(HMAC as "caller")            -->
+                                       <--  Welcome(HMAC as "answerer")
 
-Each side's proof is HMAC-SHA256 with the token as key over both nonces, the role and the side's name, so neither can
-be replayed or reflected.
+Whoever finds a reason against it says so in a sentence (Refusal) and closes.  The token itself never travels, and a
+recorded proof opens nothing, because both nonces are new each time.
 
-Covers: the greeting, connecting, serving.
+Covers: the two sides without any I/O (`Caller`, `Answerer`), and both on links (`connect`, `serve`).
 Does not cover: where tokens come from (net.tokens).
 """
 
@@ -18,205 +18,165 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import secrets
 import socket
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
-from lazygraph.errors import CannotConnect, Refused
-from lazygraph.executors.cluster import messages as m
+from lazygraph.errors import CannotConnect, InvalidOption, Refused
+from lazygraph.executors.cluster.messages import PROTOCOL, Challenge, Hello, Message, Proof, Refusal, Welcome
 from lazygraph.executors.cluster.net.addresses import format_address, parse_address
-from lazygraph.executors.cluster.net.link import Link
+from lazygraph.executors.cluster.net.link import Body, Link
 from lazygraph.version import __version__
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-Buffer = bytes | memoryview
 GREETING_SECONDS = 10.0
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""How long an accepted connection has for its greeting."""
+NONCE = 32
+"""Bytes in a nonce."""
 
 
-def prove(token: str, side: str, role: str, first: bytes, second: bytes) -> bytes:
-    """Return a side's proof that it knows the token."""
-    said = b"\0".join((b"lazygraph", side.encode(), role.encode(), first.hex().encode(), second.hex().encode()))
-    return hmac.new(token.encode(), said, hashlib.sha256).digest()
+# -- the two sides, without any I/O -------------------------------------------------------------------------------
 
 
-def objection(hello: m.Hello, roles: Sequence[str]) -> str:
-    """Return why a Hello is refused, or nothing."""
-    if hello.protocol != m.PROTOCOL:
-        return f"you speak protocol {hello.protocol}, this side {m.PROTOCOL}; install the same lazygraph on both sides"
-    if _series(hello.lazygraph) != _series(__version__):
-        return f"you run lazygraph {hello.lazygraph}, this side {__version__}; install the same version on both sides"
-    if hello.python != PYTHON:
-        return f"you run Python {hello.python}, this side {PYTHON}; functions travel only between equal versions"
-    if hello.byteorder != sys.byteorder:
-        return f"your machine is {hello.byteorder}-endian, this one {sys.byteorder}-endian"
-    if hello.role not in roles:
-        return f"nobody here serves a {hello.role!r}; is this the right address?"
-    return ""
+@dataclass(frozen=True)
+class Versions:
+    """What has to agree between two processes that exchange work."""
+
+    protocol: int = PROTOCOL
+    lazygraph: str = __version__
+    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    byteorder: str = sys.byteorder
 
 
-def _series(version: str) -> list[str]:
-    return version.split(".")[:2]
+HERE = Versions()
 
 
-class _Accepting:
-    """The accepting side of one greeting."""
-
-    def __init__(self, server: Server, token: str, roles: Sequence[str]) -> None:
-        self._server, self._token, self._roles = server, token, roles
-        self._hello: m.Hello | None = None
-        self._nonce = secrets.token_bytes(32)
-
-    def message(self, link: Link, message: m.Message, body: Buffer) -> None:
-        if isinstance(message, m.Hello) and self._hello is None:
-            why = objection(message, self._roles)
-            if why:
-                self._refuse(link, why)
-                return
-            self._hello = message
-            link.send(m.Challenge(m.PROTOCOL, __version__, PYTHON, self._nonce))
-        elif isinstance(message, m.Proof) and self._hello is not None:
-            self._check(link, self._hello, message)
-        else:
-            self._refuse(link, f"a greeting does not go on with {type(message).__name__}")
-
-    def _check(self, link: Link, hello: m.Hello, proof: m.Proof) -> None:
-        wanted = prove(self._token, "connecting", hello.role, hello.nonce, self._nonce)
-        if not hmac.compare_digest(wanted, proof.proof):
-            self._refuse(link, "your token is not this side's token; see LAZYGRAPH_TOKEN and --token-file")
-            return
-        link.send(m.Welcome(prove(self._token, "accepting", hello.role, hello.nonce, self._nonce)))
-        link.trust()
-        self._server.greeted(link, hello.role)
-
-    def _refuse(self, link: Link, why: str) -> None:
-        link.send(m.Refusal(why))
-        link.close()
+def difference(role: str, caller: Versions, answerer: Versions) -> str | None:
+    """Return the sentence that refuses a caller in this role, or None when the two can work together."""
+    if caller.protocol != answerer.protocol:
+        return (
+            f"the {role} speaks wire protocol {caller.protocol} (lazygraph {caller.lazygraph}), the cluster speaks "
+            f"{answerer.protocol} (lazygraph {answerer.lazygraph}); install the same lazygraph on both sides"
+        )
+    if _minor(caller.lazygraph) != _minor(answerer.lazygraph):
+        return (
+            f"the {role} has lazygraph {caller.lazygraph}, the cluster has {answerer.lazygraph}; "
+            f"install lazygraph {_minor(answerer.lazygraph)} for the {role}, or update the cluster"
+        )
+    if _minor(caller.python) != _minor(answerer.python):
+        return (
+            f"the {role} runs Python {_minor(caller.python)}, the cluster runs {_minor(answerer.python)}, and "
+            f"functions travel as bytecode, which differs; start the {role} with Python {_minor(answerer.python)}"
+        )
+    if caller.byteorder != answerer.byteorder:
+        return (
+            f"the {role}'s machine is {caller.byteorder}-endian, the cluster is {answerer.byteorder}-endian; "
+            f"use machines of one byte order"
+        )
+    return None
 
 
-class Server:
-    """Accepts connections, greets them, and hands over those that know the token."""
-
-    def __init__(
-        self,
-        token: str,
-        roles: Sequence[str],
-        on_link: Callable[[Link, str], None],
-        on_message: Callable[[Link, m.Message, Buffer], None],
-        on_lost: Callable[[Link, Exception | None], None],
-        on_batch_end: Callable[[], None] | None,
-        greeting_seconds: float,
-    ) -> None:
-        self._token, self._roles, self._seconds = token, roles, greeting_seconds
-        self._on_link, self._on_message, self._on_lost, self._on_batch_end = on_link, on_message, on_lost, on_batch_end
-        self._greeting: dict[Link, asyncio.TimerHandle] = {}
-        self._links: set[Link] = set()
-        self.host, self.port = "", 0
-        self._server: asyncio.Server | None = None
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return format_address(self.host, self.port)
-
-    async def listen(self, host: str, port: int) -> None:
-        """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, host, port)
-        self.host, self.port = host, self._server.sockets[0].getsockname()[1]
-
-    def _accept(self) -> Link:
-        greeting = _Accepting(self, self._token, self._roles)
-        link = Link(greeting.message, self._lost_early)
-        self._greeting[link] = asyncio.get_running_loop().call_later(self._seconds, self._too_slow, link)
-        return link
-
-    def _too_slow(self, link: Link) -> None:
-        link.send(m.Refusal(f"the greeting was not over within {self._seconds} s"))
-        link.close()
-
-    def _lost_early(self, link: Link, error: Exception | None) -> None:
-        self._greeting.pop(link).cancel()
-
-    def greeted(self, link: Link, role: str) -> None:
-        """A greeting has succeeded: the link belongs to the hand now."""
-        self._greeting.pop(link).cancel()
-        self._links.add(link)
-        link.on_message, link.on_lost, link.on_batch_end = self._on_message, self._lost, self._on_batch_end
-        self._on_link(link, role)
-
-    def _lost(self, link: Link, error: Exception | None) -> None:
-        self._links.discard(link)
-        self._on_lost(link, error)
-
-    def close(self) -> None:
-        """Stop listening and end every connection."""
-        if self._server is not None:
-            self._server.close()
-        for link in [*self._greeting, *self._links]:
-            link.close()
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
 
 
-async def serve(
-    host: str,
-    port: int,
-    token: str,
-    *,
-    roles: Sequence[str],
-    on_link: Callable[[Link, str], None],
-    on_message: Callable[[Link, m.Message, Buffer], None],
-    on_lost: Callable[[Link, Exception | None], None],
-    on_batch_end: Callable[[], None] | None = None,
-    greeting_seconds: float = GREETING_SECONDS,
-) -> Server:
-    """Listen on host:port (0: a free one) for peers in `roles` that know the token."""
-    server = Server(token, roles, on_link, on_message, on_lost, on_batch_end, greeting_seconds)
-    await server.listen(host, port)
-    return server
+def _proof(token: str, label: str, role: str, called: bytes, answered: bytes) -> bytes:
+    """Return one side's proof: its label keeps the two from standing in for each other, the nonces from a replay."""
+    text = b"lazygraph greeting %b %b %b %b" % (label.encode(), called, answered, role.encode())
+    return hmac.new(token.encode(), text, hashlib.sha256).digest()
 
 
-class _Connecting:
-    """The connecting side of one greeting."""
+class Caller:
+    """The side that connects."""
 
-    def __init__(self, address: str, role: str, token: str) -> None:
-        self._address, self._role, self._token = address, role, token
-        self._nonce = secrets.token_bytes(32)
-        self._theirs = b""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, role: str, token: str, nonce: bytes, here: Versions = HERE) -> None:
+        self._role, self._token, self._nonce, self._here = role, _not_empty(token), nonce, here
+        self._expected: bytes | None = None
+        self.done = False
 
-    def hello(self) -> m.Hello:
-        return m.Hello(m.PROTOCOL, self._role, __version__, PYTHON, sys.byteorder, self._nonce)
+    def hello(self) -> Hello:
+        """Return the first message."""
+        here = self._here
+        return Hello(here.protocol, self._role, here.lazygraph, here.python, here.byteorder, self._nonce)
 
-    def message(self, link: Link, message: m.Message, body: Buffer) -> None:
-        if isinstance(message, m.Challenge) and not self._theirs:
-            self._theirs = message.nonce
-            link.send(m.Proof(prove(self._token, "connecting", self._role, self._nonce, message.nonce)))
-        elif isinstance(message, m.Welcome) and self._theirs:
-            wanted = prove(self._token, "accepting", self._role, self._nonce, self._theirs)
-            if hmac.compare_digest(wanted, message.proof):
-                link.trust()
-                self._finish(None)
-            else:
-                self._finish(Refused(f"{self._address} does not know the token, although it asked for it"))
-        elif isinstance(message, m.Refusal):
-            self._finish(Refused(f"{self._address} refused: {message.sentence}"))
-        else:
-            self._finish(Refused(f"{self._address} does not greet as a lazygraph process does"))
+    def receive(self, message: Message) -> Proof | None:
+        """Absorb an answer; return what to send, if anything.  Raises Refused, whichever side refuses."""
+        if isinstance(message, Refusal):
+            raise Refused(_printable(message.sentence))
+        if isinstance(message, Challenge) and self._expected is None:
+            return self._challenged(message)
+        if isinstance(message, Welcome) and self._expected is not None and not self.done:
+            if not hmac.compare_digest(message.proof, self._expected):
+                raise Refused("it did not prove that it knows the token; another program may be using that address")
+            self.done = True
+            return None
+        raise Refused(f"it said {type(message).__name__} out of turn; update lazygraph on both sides")
 
-    def lost(self, link: Link, error: Exception | None) -> None:
-        reason = str(error) if error else "it closed the connection during the greeting"
-        self._finish(CannotConnect(self._address, reason))
+    def _challenged(self, challenge: Challenge) -> Proof:
+        there = Versions(challenge.protocol, challenge.lazygraph, challenge.python, self._here.byteorder)
+        sentence = difference(self._role, self._here, there)
+        if sentence is not None:
+            raise Refused(_printable(sentence))
+        if len(challenge.nonce) != NONCE:
+            raise Refused(f"its challenge is malformed: a nonce has {NONCE} bytes")
+        self._expected = _proof(self._token, "answerer", self._role, self._nonce, challenge.nonce)
+        return Proof(_proof(self._token, "caller", self._role, self._nonce, challenge.nonce))
 
-    def _finish(self, error: Exception | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
+
+class Answerer:
+    """The side that is connected to.  `role` is the caller's, known once it has said Hello."""
+
+    def __init__(self, token: str, nonce: bytes, roles: Collection[str], here: Versions = HERE) -> None:
+        self._token, self._nonce, self._roles, self._here = _not_empty(token), nonce, roles, here
+        self._called: bytes | None = None
+        self.role = ""
+        self.done = False
+
+    def receive(self, message: Message) -> Challenge | Welcome:
+        """Absorb what the caller says; return what to send.  Raises Refused with the sentence to send."""
+        if isinstance(message, Hello) and self._called is None:
+            return self._greeted(message)
+        if isinstance(message, Proof) and self._called is not None and not self.done:
+            if not hmac.compare_digest(message.proof, self._expect("caller", self._called)):
+                raise Refused(
+                    f"the {self.role}'s token is not this cluster's; give the {self.role} the token of the scheduler "
+                    f"it belongs to (LAZYGRAPH_TOKEN, --token-file or Client(token=))"
+                )
+            self.done = True
+            return Welcome(self._expect("answerer", self._called))
+        raise Refused(f"{type(message).__name__} came out of turn; a connection begins with Hello, then Proof")
+
+    def _greeted(self, hello: Hello) -> Challenge:
+        there = Versions(hello.protocol, hello.lazygraph, hello.python, hello.byteorder)
+        role = _printable(hello.role)
+        sentence = difference(role, there, self._here)
+        if sentence is not None:
+            raise Refused(_printable(sentence))
+        if role not in self._roles:
+            raise Refused(f"nobody connects here as {role!r}, only as {' or '.join(self._roles)}; check the address")
+        if len(hello.nonce) != NONCE:
+            raise Refused(f"the {role}'s Hello is malformed: a nonce has {NONCE} bytes")
+        self.role, self._called = role, hello.nonce
+        return Challenge(self._here.protocol, self._here.lazygraph, self._here.python, self._nonce)
+
+    def _expect(self, label: str, called: bytes) -> bytes:
+        return _proof(self._token, label, self.role, called, self._nonce)
+
+
+def _not_empty(token: str) -> str:
+    if not token:
+        raise InvalidOption("a token cannot be empty: everybody would know it")
+    return token
+
+
+def _printable(text: str) -> str:
+    """Return text that came from a peer, which has proved nothing, in a form that cannot drive a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:1000])
+
+
+# -- on links: connecting -----------------------------------------------------------------------------------------
 
 
 async def connect(
@@ -224,28 +184,172 @@ async def connect(
     role: str,
     token: str,
     *,
-    on_message: Callable[[Link, m.Message, Buffer], None],
+    on_message: Callable[[Link, Message, Body], None],
     on_lost: Callable[[Link, Exception | None], None],
     on_batch_end: Callable[[], None] | None = None,
     timeout: float = 30.0,
 ) -> Link:
-    """Connect and greet.  Raises `CannotConnect` when nobody answers, `Refused` with the other side's sentence."""
+    """Connect and greet; return the link, which both sides trust.
+
+    Raises Refused with the reason, or CannotConnect when nobody answers within `timeout` seconds; no callback has been
+    called then.  What arrives together with the welcome is delivered before this returns.
+    """
     host, port = parse_address(address)
-    greeting = _Connecting(address, role, token)
-    link = Link(greeting.message, greeting.lost)
     loop = asyncio.get_running_loop()
+    caller = Caller(role, token, secrets.token_bytes(NONCE))
+    welcomed: asyncio.Future[None] = loop.create_future()
+
+    def receive(link: Link, message: Message, _: Body) -> None:
+        if welcomed.done():
+            return
+        try:
+            reply = caller.receive(message)
+        except Refused as error:
+            welcomed.set_exception(Refused(f"{address} and this {role} cannot work together: {error}"))
+            return
+        if reply is not None:
+            link.send(reply)
+        if caller.done:
+            # Here and not after the await: what follows in the same read is already meant for these.
+            link.trust()
+            link.on_message, link.on_lost, link.on_batch_end = on_message, on_lost, on_batch_end
+            welcomed.set_result(None)
+
+    def lost(_: Link, error: Exception | None) -> None:
+        if not welcomed.done():
+            reason = str(error) if error else "it closed the connection during the greeting"
+            welcomed.set_exception(CannotConnect(address, reason))
+
+    link = Link(receive, lost)
     try:
         async with asyncio.timeout(timeout):
             await loop.create_connection(lambda: link, host, port)
-            link.send(greeting.hello())
-            await greeting.done
-    except TimeoutError:
+            link.send(caller.hello())
+            await welcomed
+    except BaseException as error:  # a cancelled connect leaves no socket behind either
+        link.on_message, link.on_lost, link.on_batch_end = _hear_nothing, _mourn_nothing, None
         link.abort()
-        raise CannotConnect(address, f"no answer within {timeout} s") from None
-    except (ConnectionRefusedError, socket.gaierror, OSError) as error:
-        link.abort()
-        if isinstance(error, CannotConnect | Refused):
-            raise
-        raise CannotConnect(address, error.strerror or str(error)) from None
-    link.on_message, link.on_lost, link.on_batch_end = on_message, on_lost, on_batch_end
+        if isinstance(error, TimeoutError):
+            raise CannotConnect(address, f"no answer within {timeout:g} s") from None
+        if isinstance(error, OSError) and not isinstance(error, CannotConnect | Refused):
+            raise CannotConnect(address, _why(error)) from error
+        raise
     return link
+
+
+def _hear_nothing(link: Link, message: Message, body: Body) -> None:
+    pass
+
+
+def _mourn_nothing(link: Link, error: Exception | None) -> None:
+    pass
+
+
+def _why(error: OSError) -> str:
+    """Return in a few words why a connection could not be made."""
+    if isinstance(error, socket.gaierror):
+        return f"its host name is not known: {error.strerror}"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+# -- on links: accepting ------------------------------------------------------------------------------------------
+
+
+class Server:
+    """A listening socket whose callers are greeted and then handed over; made by `serve`."""
+
+    def __init__(
+        self,
+        token: str,
+        roles: Collection[str],
+        on_link: Callable[[Link, str], None],
+        on_message: Callable[[Link, Message, Body], None],
+        on_lost: Callable[[Link, Exception | None], None],
+        on_batch_end: Callable[[], None] | None,
+        greeting_seconds: float,
+    ) -> None:
+        self._token, self._roles, self._seconds = _not_empty(token), roles, greeting_seconds
+        self._on_link, self._on_message, self._on_lost, self._on_batch_end = on_link, on_message, on_lost, on_batch_end
+        self._greeting: dict[Link, tuple[Answerer, asyncio.TimerHandle]] = {}
+        self._links: set[Link] = set()
+        self._listener: asyncio.Server | None = None
+        self.host, self.port = "", 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return format_address(self.host, self.port)
+
+    async def listen(self, host: str, port: int) -> None:
+        """Begin to accept; port 0 takes a free one."""
+        self._listener = await asyncio.get_running_loop().create_server(self._accept, host, port)
+        self.host, self.port = host, self._listener.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._listener is not None:
+            self._listener.close()
+        for link in list(self._greeting):
+            link.abort()
+        for link in list(self._links):
+            link.close()
+
+    def _accept(self) -> Link:
+        link = Link(self._receive, self._lost_early)
+        answerer = Answerer(self._token, secrets.token_bytes(NONCE), self._roles)
+        timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, link)
+        self._greeting[link] = answerer, timer
+        return link
+
+    def _receive(self, link: Link, message: Message, _: Body) -> None:
+        answerer, timer = self._greeting[link]
+        try:
+            reply = answerer.receive(message)
+        except Refused as error:
+            self._refuse(link, str(error))
+            return
+        link.send(reply)
+        if answerer.done:
+            timer.cancel()
+            del self._greeting[link]
+            self._links.add(link)
+            link.trust()
+            link.on_message, link.on_lost, link.on_batch_end = self._on_message, self._lost, self._on_batch_end
+            self._on_link(link, answerer.role)
+
+    def _expire(self, link: Link) -> None:
+        self._refuse(link, f"the greeting was not finished within {self._seconds:g} s")
+
+    def _refuse(self, link: Link, sentence: str) -> None:
+        link.send(Refusal(sentence))
+        link.close(f"refused: {sentence}")
+
+    def _lost_early(self, link: Link, error: Exception | None) -> None:
+        _, timer = self._greeting.pop(link)
+        timer.cancel()
+
+    def _lost(self, link: Link, error: Exception | None) -> None:
+        self._links.discard(link)
+        self._on_lost(link, error)
+
+
+async def serve(
+    host: str,
+    port: int,
+    token: str,
+    *,
+    roles: Collection[str],
+    on_link: Callable[[Link, str], None],
+    on_message: Callable[[Link, Message, Body], None],
+    on_lost: Callable[[Link, Exception | None], None],
+    on_batch_end: Callable[[], None] | None = None,
+    greeting_seconds: float = GREETING_SECONDS,
+) -> Server:
+    """Listen on host and port (0: a free one) for callers in these roles who know the token.
+
+    `on_link(link, role)` gets each link once its greeting has succeeded; the other callbacks are the link's.  A caller
+    that takes longer than `greeting_seconds` is refused.  Raises OSError when the address cannot be had.
+    """
+    server = Server(token, roles, on_link, on_message, on_lost, on_batch_end, greeting_seconds)
+    await server.listen(host, port)
+    return server

@@ -57,8 +57,8 @@ def make_token() -> str:
 def keep_token(address: str, token: str) -> KeptToken:
     """Write the token where `find_token` of the same user finds it for this address.
 
-    An older one is replaced, whatever it is (a link is not followed).  Raises UnsafeTokenPlace when the directory belongs
-    to somebody else or is open to others.
+    An older one is replaced, whatever it is (a link is not followed).  Raises UnsafeTokenPlace when the directory
+    belongs to somebody else or is open to others.
     """
     path = token_path(address)
     with contextlib.suppress(FileExistsError):
@@ -79,8 +79,9 @@ def keep_token(address: str, token: str) -> KeptToken:
 def find_token(address: str, explicit: str | None = None) -> str:
     """Return the token for the cluster at this address.
 
-    It is the explicit one, else LAZYGRAPH_TOKEN, else the content of the file LAZYGRAPH_TOKEN_FILE, else what a scheduler
-    of this user on this machine keeps.  Raises CannotConnect, which says where tokens come from, when there is none.
+    It is the explicit one, else LAZYGRAPH_TOKEN, else the content of the file LAZYGRAPH_TOKEN_FILE, else what a
+    scheduler of this user on this machine keeps.  Raises CannotConnect, which says where tokens come from, when there
+    is none.
     """
     path = token_path(address)
     token = explicit or os.environ.get("LAZYGRAPH_TOKEN")
@@ -108,7 +109,8 @@ def read_token(file: str | os.PathLike[str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOption(f"the token file {os.fspath(file)!r} cannot be read: {error}") from error
     if not token or len(token) > _LONGEST:
-        raise InvalidOption(f"the token file {os.fspath(file)!r} has no token in it, only {'more' if token else 'blanks'}")
+        what = f"more than {_LONGEST} characters" if token else "nothing"
+        raise InvalidOption(f"the token file {os.fspath(file)!r} has {what} in it; put the token there, and only that")
     return token
 
 
@@ -120,7 +122,7 @@ def token_path(address: str) -> Path:
 
 
 def _directory() -> Path:
-    """Return the directory for tokens: in the runtime directory of the session if that is ours, else a temporary one."""
+    """Return the directory for tokens: in the session's runtime directory if that is ours, else a temporary one."""
     user = os.geteuid()
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isabs(runtime) and os.path.isdir(runtime) and os.stat(runtime).st_uid == user:

@@ -142,7 +142,7 @@ def _finish(run: Run, name: str) -> tuple[Report, Mapping[str, Any]]:
             while pending:
                 pending = wait(pending, timeout=LOOK_AGAIN).not_done
                 progress.update(*run.progress())
-        return run.result(), run.stats()
+        return run.result()[0], run.stats()
     except BaseException:
         run.cancel()
         raise
