@@ -1,4 +1,4 @@
-"""The executors: what computes a plan.  Names load on first use, so that no engine's library is imported for another."""
+"""The executors: what computes a plan.  Names load on first use: no engine's library is imported for another."""
 
 from __future__ import annotations
 

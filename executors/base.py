@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from lazygraph.errors import UnsupportedByExecutor
+from lazygraph.executors.current import enter, leave
 
 if TYPE_CHECKING:
     from collections import deque
@@ -47,14 +48,10 @@ class Executor(ABC):
                 raise UnsupportedByExecutor(self.name, f"{need.option}=", need.node, need.origin)
 
     def __enter__(self) -> Self:
-        from lazygraph.executors.current import enter
-
         enter(self)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        from lazygraph.executors.current import leave
-
         leave(self)
         self.close()
 

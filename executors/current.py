@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lazygraph.executors.base import Executor
+from typing import Any
 
 _stack: ContextVar[tuple[Any, ...]] = ContextVar("lazygraph_executors", default=())
-_clients: list[Executor] = []  # the open clients of this process, newest last: one of the two registries
+_clients: list[Any] = []  # the open clients of this process, newest last: one of the two registries
 
 
 def enter(executor: Any) -> None:
@@ -36,18 +33,18 @@ def innermost() -> Any:
     return stack[-1] if stack else None
 
 
-def opened(client: Executor) -> None:
+def opened(client: Any) -> None:
     """Note a client that serves as the process's default while it is open."""
     _clients.append(client)
 
 
-def closed(client: Executor) -> None:
+def closed(client: Any) -> None:
     """Forget a client."""
     if client in _clients:
         _clients.remove(client)
 
 
-def newest_client() -> Executor | None:
+def newest_client() -> Any:
     """Return the newest open client of this process, or None."""
     return _clients[-1] if _clients else None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import Closed, UsedAfterFork
 from lazygraph.executors.base import Executor
+from lazygraph.executors.current import leave
 from lazygraph.running.events import (
     Action,
     CancelRun,
@@ -104,7 +105,7 @@ class Driver(Executor):
         self._closed = False
         self._pid = os.getpid()
 
-    # -- what users call -------------------------------------------------------------------------------------------------
+    # -- what users call ---------------------------------------------------------------------------
 
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once (sync: when it has ended)."""
@@ -134,25 +135,23 @@ class Driver(Executor):
         return external.run.block, external.run.entry_of(external.output)
 
     def close(self, wait: bool = True) -> None:
-        """Finish what has been submitted (`wait=False`: start nothing more), then end the engine.  Safe to call twice."""
+        """Finish what was submitted (`wait=False`: start nothing more), then end the engine.  Safe to call twice."""
         with self._lock:
             self._closed = True
+            endings: list[_Ending] = []
             if wait:
                 self._idle.wait_for(lambda: not self._busy and not self._frontier.ready())
             else:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
-        if not wait:
-            _settle(endings)
+        _settle(endings)
         self._engine.close()
 
     def __exit__(self, kind: Any = None, *rest: object) -> None:
-        from lazygraph.executors.current import leave
-
         leave(self)
         self.close(wait=kind is None or not issubclass(kind, KeyboardInterrupt))
 
-    # -- what futures ask (running.futures.Owner) ------------------------------------------------------------------------
+    # -- what futures ask (running.futures.Owner) --------------------------------------------------
 
     def fetch(self, run: Run, output: int, timeout: float | None) -> Outcome:
         """Values of local runs are in their futures when they settle."""
@@ -193,7 +192,7 @@ class Driver(Executor):
                 endings += self._handle(Dropped(run.block, [run.entry_of(output)]))
         return endings
 
-    # -- what engines tell -----------------------------------------------------------------------------------------------
+    # -- what engines tell -------------------------------------------------------------------------
 
     def reported(self, work: Work, report: Report) -> None:
         """Take in what a runner has done; hand out what may run now."""
@@ -205,9 +204,7 @@ class Driver(Executor):
             progress = self._frontier.succeeded(block, report.done, work.attempt)
             course.run.tasks_done += len(report.done)
             values = course.values
-            endings = [
-                _Ending(course.run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs
-            ]
+            endings = [_Ending(course.run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs]
             for entry in progress.freed:
                 values[entry] = None
             endings += self._perform(progress.actions)
@@ -242,7 +239,7 @@ class Driver(Executor):
         _settle(endings)
         self._pump()
 
-    # -- handing out -----------------------------------------------------------------------------------------------------
+    # -- handing out -------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Start leases while there are free slots and ready tasks."""
@@ -302,7 +299,7 @@ class Driver(Executor):
         self._handle(Returned(block, taken, longest.attempt))
         return True
 
-    # -- what the mind answers -------------------------------------------------------------------------------------------
+    # -- what the mind answers ---------------------------------------------------------------------
 
     def _handle(self, event: Event) -> list[_Ending]:
         return self._perform(self._frontier.handle(event, time.monotonic()))

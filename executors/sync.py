@@ -1,4 +1,4 @@
-"""The sync executor: everything in the calling thread, in rank order.  The simplest engine, and the oracle of the others."""
+"""The sync executor: all in the calling thread, in rank order.  The simplest engine, and the oracle of the others."""
 
 from __future__ import annotations
 

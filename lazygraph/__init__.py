@@ -10,18 +10,35 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.version import __version__
 
 if TYPE_CHECKING:
-    from lazygraph.door import compute, explain, persist, start, use, visualize
-    from lazygraph.executors.cluster.local import LocalCluster
-    from lazygraph.executors.cluster.net.client import Client
-    from lazygraph.language.canvas import Signature, chain, chord, each, group, replace
-    from lazygraph.language.delayed import delayed
-    from lazygraph.language.promise import Delayed
-    from lazygraph.running.futures import Future
-    from lazygraph.running.run import GroupResult, Run, as_completed, wait
-    from lazygraph.values.graph import Graph
-    from lazygraph.values.options import Limit, Rate, RetryPolicy, options
-    from lazygraph.values.outcome import Failure
-    from lazygraph.values.status import Status
+    from lazygraph.door import compute as compute
+    from lazygraph.door import explain as explain
+    from lazygraph.door import persist as persist
+    from lazygraph.door import start as start
+    from lazygraph.door import use as use
+    from lazygraph.door import visualize as visualize
+    from lazygraph.errors import LazyGraphError as LazyGraphError
+    from lazygraph.executors.cluster.local import LocalCluster as LocalCluster
+    from lazygraph.executors.cluster.net.client import Client as Client
+    from lazygraph.language.canvas import Signature as Signature
+    from lazygraph.language.canvas import chain as chain
+    from lazygraph.language.canvas import chord as chord
+    from lazygraph.language.canvas import each as each
+    from lazygraph.language.canvas import group as group
+    from lazygraph.language.canvas import replace as replace
+    from lazygraph.language.delayed import delayed as delayed
+    from lazygraph.language.promise import Delayed as Delayed
+    from lazygraph.running.futures import Future as Future
+    from lazygraph.running.run import GroupResult as GroupResult
+    from lazygraph.running.run import Run as Run
+    from lazygraph.running.run import as_completed as as_completed
+    from lazygraph.running.run import wait as wait
+    from lazygraph.values.graph import Graph as Graph
+    from lazygraph.values.options import Limit as Limit
+    from lazygraph.values.options import Rate as Rate
+    from lazygraph.values.options import RetryPolicy as RetryPolicy
+    from lazygraph.values.options import options as options
+    from lazygraph.values.outcome import Failure as Failure
+    from lazygraph.values.status import Status as Status
 
 _HOMES = {
     "Client": "lazygraph.executors.cluster.net.client",

@@ -21,7 +21,7 @@ from lazygraph.running.run import GroupResult, Run
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
 from lazygraph.showing.explain import Profile, profile
-from lazygraph.showing.picture import Arrow, Box, Picture
+from lazygraph.showing.picture import Arrow, ArrowKind, Box, BoxKind, Picture
 from lazygraph.values.graph import ORDER, Fused, Graph
 from lazygraph.values.node import External, Node, Recipe, identity
 from lazygraph.values.template import put_together, take_apart
@@ -81,7 +81,12 @@ def start(
         raise NotImplementedYet(f"compute(on_error={on_error!r})", "use fail_fast=False and look at the futures")
     lazies, repack = _unpack(args, traverse)
     return _submit(
-        lazies, resolve(executor if executor is not None else scheduler), repack, optimize_graph, fail_fast, run_name or ""
+        lazies,
+        resolve(executor if executor is not None else scheduler),
+        repack,
+        optimize_graph,
+        fail_fast,
+        run_name or "",
     )
 
 
@@ -127,7 +132,7 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
         flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
         leaves, ops = flat, []
     places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf)]
-    lazies = [leaves[at] for at in places]
+    lazies: list[Any] = [leaves[at] for at in places]
 
     def repack(values: list[Any]) -> Any:
         whole = list(leaves)
@@ -161,21 +166,22 @@ def _as_result(shaped: Any) -> Any:
     return GroupResult([_as_result(one) for one in shaped]) if isinstance(shaped, list) else shaped
 
 
-class use:  # noqa: N801 - a context manager that reads as a statement
+class use:
     """`with lazygraph.use("sync"): ...` makes an executor (name, address or instance) the default of this context."""
 
     def __init__(self, executor: Any) -> None:
-        self._executor = executor if not isinstance(executor, str) else resolve(executor)
+        self._executor = resolve(executor)
 
     def __enter__(self) -> Executor:
         enter(self._executor)
-        return self._executor  # type: ignore[no-any-return]
+        chosen: Executor = self._executor
+        return chosen
 
     def __exit__(self, *exc_info: object) -> None:
         leave(self._executor)
 
 
-# -- looking at graphs ---------------------------------------------------------------------------------------------------
+# -- looking at graphs -----------------------------------------------------------------------------
 
 
 def graph_of(lazy: Any) -> Graph:
@@ -201,7 +207,7 @@ def explain(*args: Any, optimize_graph: bool = True) -> Profile:
 
 
 def visualize(
-    *args: Any, filename: str | None = None, optimize_graph: bool = False, format: str | None = None  # noqa: A002
+    *args: Any, filename: str | None = None, optimize_graph: bool = False, format: str | None = None
 ) -> Drawing:
     """Draw the graph of everything lazy in `args`; with a filename also write it (the suffix says the format).
 
@@ -221,11 +227,11 @@ def _picture(graph: Graph) -> Picture:
     shape = graph.shape
     outputs = set(shape.outputs)
     boxes = tuple(Box(shape.name_of(at), _kind(graph, at, outputs), shape.origin_of(at)) for at in range(len(shape)))
-    kinds = ["order" if kind == ORDER else "data" for kind in shape.kinds]
+    kinds: list[ArrowKind] = ["order" if kind == ORDER else "data" for kind in shape.kinds]
     return Picture(boxes, tuple(Arrow(a, b, kind) for (a, b), kind in zip(graph.edges(), kinds, strict=True)))
 
 
-def _kind(graph: Graph, at: int, outputs: set[int]) -> str:
+def _kind(graph: Graph, at: int, outputs: set[int]) -> BoxKind:
     if at < graph.shape.externals:
         return "external"
     if at in outputs:

@@ -33,7 +33,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-# -- what a person wrote ------------------------------------------------------------------------------------------
+# -- what a person wrote ---------------------------------------------------------------------------
 
 
 class UnknownOption(LazyGraphError, TypeError):
@@ -81,7 +81,7 @@ class CyclicGraph(LazyGraphError, ValueError):
         super().__init__(f"the graph has a cycle: {' -> '.join(names)}; a task cannot wait for itself")
 
 
-# -- what is not there --------------------------------------------------------------------------------------------
+# -- what is not there -----------------------------------------------------------------------------
 
 
 class NotImplementedYet(LazyGraphError, NotImplementedError):
@@ -125,7 +125,7 @@ class MissingProgram(LazyGraphError, OSError):
         super().__init__(f"{what} needs the program {program!r}, which was not found; {hint}")
 
 
-# -- running ------------------------------------------------------------------------------------------------------
+# -- running ---------------------------------------------------------------------------------------
 
 
 class Unserializable(LazyGraphError, TypeError):
@@ -179,7 +179,7 @@ class UsedAfterFork(LazyGraphError, RuntimeError):
         super().__init__(f"{what} belongs to the process that forked this one; open a new one here")
 
 
-# -- the cluster --------------------------------------------------------------------------------------------------
+# -- the cluster -----------------------------------------------------------------------------------
 
 
 class CannotConnect(LazyGraphError, ConnectionError):
@@ -200,7 +200,7 @@ class ConnectionLost(LazyGraphError, ConnectionError):
     """The connection ended while work was still wanted from it."""
 
     def __init__(self, address: str, reason: str) -> None:
-        super().__init__(f"the connection to {address} ended: {reason}; what was not finished there is lost to this client")
+        super().__init__(f"the connection to {address} ended: {reason}; what was not finished is lost to this client")
 
 
 class ClusterFailed(LazyGraphError, RuntimeError):

@@ -33,7 +33,7 @@ class _Child:
     """One process of the cluster."""
 
     def __init__(self, words: Sequence[str], greeting: dict[str, Any]) -> None:
-        self.began = time.monotonic()
+        self.began, self.words = time.monotonic(), words
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lazygraph.cli", *words, "--lifeline"],
             stdin=subprocess.PIPE,
@@ -51,7 +51,7 @@ class _Child:
         line = self.process.stdout.readline()
         if not line:
             raise ClusterFailed(
-                f"{' '.join(self.process.args[1:5])} ended with status {self.process.wait()} before it served; "  # type: ignore[misc, index]
+                f"`lazygraph {self.words[0]}` ended with status {self.process.wait()} before it served; "
                 f"what it printed is above"
             )
         return json.loads(line)  # type: ignore[no-any-return]

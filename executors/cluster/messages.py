@@ -1,8 +1,9 @@
 """Every sentence on the wire.
 
 A frame is a message (a msgspec Struct, msgpack as an array) and a body (raw bytes that only the last reader opens).
-What happens to every task travels in columns: `bytes` fields hold native integers, made by `ints` and `longs`; the greeting refuses a peer of another byte order.  A task is (block, entry) between scheduler
-and workers and (run, entry) between client and scheduler; block is the number the scheduler's arena gave the run.
+What happens to every task travels in columns: `bytes` fields hold native integers, made by `ints` and `longs`; the
+greeting refuses a peer of another byte order.  A task is (block, entry) between scheduler and workers and (run, entry)
+between client and scheduler; block is the number the scheduler's arena gave the run.
 
 Covers: the vocabulary.  Does not cover: framing (net.link), the greeting's order (net.hello), who answers what (minds).
 """
@@ -50,10 +51,10 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all of them."""
 
 
-# -- the greeting: nothing else is read before it has succeeded, and nothing in it is ever unpickled ------------------------
+# -- the greeting: nothing else is read before it has succeeded, and nothing in it is ever unpickled
 
 
-class Hello(Message, tag=1):
+class Hello(Message, tag=1, frozen=True):
     """The first frame of whoever connects."""
 
     protocol: int
@@ -64,7 +65,7 @@ class Hello(Message, tag=1):
     nonce: bytes
 
 
-class Challenge(Message, tag=2):
+class Challenge(Message, tag=2, frozen=True):
     """The answer: prove that you know the token."""
 
     protocol: int
@@ -73,28 +74,28 @@ class Challenge(Message, tag=2):
     nonce: bytes
 
 
-class Proof(Message, tag=3):
+class Proof(Message, tag=3, frozen=True):
     """HMAC over both nonces and the role, with the token as key."""
 
     proof: bytes
 
 
-class Welcome(Message, tag=4):
+class Welcome(Message, tag=4, frozen=True):
     """The other side's proof that it knows the token too."""
 
     proof: bytes
 
 
-class Refusal(Message, tag=5):
+class Refusal(Message, tag=5, frozen=True):
     """Why not; the connection is closed after it."""
 
     sentence: str
 
 
-# -- plans ------------------------------------------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------
 
 
-class ShapeOnWire(Message):
+class ShapeOnWire(Message, frozen=True):
     """values.graph.Shape; columns as bytes."""
 
     externals: int
@@ -115,14 +116,14 @@ class ShapeOnWire(Message):
     origins: list[str]
 
 
-class TablesOnWire(Message):
+class TablesOnWire(Message, frozen=True):
     """Lengths of the body's parts: a pickle for each function, then one of the constants and templates."""
 
     functions: list[int]
     constants: int
 
 
-class Submit(Message, tag=10):
+class Submit(Message, tag=10, frozen=True):
     """Client to scheduler: a whole plan.  `bindings`: (run, entry) for each external.  Body: the tables."""
 
     run: int
@@ -133,7 +134,7 @@ class Submit(Message, tag=10):
     bindings: bytes
 
 
-class Hold(Message, tag=11):
+class Hold(Message, tag=11, frozen=True):
     """Client to scheduler: a run whose values exist already (scatter).  Body: `lengths` pickles, one an entry."""
 
     run: int
@@ -141,14 +142,14 @@ class Hold(Message, tag=11):
     names: list[str]
 
 
-class Drop(Message, tag=12):
+class Drop(Message, tag=12, frozen=True):
     """Client to scheduler: futures that are gone (an entry stands once for each)."""
 
     run: int
     entries: bytes
 
 
-class Cancel(Message, tag=13):
+class Cancel(Message, tag=13, frozen=True):
     """Client to scheduler: cancel one entry, or with -1 the whole run; answered by `Answer`."""
 
     question: int
@@ -156,7 +157,7 @@ class Cancel(Message, tag=13):
     entry: int
 
 
-class Want(Message, tag=14):
+class Want(Message, tag=14, frozen=True):
     """Client to scheduler: where is this value?  Answered by `Located` as soon as it exists (again)."""
 
     question: int
@@ -164,23 +165,23 @@ class Want(Message, tag=14):
     entry: int
 
 
-class AskStats(Message, tag=15):
+class AskStats(Message, tag=15, frozen=True):
     """Client to scheduler: how far is this run?  Answered by `Stats`."""
 
     run: int
 
 
-class AskState(Message, tag=16):
+class AskState(Message, tag=16, frozen=True):
     """Client to scheduler: who is there and who has what?  Answered by `StateOf`."""
 
     question: int
     runs: list[tuple[int, int]]
 
 
-# -- scheduler to client ------------------------------------------------------------------------------------------------------
+# -- scheduler to client ---------------------------------------------------------------------------
 
 
-class Succeeded(Message, tag=20):
+class Succeeded(Message, tag=20, frozen=True):
     """Outputs are done.  `inlined` are those whose values are in the body (one pickle of the list of them)."""
 
     run: int
@@ -191,7 +192,7 @@ class Succeeded(Message, tag=20):
     stats: tuple[int, int, int]
 
 
-class Ended(Message, tag=21):
+class Ended(Message, tag=21, frozen=True):
     """Outputs have ended badly: all in the same state, for the same cause.  Body: the pickled exception, or nothing."""
 
     run: int
@@ -207,21 +208,21 @@ class Ended(Message, tag=21):
     times: int = 0
 
 
-class Stats(Message, tag=22):
+class Stats(Message, tag=22, frozen=True):
     """Tasks done, bytes kept on workers, bytes moved between processes."""
 
     run: int
     stats: tuple[int, int, int]
 
 
-class Answer(Message, tag=23):
+class Answer(Message, tag=23, frozen=True):
     """The answer to a `Cancel`."""
 
     question: int
     yes: bool
 
 
-class Located(Message, tag=24):
+class Located(Message, tag=24, frozen=True):
     """The answer to a `Want`: ask `worker` for (block, entry); an empty address says that it is gone, and `why`."""
 
     question: int
@@ -231,7 +232,7 @@ class Located(Message, tag=24):
     why: str = ""
 
 
-class StateOf(Message, tag=25):
+class StateOf(Message, tag=25, frozen=True):
     """Workers (address to name, threads, tasks outstanding), and for each run asked about its entries' holders."""
 
     question: int
@@ -239,11 +240,11 @@ class StateOf(Message, tag=25):
     holders: list[list[str]]
 
 
-# -- scheduler to worker ------------------------------------------------------------------------------------------------------
+# -- scheduler to worker ---------------------------------------------------------------------------
 
 
-class Load(Message, tag=30):
-    """A plan that tasks will come from.  `aliases`: for each external the (block, entry) it stands for.  Body: tables."""
+class Load(Message, tag=30, frozen=True):
+    """A plan that tasks will come from.  `aliases`: the (block, entry) each external stands for.  Body: tables."""
 
     block: int
     shape: ShapeOnWire
@@ -251,7 +252,7 @@ class Load(Message, tag=30):
     aliases: list[tuple[int, int]]
 
 
-class Do(Message, tag=31):
+class Do(Message, tag=31, frozen=True):
     """A lease.  `wanted` are the tasks whose small values are to ride back; `where` says whom to ask for inputs."""
 
     block: int
@@ -261,20 +262,20 @@ class Do(Message, tag=31):
     where: list[tuple[str, int, bytes]]
 
 
-class Free(Message, tag=32):
+class Free(Message, tag=32, frozen=True):
     """Values that nobody claims."""
 
     block: int
     entries: bytes
 
 
-class Forget(Message, tag=33):
+class Forget(Message, tag=33, frozen=True):
     """A block that has ended: its plan and whatever values are left of it."""
 
     block: int
 
 
-class TakeBack(Message, tag=34):
+class TakeBack(Message, tag=34, frozen=True):
     """Give back unstarted tasks: these of a block, or with block -1 up to `count` of any.  Answered by `Returned`."""
 
     block: int
@@ -282,7 +283,7 @@ class TakeBack(Message, tag=34):
     count: int = 0
 
 
-class Store(Message, tag=35):
+class Store(Message, tag=35, frozen=True):
     """Keep these values (scatter).  Body: one pickle an entry."""
 
     block: int
@@ -290,10 +291,10 @@ class Store(Message, tag=35):
     lengths: list[int]
 
 
-# -- worker to scheduler ------------------------------------------------------------------------------------------------------
+# -- worker to scheduler ---------------------------------------------------------------------------
 
 
-class Join(Message, tag=40):
+class Join(Message, tag=40, frozen=True):
     """A worker's first word after the greeting."""
 
     name: str
@@ -302,8 +303,8 @@ class Join(Message, tag=40):
     pid: int
 
 
-class Done(Message, tag=41):
-    """Tasks that ended well, in `seconds` of work; `sizes` are estimates in bytes, 64 bits each.  `inlined` as in `Succeeded`."""
+class Done(Message, tag=41, frozen=True):
+    """Tasks that ended well, in `seconds` of work; `sizes` in bytes, 64 bits each; `inlined` as in `Succeeded`."""
 
     block: int
     attempt: int
@@ -313,7 +314,7 @@ class Done(Message, tag=41):
     inlined: bytes
 
 
-class Broke(Message, tag=42):
+class Broke(Message, tag=42, frozen=True):
     """A task that raised.  Body: the pickled exception."""
 
     block: int
@@ -324,7 +325,7 @@ class Broke(Message, tag=42):
     origin: str
 
 
-class Returned(Message, tag=43):
+class Returned(Message, tag=43, frozen=True):
     """Tasks given back, not started; `missing` are inputs that could not be had from where the scheduler said.
 
     `asked` says that it answers a `TakeBack` for any tasks.
@@ -337,7 +338,7 @@ class Returned(Message, tag=43):
     asked: bool = False
 
 
-class Began(Message, tag=44):
+class Began(Message, tag=44, frozen=True):
     """A task has been running for a while: it can no longer be taken back."""
 
     block: int
@@ -345,10 +346,10 @@ class Began(Message, tag=44):
     attempt: int
 
 
-# -- anybody to a worker --------------------------------------------------------------------------------------------------------
+# -- anybody to a worker ---------------------------------------------------------------------------
 
 
-class Get(Message, tag=50):
+class Get(Message, tag=50, frozen=True):
     """Give me these values."""
 
     question: int
@@ -356,7 +357,7 @@ class Get(Message, tag=50):
     entries: bytes
 
 
-class Values(Message, tag=51):
+class Values(Message, tag=51, frozen=True):
     """The answer: `lengths[i]` bytes of the body for each entry; -1: not here; -2: cannot be pickled (`problems`)."""
 
     question: int

@@ -55,7 +55,7 @@ class SchedulerMachine:
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
         self._out: list[Send] = []
 
-    # -- the doors ---------------------------------------------------------------------------------------------------------
+    # -- the doors ---------------------------------------------------------------------------------
 
     def receive(self, peer: int, message: m.Message, body: bytes | memoryview, now: float) -> list[Send]:
         """Absorb one message; return what to send at once, in order."""
@@ -94,7 +94,7 @@ class SchedulerMachine:
         out, self._out = self._out, []
         return out
 
-    # -- clients -----------------------------------------------------------------------------------------------------------
+    # -- clients -----------------------------------------------------------------------------------
 
     def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
         runs = self.clients[peer]
@@ -211,7 +211,7 @@ class SchedulerMachine:
             self._handle(events.Dropped(block, claims), now)
         del self.clients[peer]
 
-    # -- workers -----------------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------
 
     def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
         self.workers[peer] = WorkerRecord(peer, message.name, message.address, message.threads)
@@ -351,7 +351,7 @@ class SchedulerMachine:
         self._last_lost = worker.name
         self._handle(events.RunnerLost(leased, running or first), now)
 
-    # -- handing out -------------------------------------------------------------------------------------------------------
+    # -- handing out -------------------------------------------------------------------------------
 
     def _place(self, block: Block, task: int) -> int:
         """Return the worker that has most of a task's inputs."""
@@ -406,7 +406,9 @@ class SchedulerMachine:
 
     def _feed_idle(self, worker: WorkerRecord) -> None:
         """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back."""
-        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane not in (worker.id, ANYWHERE)]
+        lanes = [
+            (self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane not in (worker.id, ANYWHERE)
+        ]
         longest = max(lanes, default=(0, ANYWHERE))
         if longest[0] and self.workers[longest[1]].outstanding and self._give(worker, longest[1]):
             return
@@ -457,7 +459,7 @@ class SchedulerMachine:
                 record.moved += source.sizes[entry]
         return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
 
-    # -- what the frontier answers -----------------------------------------------------------------------------------------
+    # -- what the frontier answers -----------------------------------------------------------------
 
     def _handle(self, event: events.Event, now: float) -> None:
         self._perform(self.frontier.handle(event, now))

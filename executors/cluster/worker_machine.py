@@ -140,7 +140,7 @@ class WorkerMachine:
         actions, self._actions = self._actions, []
         return actions
 
-    # -- leases ------------------------------------------------------------------------------------------------------------
+    # -- leases ------------------------------------------------------------------------------------
 
     def _do(self, message: m.Do) -> None:
         tasks = deque(m.from_ints(message.tasks))
@@ -298,7 +298,7 @@ class WorkerMachine:
                 lease.seen = started
         return self._take()
 
-    # -- giving back -------------------------------------------------------------------------------------------------------
+    # -- giving back -------------------------------------------------------------------------------
 
     def _take_back(self, message: m.TakeBack) -> None:
         if message.block >= 0:
@@ -326,7 +326,7 @@ class WorkerMachine:
             self._say(m.Returned(lease.base, lease.attempt, m.ints(tasks), [], asked))
         self._end_if_answered(lease)
 
-    # -- values ------------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     def _free(self, message: m.Free) -> None:
         block = self.blocks.get(message.block)

@@ -20,8 +20,6 @@ import click
 
 from lazygraph.errors import LazyGraphError, NotImplementedYet
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def _lifeline() -> dict[str, Any]:
     """Read the greeting from standard input, and watch it from then on."""
@@ -103,7 +101,9 @@ async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: s
             _until_signalled(stop)
         where = f"; its token is in {kept.path}" if kept is not None else ""
         page = f"; dashboard at {said['dashboard']}" if "dashboard" in said else ""
-        _announce(lifeline, said, f"scheduler at {address}{page}{where}\nstart workers with: lazygraph worker {address}")
+        _announce(
+            lifeline, said, f"scheduler at {address}{page}{where}\nstart workers with: lazygraph worker {address}"
+        )
         await stop.wait()
     finally:
         server.close()
@@ -155,8 +155,8 @@ async def _serve_worker(address: str, token: str, name: str, threads: int, host:
     if not lifeline:
         _until_signalled(stop)
     _announce(lifeline, {"name": name}, f"worker {name!r} has joined {address} with {threads} thread(s)")
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopping, server.ended}, return_when=asyncio.FIRST_COMPLETED)
+    server.ended.add_done_callback(lambda _: stop.set())
+    await stop.wait()
     if server.ended.done() and not lifeline:
         click.echo(f"the scheduler at {address} is gone; worker {name!r} ends", err=True)
     server.close()

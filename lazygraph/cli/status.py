@@ -32,4 +32,4 @@ def status(address: str, as_json: bool, token_file: str | None) -> None:
         return
     click.echo(f"scheduler {info['address']}: {len(info['workers'])} workers")
     for where, worker in info["workers"].items():
-        click.echo(f"  {worker['name']}  {where}  {worker['threads']} threads, {worker['outstanding']} tasks outstanding")
+        click.echo(f"  {worker['name']}  {where}  {worker['threads']} threads, {worker['outstanding']} outstanding")

@@ -39,13 +39,13 @@ class Contract:
 
     def __init__(self, function: Callable[..., Any], bound: int = 0) -> None:
         self.name = name_of(function)
+        self.ours: tuple[str, ...] = OURS
         if inspect.iscoroutinefunction(function):
             raise NotImplementedYet(f"running the async function {self.name!r}", "wrap it: asyncio.run(f(...))")
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError):  # builtins without a text signature take what they take
             self._signature, self.least, self.most = None, 0, _UNLIMITED
-            self.ours = OURS
             return
         parameters = list(signature.parameters.values())
         if bound:  # `bind=True`: the context comes first and is not the caller's to give

@@ -49,7 +49,7 @@ class Canvas(Recipe, Verbs):
     def _fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
         raise NotImplementedError
 
-    # -- composing ---------------------------------------------------------------------------------------------------
+    # -- composing ---------------------------------------------------------------------------------
 
     def __or__(self, other: Any) -> Chain:
         if not isinstance(other, Canvas):
@@ -71,7 +71,7 @@ class Canvas(Recipe, Verbs):
     def _refuse_labels(self, options: Mapping[str, Any]) -> None:
         for name in ("key", "name", "nout"):
             if name in options:
-                raise InvalidOption(f"{name}= on a {type(self).__name__.lower()} would name many nodes alike; set it on one")
+                raise InvalidOption(f"{name}= on a {type(self).__name__.lower()} would name many nodes alike")
 
     def link(self, *others: Canvas) -> Any:
         """Return the same canvas with callbacks: each runs once with its value after it has succeeded."""
@@ -83,7 +83,7 @@ class Canvas(Recipe, Verbs):
         """Not built yet: callbacks for failures."""
         raise NotImplementedYet("link_error", "look at future.exception() instead")
 
-    # -- lowering ----------------------------------------------------------------------------------------------------
+    # -- lowering ----------------------------------------------------------------------------------
 
     def fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
         """Lower this canvas behind `prefix` (values put in front) and `after` (nodes to wait for)."""
@@ -114,7 +114,7 @@ class Canvas(Recipe, Verbs):
         """Return one fresh promise for this canvas: of a list where it ends in a group."""
         return as_node(self.fill(args, (), DEFAULT))
 
-    # -- starting ----------------------------------------------------------------------------------------------------
+    # -- starting ----------------------------------------------------------------------------------
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         """Start this in the default executor; return its Future (of a canvas that ends in a group: GroupResult)."""
@@ -143,7 +143,7 @@ class Canvas(Recipe, Verbs):
 
     def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Canvas:
         if kwargs:
-            raise InvalidOption(f"a {type(self).__name__.lower()} takes no keyword arguments; give them to its signatures")
+            raise InvalidOption(f"a {type(self).__name__.lower()} takes no keywords; give them to its signatures")
         return self
 
 
@@ -199,9 +199,7 @@ class Signature(Canvas):
         return f"{self.contract.name}.{'si' if self.immutable else 's'}({', '.join(said)})"
 
     def _copy(self) -> Signature:
-        copy = Signature(
-            self.function, self.contract, self.options, self.args, self.kwargs, self.immutable, self.site
-        )
+        copy = Signature(self.function, self.contract, self.options, self.args, self.kwargs, self.immutable, self.site)
         copy._set, copy._links = self._set, self._links
         return copy
 
@@ -215,7 +213,8 @@ class Signature(Canvas):
             copy.args = (*args, *self.args)
             copy.kwargs = {**self.kwargs, **(kwargs or {})}
             copy.contract.check_part(copy.args, copy.kwargs, self.site)  # type: ignore[arg-type]
-        return copy.set(**options) if options else copy  # type: ignore[no-any-return]
+        changed_copy: Signature = copy.set(**options) if options else copy
+        return changed_copy
 
     def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Signature:
         return self.clone(kwargs=kwargs) if kwargs else self
@@ -304,8 +303,10 @@ class Group(Canvas):
                     f"a group is made of signatures, canvases and delayed calls, not of {member!r}; "
                     f"for a function f write f.s(...)"
                 )
-            plain = isinstance(member, Group) and member._set is DEFAULT and not member._links
-            flat.extend(member.members if plain else (member,))
+            if isinstance(member, Group) and member._set is DEFAULT and not member._links:
+                flat.extend(member.members)
+            else:
+                flat.append(member)
         self.members: tuple[Any, ...] = tuple(flat)
         self._set, self._links = DEFAULT, ()
 
@@ -363,7 +364,7 @@ def chain(*steps: Any) -> Chain:
     parts = tuple(_members(steps))
     for part in parts:
         if not isinstance(part, Canvas | Delayed):
-            raise InvalidOption(f"a chain is made of signatures and canvases, not of {part!r}; for a function write f.s()")
+            raise InvalidOption(f"a chain is made of signatures and canvases, not of {part!r}; for f write f.s()")
     return Chain(parts)
 
 
@@ -396,5 +397,3 @@ def each(canvas: Canvas) -> Any:
 def replace(canvas: Any) -> Any:
     """Not built yet: a task that returns a graph."""
     raise NotImplementedYet("replace(canvas)", "return the value, and let the next node make what follows")
-
-

@@ -10,10 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.calls import Contract, site_of
-from lazygraph.language.canvas import Group, Signature, group
+from lazygraph.language.canvas import Signature, group
 from lazygraph.language.promise import Delayed, build
 from lazygraph.values.node import External, Node, Recipe, Site, identity
 from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
+from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,20 +61,18 @@ class DelayedFunction(Delayed, Recipe):
         return self._leaves[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._leaves[0], self._options_of_calls)
+        return _again, (portable(self._leaves[0], main=True), self._options_of_calls)
 
     @property
     def key(self) -> str:
         """The function's name."""
         return self._contract.name
 
-    # -- the canvas verbs --------------------------------------------------------------------------------------------
+    # -- the canvas verbs --------------------------------------------------------------------------
 
     def options(self, **given: Any) -> DelayedFunction:
         """Return the same function with other options for its calls."""
-        return DelayedFunction(
-            self._leaves[0], changed(self._options_of_calls, self._contract.name, given), self._site
-        )
+        return DelayedFunction(self._leaves[0], changed(self._options_of_calls, self._contract.name, given), self._site)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature:
         """Return a signature: a call whose first arguments come from what is before it in a canvas."""
@@ -110,7 +109,9 @@ class DelayedFunction(Delayed, Recipe):
 
     def _partial(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool, site: Site) -> Signature:
         self._contract.check_part(args, kwargs, site)
-        return Signature(self._leaves[0], self._contract, in_context(self._options_of_calls), args, kwargs, immutable, site)
+        return Signature(
+            self._leaves[0], self._contract, in_context(self._options_of_calls), args, kwargs, immutable, site
+        )
 
     def _many(self, how: Callable[..., Any], items: Iterable[Any], frame: Any) -> Signature:
         name = f"{self._contract.name}.{how.__name__.partition('_')[0]}"
@@ -129,7 +130,7 @@ def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) 
 
 
 def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction:
-    return DelayedFunction(function, options, "")
+    return DelayedFunction(restored(function), options, "")
 
 
 def delayed(

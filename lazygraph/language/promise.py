@@ -68,7 +68,7 @@ class Delayed(Node, Verbs):
         self._links = ()
         self._key = options.key
 
-    # -- what is ours ------------------------------------------------------------------------------------------------
+    # -- what is ours ------------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
@@ -91,7 +91,7 @@ class Delayed(Node, Verbs):
     def __copy__(self) -> Delayed:
         return self
 
-    # -- what Python must not do with a promise ----------------------------------------------------------------------
+    # -- what Python must not do with a promise ----------------------------------------------------
 
     __hash__ = object.__hash__
 
@@ -111,7 +111,7 @@ class Delayed(Node, Verbs):
         site = site_of(sys._getframe(1))
         return iter([Delayed(take_output, (self, index, nout), None, DEFAULT, site) for index in range(nout)])
 
-    # -- everything else is lazy -------------------------------------------------------------------------------------
+    # -- everything else is lazy -------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Delayed:
         if name.startswith("_"):
@@ -176,10 +176,13 @@ def _install() -> None:
         setattr(Delayed, f"__{name}__", _binary(getattr(operator, name)))
     for name in _ONE_SIDED.split():
         setattr(Delayed, f"__{name}__", _unary(getattr(operator, name)))
-    Delayed.__divmod__ = _binary(divmod)  # type: ignore[attr-defined]
-    Delayed.__rdivmod__ = _reflected(divmod)  # type: ignore[attr-defined]
-    Delayed.__round__ = _unary(round)  # type: ignore[attr-defined]
-    Delayed.__ror__ = _reflected(operator.or_)  # type: ignore[attr-defined]
+    for name, method in (
+        ("__divmod__", _binary(divmod)),
+        ("__rdivmod__", _reflected(divmod)),
+        ("__round__", _unary(round)),
+        ("__ror__", _reflected(operator.or_)),
+    ):
+        setattr(Delayed, name, method)
 
 
 _install()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.values.node import Site
-    from lazygraph.values.options import TaskOptions
     from lazygraph.values.template import Template
 
 

@@ -58,7 +58,10 @@ def select(graph: Graph, keep: Sequence[int], alias: Sequence[int] | None = None
             seats: dict[int, int] = {}
             seat = [seats.setdefault(read, len(seats)) for read in reads]
             numbers = array("i", [seat[n] if n >= 0 else n for n in numbers])
-            strongest = [min(kind for at, kind in zip(seat, shape.kinds[start:end], strict=True) if at == s) for s in range(len(seats))]
+            strongest = [
+                min(kind for at, kind in zip(seat, shape.kinds[start:end], strict=True) if at == s)
+                for s in range(len(seats))
+            ]
             reads = list(seats)
             kinds.extend(strongest)
         else:
@@ -268,5 +271,3 @@ PASSES: Sequence[tuple[str, Callable[[Graph], Graph]]] = (
     ("fuse", fuse),
     ("order", reorder),
 )
-
-

@@ -80,5 +80,3 @@ def plan_of(
     """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
     graph = lower(outputs, held)
     return seal(optimize(graph) if optimize_graph else graph, name, fail_fast)
-
-

@@ -1,7 +1,7 @@
 """One admitted plan in the arena: its shape and, for each entry, what the mind knows of it.
 
-Numbers are virtual: entry i of a block is number base + i, and bases only grow.  So a number is never used twice (a late
-answer finds nothing), and a block is freed whole by forgetting it.  Per entry: one byte of state and two list slots.
+Numbers are virtual: entry i of a block is number base + i, and bases only grow.  So a number is never used twice (a
+late answer finds nothing), and a block is freed whole by forgetting it.  Per entry: one byte of state, two list slots.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lazygraph.running.block import Block
     from lazygraph.values.graph import Shape
 
+_NO_BLOCK: Any = None
 MAX_DEATHS = 3
 """A task that was running on more dying runners than this has failed (as distributed's `allowed-failures`)."""
 
@@ -58,12 +59,12 @@ _SUCCEEDED, _RELEASED = int(State.SUCCEEDED), int(State.RELEASED)
 class Frontier(Arena):
     """The mind: what may run, what is claimed, what has ended, over the arena of all runs of one executor."""
 
-    # -- admission -----------------------------------------------------------------------------------------------------
+    # -- admission ---------------------------------------------------------------------------------
 
     def admit(
         self, shape: Shape, bindings: Sequence[tuple[Block, int]] = (), fail_fast: bool = True
     ) -> tuple[Block, list[Action]]:
-        """Take a plan in.  `bindings[i]` says whose value external i is; without any, externals are values held already.
+        """Take a plan in.  `bindings[i]` says whose value external i is; without any, externals are held values.
 
         Returns its block and what follows at once (outputs that have ended already are `Settled`).
         """
@@ -99,7 +100,7 @@ class Frontier(Arena):
         elif _SAD[owner.state[entry]]:
             self._external_failed(block, external, owner, entry, actions)
 
-    # -- the door for every task ---------------------------------------------------------------------------------------
+    # -- the door for every task -------------------------------------------------------------------
 
     def lease(self, limit: int, lane: int = ANYWHERE, most: int = 0) -> Lease | None:
         """Hand out up to `limit` ready tasks of one run, lowest rank first; None when the lane is empty.
@@ -112,7 +113,8 @@ class Frontier(Arena):
         heap = self._lanes.get(lane)
         tasks: list[int] = []
         ahead: dict[int, int] = {}
-        block: Any = None
+        block: Any = _NO_BLOCK
+        state, attempts = bytearray(), dict[int, int]()
         low = high = 0
         attempt = 1
         while heap and taken < limit and len(tasks) < most:
@@ -120,10 +122,11 @@ class Frontier(Arena):
             if not low <= number < high:
                 if tasks:
                     break  # the next ready task belongs to another run
-                block = self._block_of(number)
-                if block is None:
+                found = self._block_of(number)
+                if found is None:
                     heappop(heap)
                     continue
+                block = found
                 low, high = block.base, block.base + len(block)
                 state, attempts = block.state, block.attempts
             at = number - low
@@ -190,7 +193,7 @@ class Frontier(Arena):
             self._end_if_unclaimed(block, progress.actions)
         return progress
 
-    # -- the door for what is rare -------------------------------------------------------------------------------------
+    # -- the door for what is rare -----------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Absorb one event; return, in order, what the world outside must do.  `now` is in seconds, of any clock."""
@@ -280,7 +283,7 @@ class Frontier(Arena):
         self._cancel_all(event.block, (event.block.base, -1), actions)
         self._end_if_unclaimed(event.block, actions)
 
-    # -- endings ---------------------------------------------------------------------------------------------------------
+    # -- endings -----------------------------------------------------------------------------------
 
     def _end(self, block: Block, entry: int, target: State, cause: tuple[int, int], actions: list[Action]) -> None:
         """Give an entry its unhappy ending, and let go of what it claimed."""
@@ -358,7 +361,7 @@ class Frontier(Arena):
                     block.claims[read] -= 1
                     stack.append(read)
 
-    # -- values ----------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     def _release(self, block: Block, entries: list[int], actions: list[Action]) -> list[int]:
         """Mark values that nobody claims as freed; return those that were there."""

@@ -13,7 +13,7 @@ import concurrent.futures
 import threading
 import time
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from lazygraph.values.node import External
 from lazygraph.values.outcome import Failure, Outcome, Value, add_place
@@ -22,25 +22,45 @@ from lazygraph.values.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from lazygraph.running.run import Run
 
 T = TypeVar("T")
+
+
+class RunOf(Protocol):
+    """What a future needs of its run."""
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        ...
+
+    def key_of(self, place: int) -> str:
+        """Return the key of one output."""
+        ...
+
+    def dropped(self, place: int) -> None:
+        """Note that a future is gone."""
+        ...
 
 
 class Owner(Protocol):
     """What a future needs of whoever computes it."""
 
-    def fetch(self, run: Run, output: int, timeout: float | None) -> Outcome:
+    def fetch(self, run: Any, output: int, timeout: float | None) -> Outcome:
         """Bring the value of a settled output here; raises TimeoutError."""
+        ...
 
-    def cancel(self, run: Run, output: int, force: bool) -> bool:
+    def cancel(self, run: Any, output: int, force: bool) -> bool:
         """Withdraw one claim; return whether nothing that has not started will be started for it."""
+        ...
 
-    def look(self, run: Run) -> None:
+    def look(self, run: Any) -> None:
         """Somebody asks how far a run is: bring what is known up to date, without waiting."""
+        ...
 
-    def drop(self, run: Run, output: int) -> None:
+    def drop(self, run: Any, output: int) -> None:
         """Nobody holds the future any more.  Called by the collector: must not block or take a lock."""
+        ...
 
 
 # Installed as the condition of futures that are settled before anybody has waited for them.
@@ -48,7 +68,7 @@ _SETTLED = threading.Condition()
 
 
 class Future(External, concurrent.futures.Future[T], Generic[T]):
-    """The value of one output of a run, now or later; also `await`-able and accepted as an argument of further calls."""
+    """The value of one output of a run, now or later; can be awaited, and be an argument of further calls."""
 
     _state = PENDING
     _result: Any = None
@@ -56,35 +76,41 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     _outcome: Outcome | None = None
     _status: Status = Status.WAITING
 
-    def __init__(self, run: Run, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
+    run: Any  # a running.run.Run; while its call has not been sent, what stands for one
+
+    def __init__(self, run: RunOf, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
         self.run, self.output = run, output
 
     # The base class reads these three.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
     # on one condition.
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        found = self.__dict__.get("_made_condition")
-        return found or self.__dict__.setdefault("_made_condition", threading.Condition())  # type: ignore[no-any-return]
+        found: threading.Condition | None = self.__dict__.get("_made_condition")
+        return found or self.__dict__.setdefault("_made_condition", threading.Condition())
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self.__dict__.setdefault("_made_waiters", [])  # type: ignore[no-any-return]
+        made: list[Any] = self.__dict__.setdefault("_made_waiters", [])
+        return made
 
     @property
-    def _done_callbacks(self) -> list[Any]:  # type: ignore[override]
-        return self.__dict__.setdefault("_made_callbacks", [])  # type: ignore[no-any-return]
+    def _done_callbacks(self) -> list[Any]:
+        made: list[Any] = self.__dict__.setdefault("_made_callbacks", [])
+        return made
 
-    # -- what it is ------------------------------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
         """The name of this submission's node; no two submissions share one."""
-        return self.run.key_of(self.output)
+        key: str = self.run.key_of(self.output)
+        return key
 
     @property
     def run_id(self) -> str:
         """The run it belongs to."""
-        return self.run.id
+        found: str = self.run.id
+        return found
 
     @property
     def status(self) -> Status:
@@ -99,7 +125,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     def __repr__(self) -> str:
         return f"<Future {self.key} {self._status.value}>"
 
-    # -- settling --------------------------------------------------------------------------------------------------------
+    # -- settling ----------------------------------------------------------------------------------
 
     def settle(self, status: Status, outcome: Outcome | None) -> None:
         """Note the end of the work, once.  `outcome` None: it is fetched at the first `result()`."""
@@ -125,9 +151,11 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         """Futures are settled by their run only."""
         raise TypeError("a lazygraph Future is settled by its run")
 
-    set_exception = set_result
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Futures are settled by their run only."""
+        raise TypeError("a lazygraph Future is settled by its run")
 
-    # -- waiting ---------------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self, timeout: float | None) -> None:
         if self._state is not PENDING:
@@ -144,7 +172,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     def _settled_outcome(self, timeout: float | None) -> Outcome:
         self._wait(timeout)
         if self._outcome is None:
-            outcome = self.run.owner.fetch(self.run, self.output, timeout)
+            outcome: Outcome = self.run.owner.fetch(self.run, self.output, timeout)
             if isinstance(outcome, Failure):
                 self._exception, self._status = outcome.exception, Status.LOST
             else:
@@ -156,10 +184,13 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         """Wait for the value; raise what the task raised, CancelledError, or TimeoutError after `timeout` seconds."""
         outcome = self._settled_outcome(timeout)
         if self._state is CANCELLED_AND_NOTIFIED:
-            raise concurrent.futures.CancelledError(str(outcome.exception) if isinstance(outcome, Failure) else self.key)
+            raise concurrent.futures.CancelledError(
+                str(outcome.exception) if isinstance(outcome, Failure) else self.key
+            )
         if isinstance(outcome, Failure):
             raise_original(outcome)
-        return outcome.value  # type: ignore[no-any-return]
+        value: T = outcome.value
+        return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; return what the task raised, or None."""
@@ -193,13 +224,14 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
 
         return asyncio.wrap_future(self).__await__()
 
-    # -- ending it -------------------------------------------------------------------------------------------------------
+    # -- ending it ---------------------------------------------------------------------------------
 
     def cancel(self, force: bool = False) -> bool:
         """Withdraw this future's claim; True when nothing that has not started will be started for it."""
         if self._state is not PENDING:
             return self._state is CANCELLED_AND_NOTIFIED
-        return self.run.owner.cancel(self.run, self.output, force)
+        cancelled: bool = self.run.owner.cancel(self.run, self.output, force)
+        return cancelled
 
     def __del__(self) -> None:
         run = self.__dict__.get("run")
@@ -209,7 +241,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError(f"{self!r} cannot be pickled; give it to a call as an argument instead")
 
-    # -- Celery's words --------------------------------------------------------------------------------------------------
+    # -- Celery's words ----------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None) -> T:
         """`result`, as Celery calls it."""
@@ -232,10 +264,12 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         self.cancel()
 
 
-def raise_original(failure: Failure) -> Any:
+def raise_original(failure: Failure) -> NoReturn:
     """Raise the user's exception from its own traceback, with the note that says where it happened."""
     error = failure.exception
     add_place(error, failure.node, failure.key, failure.attempt, failure.worker, failure.origin)
     # A second raise starts from the original traceback again, or each would add the frames of the one before.
-    original = error.__dict__.setdefault("_lazygraph_traceback", error.__traceback__) if hasattr(error, "__dict__") else None
+    original = (
+        error.__dict__.setdefault("_lazygraph_traceback", error.__traceback__) if hasattr(error, "__dict__") else None
+    )
     raise error.with_traceback(original)

@@ -28,7 +28,16 @@ class FusedStepError(Exception):
 class Program:
     """Call tasks by number.  `values` is anything indexed by entry: a list, or the dict of a worker's block."""
 
-    __slots__ = ("_argument_bounds", "_arguments", "_function", "_input_bounds", "_inputs", "_template", "shape", "tables")
+    __slots__ = (
+        "_argument_bounds",
+        "_arguments",
+        "_function",
+        "_input_bounds",
+        "_inputs",
+        "_template",
+        "shape",
+        "tables",
+    )
 
     def __init__(self, shape: Shape, tables: Tables) -> None:
         self.shape, self.tables = shape, tables

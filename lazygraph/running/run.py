@@ -63,7 +63,7 @@ class Run:
         done, total = self.progress()
         return f"<Run {self.id}: {done} of {total} tasks done>"
 
-    # -- for users -------------------------------------------------------------------------------------------------------
+    # -- for users ---------------------------------------------------------------------------------
 
     @property
     def futures(self) -> list[Future[Any]]:
@@ -122,7 +122,7 @@ class Run:
         """Not built yet: a report as a file."""
         raise NotImplementedYet("run.report(path)", "run.stats() has the figures")
 
-    # -- for whoever computes it -----------------------------------------------------------------------------------------
+    # -- for whoever computes it -------------------------------------------------------------------
 
     def key_of(self, place: int) -> str:
         """Return the key of one output: its name, its run, its place."""
@@ -224,16 +224,15 @@ class GroupResult(Sequence[Future[Any]]):
 
     def cancel(self) -> bool:
         """Cancel every member; True when all answered True."""
-        return all([member.cancel() for member in self._members])
+        answers = [member.cancel() for member in self._members]
+        return all(answers)
 
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def as_completed(
-    futures: Iterable[Any], timeout: float | None = None, with_results: bool = False
-) -> Iterator[Any]:
+def as_completed(futures: Iterable[Any], timeout: float | None = None, with_results: bool = False) -> Iterator[Any]:
     """Yield futures as they end (with their results as pairs when asked); TimeoutError after `timeout` seconds."""
     for future in concurrent.futures.as_completed(futures, timeout):
         yield (future, future.result()) if with_results else future

@@ -11,13 +11,19 @@ from lazygraph.showing.draw import to_svg
 if TYPE_CHECKING:
     from lazygraph.showing.picture import Picture
 
-_MIME = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf", "jpg": "image/jpeg", "dot": "text/vnd.graphviz"}
+_MIME = {
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "pdf": "application/pdf",
+    "jpg": "image/jpeg",
+    "dot": "text/vnd.graphviz",
+}
 
 
 class Drawing:
     """A picture in some format; Jupyter shows it, `data` has its bytes."""
 
-    def __init__(self, data: bytes, format: str) -> None:  # noqa: A002 - the field's word
+    def __init__(self, data: bytes, format: str) -> None:
         self.data, self.format = data, format
 
     def __repr__(self) -> str:
@@ -28,7 +34,7 @@ class Drawing:
         return {_MIME.get(self.format, "application/octet-stream"): self.data.decode() if text else self.data}
 
 
-def draw(picture: Picture, filename: str | None, format: str | None) -> Drawing:  # noqa: A002
+def draw(picture: Picture, filename: str | None, format: str | None) -> Drawing:
     """Draw a picture, and write it when there is a filename.  SVG is drawn here, the same on every machine."""
     chosen = format or (Path(filename).suffix[1:] if filename else "") or "svg"
     if chosen == "svg":

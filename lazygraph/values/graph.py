@@ -1,8 +1,8 @@
 """The graph: nodes in topological order, as flat columns.  Checked once, then a value.
 
 Identity is the position.  Entries 0 to externals-1 stand for values that exist already or are being made elsewhere; the
-others are tasks.  `Shape` is what a scheduler may read, plain numbers and texts; `Tables` are live objects that only the
-side that runs them opens.
+others are tasks.  `Shape` is what a scheduler may read, plain numbers and texts; `Tables` are live objects that only
+the side that runs them opens.
 
 Covers: the columns and what can be read off them.
 Does not cover: making (planning.lower), changing (planning.optimize), drawing (showing).
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.values.options import DEFAULT
+from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,8 +59,8 @@ class Shape:
     """What may be read without opening anything: one entry a node in every column, and offsets for the lists.
 
     The inputs of entry i are `inputs[input_offsets[i]:input_offsets[i+1]]`, all of them lower than i, each once; its
-    call takes `arguments[argument_offsets[i]:argument_offsets[i+1]]`, where n >= 0 is the n-th input, PREVIOUS the value
-    of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for externals;
+    call takes `arguments[argument_offsets[i]:argument_offsets[i+1]]`, where n >= 0 is the n-th input, PREVIOUS the
+    value of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for externals;
     `template` is 0 for "the arguments are positional".  `outputs` are what was asked for; `callbacks` run although
     nobody waits for them.
     """
@@ -109,6 +110,14 @@ class Tables:
     functions: tuple[Callable[..., Any] | Fused, ...]
     constants: tuple[Any, ...]
     templates: tuple[Template | None, ...] = (None,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        functions = tuple(portable(function, main=True) for function in self.functions)
+        return _tables_again, (functions, self.constants, self.templates)
+
+
+def _tables_again(functions: tuple[Any, ...], constants: Any, templates: Any) -> Tables:
+    return Tables(tuple(map(restored, functions)), constants, templates)
 
 
 class Change(NamedTuple):

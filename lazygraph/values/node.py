@@ -35,7 +35,7 @@ class Site(NamedTuple):
 
 
 class External:
-    """Marks a value held by an executor (a Future, persisted or scattered data): a class to inherit, nothing to call."""
+    """Marks a value held by an executor (a Future, persisted or scattered data): to inherit from, nothing to call."""
 
     __slots__ = ()
 
@@ -49,13 +49,17 @@ class Recipe:
         """Return fresh nodes (one, or nested lists of them) for this recipe, `args` put in front."""
         raise NotImplementedError
 
+    def to_delayed(self, *args: Any) -> Any:
+        """Return one fresh node for this recipe."""
+        raise NotImplementedError
+
 
 class Node:
     """One call, its leaves (values and other nodes, flat), and where it was written.  Never changed once made.
 
     `template` is None for the common call: leaves are the positional arguments.  `after` are nodes that must end first
-    and whose values are not read; `_links` are nodes that read this one and that nobody waits for.  Names start with an underscore because a `Delayed` gives every other attribute to
-    the value it promises.
+    and whose values are not read; `links` are nodes that read this one and that nobody waits for.  Names start with an
+    underscore because a `Delayed` gives every other attribute to the value it promises.
     """
 
     __slots__ = ("_after", "_function", "_key", "_leaves", "_links", "_options", "_site", "_template")

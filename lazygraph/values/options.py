@@ -213,7 +213,7 @@ def in_context(options: TaskOptions) -> TaskOptions:
     return options if ambient is DEFAULT else over(options, ambient)
 
 
-class options:  # noqa: N801 - a context manager that reads as a statement
+class options:
     """`with lazygraph.options(queue="io"): ...` applies to the nodes and signatures built inside."""
 
     def __init__(self, **given: Any) -> None:

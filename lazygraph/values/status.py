@@ -6,14 +6,14 @@ Does not cover: who moves a node (running.frontier).
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """What `future.status` says."""
 
     WAITING = "waiting"  # for its inputs
@@ -28,8 +28,6 @@ class Status(str, Enum):
     UPSTREAM_FAILED = "upstream_failed"
     LOST = "lost"
     SKIPPED = "skipped"
-
-    __str__ = str.__str__
 
     @property
     def celery(self) -> str:

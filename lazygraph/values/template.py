@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Op(NamedTuple):
-    """One step: push `count` leaves (kind "leaf"), or replace the last `count` things by one container of `kind`."""
+    """One step: push `size` leaves (kind "leaf"), or replace the last `size` things by one container of `kind`."""
 
     kind: str
-    count: int
+    size: int
     extra: Any = None
 
 
@@ -36,13 +36,13 @@ class Template(NamedTuple):
     @property
     def leaves(self) -> int:
         """How many leaves the call takes."""
-        return sum(op.count for op in self.ops if op.kind == "leaf")
+        return sum(op.size for op in self.ops if op.kind == "leaf")
 
 
 def _rebuild_dataclass(items: list[Any], extra: tuple[type, tuple[str, ...]]) -> Any:
     # Not through __init__: fields with init=False and frozen classes keep exactly the values they had.
     cls, names = extra
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     for name, item in zip(names, items, strict=True):
         object.__setattr__(made, name, item)
     return made
@@ -163,7 +163,7 @@ def _merged(ops: list[Op]) -> list[Op]:
     merged: list[Op] = []
     for op in ops:
         if op.kind == "leaf" and merged and merged[-1].kind == "leaf":
-            merged[-1] = Op("leaf", merged[-1].count + 1)
+            merged[-1] = Op("leaf", merged[-1].size + 1)
         else:
             merged.append(op)
     return merged

@@ -53,6 +53,16 @@ def start_detached(lazy: Any, options: dict[str, Any] | None = None) -> Any:
     return _door().start_canvas(lazy, options or {})
 
 
+def start_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
+    """Start lazy things on an executor, siblings of failures running on; return the Run (a client's `compute`)."""
+    return _door().start(*lazies, executor=executor, fail_fast=False, **keywords)
+
+
+def persist_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
+    """Persist lazy things on an executor; return their promises (a client's `persist`)."""
+    return _door().persist(*lazies, executor=executor, **keywords)
+
+
 def frozen_graph(node: Any) -> Any:
     """Return the graph of a node, for pickling it without recursion."""
     return _door().graph_of(node)

@@ -24,6 +24,7 @@ from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
 from lazygraph.values.options import DEFAULT, NAMES, changed, in_context
 from lazygraph.values.template import put_together, take_apart
+from lazygraph.values.verbs import persist_on, start_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,7 +116,7 @@ class Client:
             self._own_cluster.close()
             self._own_cluster = None
 
-    # -- calls -------------------------------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
         """Call `function` on the cluster; return its Future.  Futures are accepted among the arguments.
@@ -222,19 +223,14 @@ class Client:
 
     def compute(self, lazy: Any, **kwargs: Any) -> Any:
         """Start something lazy; return its Future, of a list a list of futures."""
-        import lazygraph.door as door
-
         many = isinstance(lazy, list | tuple)
-        run = door.start(*(lazy if many else (lazy,)), executor=self.executor, fail_fast=False, **kwargs)
-        futures = run.let_go()
+        futures = start_on(self.executor, lazy if many else (lazy,), kwargs).let_go()
         return futures if many else futures[0]
 
     def persist(self, lazy: Any, **kwargs: Any) -> Any:
         """Start something lazy, keep the values on the workers; return promises of them."""
-        import lazygraph.door as door
-
         many = isinstance(lazy, list | tuple)
-        kept = door.persist(*(lazy if many else (lazy,)), executor=self.executor, **kwargs)
+        kept = persist_on(self.executor, lazy if many else (lazy,), kwargs)
         return list(kept) if many else kept[0]
 
     def cancel(self, futures: Any, force: bool = False) -> None:
@@ -242,7 +238,7 @@ class Client:
         for future in futures if isinstance(futures, list | tuple | set) else (futures,):
             future.cancel(force)
 
-    # -- looking -----------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     def who_has(self, futures: Sequence[Future[Any]]) -> dict[str, list[str]]:
         """Return, for each future's key, the addresses of the workers that have its value."""

@@ -8,9 +8,11 @@ Does not cover: frames (net.link), shapes (cluster.records).
 
 from __future__ import annotations
 
+import builtins
 import pickle
 import traceback
 from array import array
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -18,9 +20,10 @@ import cloudpickle
 from lazygraph.errors import RemoteError, Unserializable
 from lazygraph.executors.cluster import messages as m
 from lazygraph.values.graph import Fused, Tables
+from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.running.runner import Report
@@ -42,7 +45,7 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")
 
 
-# -- tables -----------------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[bytes]]:
@@ -50,7 +53,7 @@ def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[byte
     functions = []
     for row, function in enumerate(tables.functions):
         try:
-            functions.append(dumps(function))
+            functions.append(dumps(portable(function)))
         except Exception as error:
             where = _built_at(shape, lambda at, row=row: shape.function[at] == row)  # type: ignore[misc]
             raise Unserializable(f"function {shape.names[row]!r}", where, reason_of(error)) from error
@@ -95,6 +98,8 @@ def unpack_tables(names: Sequence[str], wire: m.TablesOnWire, body: Buffer) -> T
     view = memoryview(body)
     at = 0
     functions: list[Any] = []
+    constants: Any
+    templates: Any
     for name, length in zip(names, wire.functions, strict=True):
         functions.append(_open_function(name, view[at : at + length]))
         at += length
@@ -116,7 +121,7 @@ class _Anything:
 
 def _open_function(name: str, blob: memoryview) -> Any:
     try:
-        return loads(blob)
+        return restored(loads(blob))
     except Exception as error:
         return _Unloadable(name, _cannot_open(f"function {name!r}", error))
 
@@ -131,7 +136,7 @@ def _cannot_open(what: str, error: Exception) -> Unserializable:
     return Unserializable(what, "opened on a worker", reason_of(error) + hint)
 
 
-# -- exceptions -------------------------------------------------------------------------------------------------------------
+# -- exceptions ------------------------------------------------------------------------------------
 
 
 def pack_exception(error: BaseException, text: str) -> bytes:
@@ -141,7 +146,7 @@ def pack_exception(error: BaseException, text: str) -> bytes:
         again = loads(blob)
         if type(again) is type(error):
             return blob
-    except Exception:  # noqa: S110 - whatever goes wrong in there, the stand-in below says what the exception was
+    except Exception:
         pass
     return dumps(stand_in(error, text))
 
@@ -153,8 +158,6 @@ def stand_in(error: BaseException, text: str) -> RemoteError:
 
 
 def _make_stand_in(base: str, type_name: str, message: str, text: str) -> RemoteError:
-    import builtins
-
     kind = getattr(builtins, base)
     fits = issubclass(kind, Exception) and kind not in (Exception, RuntimeError)
     try:
@@ -168,6 +171,7 @@ def _make_stand_in(base: str, type_name: str, message: str, text: str) -> Remote
 
 def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
     """Open an exception; one whose class is not here becomes a `RemoteError`.  The remote traceback is a note."""
+    error: Any
     try:
         error = loads(blob)
     except Exception as problem:
@@ -178,10 +182,11 @@ def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
         error = RemoteError(type(error).__name__, str(error), text)
     if text:
         error.add_note(f"Remote traceback of {node!r}:\n{text.rstrip()}")
-    return error
+    found: BaseException = error
+    return found
 
 
-# -- values -----------------------------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 
 _FIXED: Mapping[type, int] = {int: 28, float: 24, bool: 28, type(None): 16, complex: 32}
 
@@ -203,9 +208,7 @@ def size_of(value: Any) -> int:
     return _by_pickle(value)
 
 
-def _first(items: Any) -> Any:
-    from itertools import islice
-
+def _first(items: Iterable[Any]) -> Iterable[Any]:
     return islice(items, 10)
 
 
@@ -268,10 +271,10 @@ def unpack_values(message: m.Values, body: Buffer, missing: Any) -> tuple[list[A
     return values, wrong
 
 
-# -- results ----------------------------------------------------------------------------------------------------------------
+# -- results ---------------------------------------------------------------------------------------
 
 
-def results(lease: WorkLease, report: Report) -> list[tuple[m.Message, bytes]]:
+def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT) -> list[tuple[m.Message, bytes]]:
     """Return what a worker says of a report: one `Done` for what ended well, a `Broke` for each that did not."""
     values, done = lease.values, report.done
     said: list[tuple[m.Message, bytes]] = []
@@ -280,7 +283,7 @@ def results(lease: WorkLease, report: Report) -> list[tuple[m.Message, bytes]]:
     sizes = array("q", [size_of(values[task]) for task in done])
     body = b""
     if lease.wanted:
-        inlined = [t for t, size in zip(done, sizes, strict=True) if t in lease.wanted and size <= m.INLINE_LIMIT]
+        inlined = [t for t, size in zip(done, sizes, strict=True) if t in lease.wanted and size <= inline_limit]
     if inlined:
         try:
             body = dumps([values[task] for task in inlined])

@@ -74,7 +74,7 @@ class Connection:
             timeout=timeout,
         )
 
-    # -- from any thread ---------------------------------------------------------------------------------------------------
+    # -- from any thread ---------------------------------------------------------------------------
 
     def post(self, job: Callable[[], None]) -> None:
         """Run `job` in the loop's thread, after what was posted before; the loop is woken once for many."""
@@ -119,7 +119,7 @@ class Connection:
         if threading.current_thread() is not self._thread:
             self._thread.join(5)
 
-    # -- in the loop's thread ----------------------------------------------------------------------------------------------
+    # -- in the loop's thread ----------------------------------------------------------------------
 
     def _work(self) -> None:
         self._woken = False

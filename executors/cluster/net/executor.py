@@ -56,7 +56,7 @@ class ClusterExecutor(Executor):
         """Whether it can no longer be used."""
         return self._connection.closed or self._connection.error is not None
 
-    # -- submitting --------------------------------------------------------------------------------------------------------
+    # -- submitting --------------------------------------------------------------------------------
 
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once.  Raises `Unserializable` for what cannot be sent."""
@@ -72,9 +72,7 @@ class ClusterExecutor(Executor):
             assert isinstance(external, Future)
             bindings += (external.run.number, external.run.entry_of(external.output))
         self._runs[run.number] = run
-        message = m.Submit(
-            run.number, run.id, plan.fail_fast, pack_shape(plan.shape), tables, m.ints(bindings)
-        )
+        message = m.Submit(run.number, run.id, plan.fail_fast, pack_shape(plan.shape), tables, m.ints(bindings))
         self._connection.send(message, *blobs)
         return run
 
@@ -86,7 +84,9 @@ class ClusterExecutor(Executor):
             try:
                 blobs.append(codec.dumps(value))
             except Exception as error:
-                raise Unserializable(f"scattered value {name!r}", type(value).__name__, codec.reason_of(error)) from error
+                raise Unserializable(
+                    f"scattered value {name!r}", type(value).__name__, codec.reason_of(error)
+                ) from error
         run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
         self._runs[run.number] = run
         self._connection.send(m.Hold(run.number, [len(blob) for blob in blobs], list(names)), *blobs)
@@ -114,7 +114,7 @@ class ClusterExecutor(Executor):
             self._give_up(run, error)
         self._callbacks.shutdown(wait=False)
 
-    # -- what the scheduler says (in the loop's thread) --------------------------------------------------------------------
+    # -- what the scheduler says (in the loop's thread) --------------------------------------------
 
     def _received(self, message: m.Message, body: Buffer) -> None:
         _HANDLERS[type(message)](self, message, body)
@@ -191,7 +191,7 @@ class ClusterExecutor(Executor):
             failure = Failure(name, name, 1, error, origin=run.plan.shape.origin_of(entry))
             self._settle(run, entry, Status.LOST, failure)
 
-    # -- what futures ask (running.futures.Owner) --------------------------------------------------------------------------
+    # -- what futures ask (running.futures.Owner) --------------------------------------------------
 
     def fetch(self, run: Run, output: int, timeout: float | None) -> Outcome:
         """Bring a value here from the worker that has it; when it is gone, from wherever it is made again."""
@@ -246,7 +246,7 @@ class ClusterExecutor(Executor):
         """Run `job` soon, in the connection's thread."""
         self._connection.post(job)
 
-    # -- questions ---------------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0) -> m.StateOf:
         """Ask who is there, and who has the values of some futures."""

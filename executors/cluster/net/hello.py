@@ -37,7 +37,7 @@ NONCE = 32
 """Bytes in a nonce."""
 
 
-# -- the two sides, without any I/O -------------------------------------------------------------------------------
+# -- the two sides, without any I/O ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text[:1000])
 
 
-# -- on links: connecting -----------------------------------------------------------------------------------------
+# -- on links: connecting --------------------------------------------------------------------------
 
 
 async def connect(
@@ -231,7 +231,7 @@ async def connect(
         link.abort()
         if isinstance(error, TimeoutError):
             raise CannotConnect(address, f"no answer within {timeout:g} s") from None
-        if isinstance(error, OSError) and not isinstance(error, CannotConnect | Refused):
+        if isinstance(error, OSError | UnicodeError) and not isinstance(error, CannotConnect | Refused):
             raise CannotConnect(address, _why(error)) from error
         raise
     return link
@@ -245,14 +245,14 @@ def _mourn_nothing(link: Link, error: Exception | None) -> None:
     pass
 
 
-def _why(error: OSError) -> str:
+def _why(error: OSError | UnicodeError) -> str:
     """Return in a few words why a connection could not be made."""
-    if isinstance(error, socket.gaierror):
-        return f"its host name is not known: {error.strerror}"
+    if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: a name that cannot even be asked for
+        return f"its host name is not known: {error}"
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
-# -- on links: accepting ------------------------------------------------------------------------------------------
+# -- on links: accepting ---------------------------------------------------------------------------
 
 
 class Server:

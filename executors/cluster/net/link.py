@@ -97,7 +97,7 @@ class Link(asyncio.BufferedProtocol):
         """Lift the limits of the greeting and understand every message from the next frame on."""
         self._decode, self._max_header, self._max_body = decode, MAX_HEADER, MAX_BODY
 
-    # -- sending -------------------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------
 
     def send(self, message: Message, *body: Piece) -> None:
         """Queue a message; it is written at the end of this tick of the loop, in order with all others.
@@ -184,7 +184,10 @@ class Link(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Called by the transport: the socket takes more."""
         self._full = False
-        self._pump()
+        if self._open:
+            self._pump()
+        else:
+            self._loop.call_soon(self._pump)  # asyncio's transport must not be closed from within this call
         if not self._full:
             self._wake_drained()
 
@@ -194,7 +197,7 @@ class Link(asyncio.BufferedProtocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    # -- receiving -----------------------------------------------------------------------------------------------
+    # -- receiving ---------------------------------------------------------------------------------
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Called by the transport: where to put the next bytes."""
@@ -293,7 +296,7 @@ class Link(asyncio.BufferedProtocol):
             )
         )
 
-    # -- the beginning and the end -------------------------------------------------------------------------------
+    # -- the beginning and the end -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the transport: the connection stands."""

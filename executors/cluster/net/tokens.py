@@ -44,7 +44,8 @@ class KeptToken:
 
     def remove(self) -> None:
         """Remove the file, unless another scheduler has put its own token there since.  Safe to call twice."""
-        with contextlib.suppress(FileNotFoundError), _opened(self.path.parent) as folder:
+        # An unsafe place is not what was left there, and so not this object's to remove.
+        with contextlib.suppress(FileNotFoundError, UnsafeTokenPlace), _opened(self.path.parent) as folder:
             if _read_private(folder, self.path) == self.token:
                 os.unlink(self.path.name, dir_fd=folder)
 
@@ -135,10 +136,10 @@ def _opened(directory: Path) -> Iterator[int]:
     """Open the directory of tokens; what is checked and what is used are the same directory, whoever renames it."""
     try:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except NotADirectoryError:  # also what Linux says of a link here
-        raise UnsafeTokenPlace(directory, "it is no directory") from None
-    except PermissionError:
-        raise UnsafeTokenPlace(directory, "it belongs to another user") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a link is "not a directory" here, or too many links, as the system likes
+        raise UnsafeTokenPlace(directory, f"it cannot be opened as a directory ({error.strerror})") from None
     try:
         _check_private(handle, directory)
         yield handle
@@ -154,9 +155,13 @@ def _read_private(folder: int, path: Path) -> str:
         raise
     except OSError as error:
         raise UnsafeTokenPlace(path, f"it cannot be opened as a file ({error.strerror})") from None
-    with open(handle, "rb") as file:
+    try:
         _check_private(handle, path)
-        return file.read(_LONGEST).decode("ascii", "replace")
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise UnsafeTokenPlace(path, "it is no regular file")
+        return os.read(handle, _LONGEST).decode("ascii", "replace")
+    finally:
+        os.close(handle)
 
 
 def _check_private(handle: int, path: Path) -> None:

@@ -89,7 +89,7 @@ class WorkerServer:
         self._server.close()
         self._link.close()
 
-    # -- the scheduler -----------------------------------------------------------------------------------------------------
+    # -- the scheduler -----------------------------------------------------------------------------
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if isinstance(message, m.Load):
@@ -128,7 +128,7 @@ class WorkerServer:
         self._act(self.mind.tick())
         self._ticking = self._loop.call_later(TICK, self._tick) if self.mind.leases else None
 
-    # -- peers -------------------------------------------------------------------------------------------------------------
+    # -- peers -------------------------------------------------------------------------------------
 
     def _asked(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if not isinstance(message, m.Get):
@@ -149,7 +149,7 @@ class WorkerServer:
             values, problems = [MISSING] * len(message.lengths), dict.fromkeys(range(len(message.lengths)), why)
         self._act(self.mind.fetched(question, values, problems))
 
-    # -- threads -----------------------------------------------------------------------------------------------------------
+    # -- threads -----------------------------------------------------------------------------------
 
     def _serve_leases(self) -> None:
         """Run leases, one after another; the body of every runner thread."""

@@ -1,0 +1,1 @@
+"""For tests: the conformance suite, and cluster lives simulated from a seed."""

@@ -1,0 +1,261 @@
+"""The pretend hands: workers and clients without sockets or threads, around the real minds and the real pickles.
+
+Covers: what the servers and the client do with messages, one small step at a time.
+Does not cover: who moves when (simulation.world), what is asked of the cluster (simulation.lives).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster import worker_machine as w
+from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.records import pack_shape, unpack_shape
+from lazygraph.running.program import Program
+from lazygraph.running.runner import Report, run_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from lazygraph.planning.plan import Plan
+    from lazygraph.testing.simulation.world import World
+
+Link = deque[tuple[m.Message, bytes]]
+
+
+class Ending(NamedTuple):
+    """How an entry ended, as a client saw it: "value", or what `Ended` or `Located` said instead."""
+
+    kind: str
+    thing: Any  # the value, the exception that was raised, or a sentence
+
+
+class PretendThread:
+    """A thread of a worker: runs one lease after another, and stands in the middle of a task between its steps."""
+
+    def __init__(self, worker: PretendWorker) -> None:
+        self.worker = worker
+        self.lease: w.WorkLease | None = None
+        self.task: int | None = None  # in the middle of it
+        self.gone: set[int] = set()  # of this lease: what failed, and what was skipped because of it
+        self.report = Report()
+
+    def step(self, random: Random) -> None:
+        """End the task it is in, run some more, begin another; report now and then, and at the end of a lease."""
+        if self.lease is None:
+            self.lease, self.gone = self.worker.queue.popleft(), set()
+        lease = self.lease
+        for _ in range(random.choice((1, 1, 2, 8, 1000))):
+            if self.task is not None:
+                self._finish(lease, self.task)
+            self.task = self._next(lease)
+            if self.task is None:
+                self.lease = None
+                break
+        if self.lease is None or self.report.broken or random.random() < 0.5:
+            self.worker.reports.append((lease, self.report))
+            self.report = Report()
+
+    def _next(self, lease: w.WorkLease) -> int | None:
+        while lease.tasks:
+            task = lease.tasks.popleft()
+            if self.gone.isdisjoint(lease.program.shape.inputs_of(task)):
+                return task
+            self.gone.add(task)
+            self.report.skipped.append(task)
+        return None
+
+    def _finish(self, lease: w.WorkLease, task: int) -> None:
+        self.worker.world.ran[lease.base, task] += 1
+        reports: list[Report] = []
+        run_lease(lease.program, deque([task]), lease.values, reports.append)
+        for one in reports:
+            self.report.done += one.done
+            self.report.broken += one.broken
+            self.report.seconds += 0.001 * len(one.done)
+            self.gone.update(broken.task for broken in one.broken)
+
+
+class PretendWorker:
+    """A worker's hand."""
+
+    def __init__(self, world: World, peer: int, threads: int) -> None:
+        self.world, self.peer = world, peer
+        self.address = f"worker-{peer}"
+        self.mind = w.WorkerMachine()
+        self.threads = [PretendThread(self) for _ in range(threads)]
+        self.queue: deque[w.WorkLease] = deque()
+        self.reports: deque[tuple[w.WorkLease, Report]] = deque()
+        self.inbox: Link = deque()  # from the scheduler
+        self.outbox: Link = deque()  # to the scheduler
+        self.gets: deque[tuple[PretendWorker | PretendClient, int, int, bytes]] = deque()  # others' questions
+        self.answers: deque[tuple[int, Any, Any]] = deque()
+
+    def deliver(self) -> None:
+        """Take one message from the scheduler."""
+        message, body = self.inbox.popleft()
+        self.world.tell("scheduler", self.address, message)
+        if isinstance(message, m.Load):
+            shape = unpack_shape(message.shape)
+            tables = codec.unpack_tables(shape.names, message.tables, body)
+            self.mind.load(message.block, Program(shape, tables), message.aliases)
+        elif isinstance(message, m.Store):
+            values, _ = codec.unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
+            self.mind.store(message.block, m.from_ints(message.entries), values)
+        else:
+            self.act(self.mind.receive(message))
+
+    def act(self, actions: Sequence[w.Action]) -> None:
+        """Do what the mind says."""
+        for action in actions:
+            if isinstance(action, w.Say):
+                self.outbox.append((action.message, b""))
+            elif isinstance(action, w.Start):
+                self.queue.append(action.lease)
+            elif isinstance(action, w.Fail):
+                self.outbox.extend(codec.failed_input(action.lease, action.tasks, action.why))
+            else:
+                self.world.ask(self, action.question, action.address, action.block, action.entries)
+
+    def tick(self) -> None:
+        """A moment has passed."""
+        self.act(self.mind.tick())
+
+    def tell(self) -> None:
+        """Tell the scheduler of one report."""
+        lease, report = self.reports.popleft()
+        self.outbox.extend(codec.results(lease, report, self.world.inline_limit))
+        self.mind.answered(lease, report)
+
+    def asked(self) -> None:
+        """Answer one question for values."""
+        asker, question, base, entries = self.gets.popleft()
+        values = self.mind.lookup(base, m.from_ints(entries))
+        lengths, problems, blobs = codec.pack_values(values, w.MISSING)
+        answer = m.Values(question, lengths, problems)
+        self.world.tell(self.address, asker.address, answer)
+        opened, wrong = codec.unpack_values(answer, b"".join(blobs), w.MISSING)
+        asker.answers.append((question, opened, wrong))
+
+    def take_answer(self) -> None:
+        """Take one answer to a question of ours."""
+        question, values, problems = self.answers.popleft()
+        self.act(self.mind.fetched(question, values, problems))
+
+
+class PretendClient:
+    """A client's hand: submits plans, holds futures, collects endings, asks workers for values."""
+
+    def __init__(self, world: World, peer: int) -> None:
+        self.world, self.peer = world, peer
+        self.address = f"client-{peer}"
+        self.inbox: Link = deque()
+        self.outbox: Link = deque()
+        self.answers: deque[tuple[int, Any, Any]] = deque()
+        self.runs = 0
+        self.claims: Counter[tuple[int, int]] = Counter()  # (run, entry) -> futures held
+        self.seen: dict[tuple[int, int], list[Ending]] = {}  # what was seen of a claimed entry, in order
+        self.told: Counter[tuple[int, int]] = Counter()  # how often the scheduler has said that it ended
+        self._questions: dict[int, tuple[int, int]] = {}
+        self._asked = 0
+
+    def submit(self, plan: Plan, bindings: Sequence[tuple[int, int]] = ()) -> int:
+        """Send a plan and hold a future for each of its outputs; return the run's number."""
+        self.runs += 1
+        self.claims.update((self.runs, entry) for entry in plan.shape.outputs)
+        tables, blobs = codec.pack_tables(plan.shape, plan.tables)
+        flat = m.ints(part for pair in bindings for part in pair)
+        message = m.Submit(self.runs, plan.name, plan.fail_fast, pack_shape(plan.shape), tables, flat)
+        self.outbox.append((message, b"".join(blobs)))
+        return self.runs
+
+    def hold(self, values: Sequence[Any]) -> int:
+        """Send values to be kept; return the run's number."""
+        self.runs += 1
+        self.claims.update((self.runs, entry) for entry in range(len(values)))
+        blobs = [codec.dumps(value) for value in values]
+        names = [f"held-{at}" for at in range(len(values))]
+        self.outbox.append((m.Hold(self.runs, [len(blob) for blob in blobs], names), b"".join(blobs)))
+        return self.runs
+
+    def drop(self, run: int, entries: Sequence[int]) -> None:
+        """Let go of one future for each of the entries."""
+        self.claims.subtract((run, entry) for entry in entries)
+        self.outbox.append((m.Drop(run, m.ints(entries)), b""))
+
+    def drop_everything(self) -> None:
+        """Let go of every future."""
+        by_run: dict[int, list[int]] = {}
+        for (run, entry), count in self.claims.items():
+            by_run.setdefault(run, []).extend([entry] * count)
+        for run, entries in by_run.items():
+            if entries:
+                self.drop(run, entries)
+
+    def cancel(self, run: int, entry: int) -> None:
+        """Ask to cancel an entry, or with -1 the whole run."""
+        self.outbox.append((m.Cancel(0, run, entry), b""))
+
+    def want(self, run: int, entry: int) -> None:
+        """Ask where a value is; then ask whoever has it."""
+        self._asked += 1
+        self._questions[self._asked] = (run, entry)
+        self.outbox.append((m.Want(self._asked, run, entry), b""))
+
+    def deliver(self) -> None:
+        """Take one message from the scheduler."""
+        message, body = self.inbox.popleft()
+        self.world.tell("scheduler", self.address, message)
+        if isinstance(message, m.Succeeded):
+            self._succeeded(message, body)
+        elif isinstance(message, m.Ended):
+            thing: Any = message.text
+            if message.kind == "raised":
+                thing = codec.unpack_exception(body, message.node, message.text)
+            for entry in m.from_ints(message.entries):
+                self.told[message.run, entry] += 1
+                self._saw(message.run, entry, Ending(message.kind, thing))
+        elif isinstance(message, m.Located):
+            run, entry = self._questions.pop(message.question)
+            if message.worker:
+                self._get(run, entry, message.worker, message.block, message.entry)
+            else:
+                self._saw(run, entry, Ending("gone", message.why))
+
+    def _succeeded(self, message: m.Succeeded, body: bytes) -> None:
+        inlined = m.from_ints(message.inlined)
+        here = dict(zip(inlined, codec.loads(body) if inlined else (), strict=True))
+        for entry in m.from_ints(message.entries):
+            self.told[message.run, entry] += 1
+            if entry in here:
+                self._saw(message.run, entry, Ending("value", here[entry]))
+            elif message.worker:
+                self._get(message.run, entry, message.worker, message.block, entry)
+            else:
+                self.want(message.run, entry)
+
+    def _get(self, run: int, entry: int, address: str, block: int, at: int) -> None:
+        self._asked += 1
+        self._questions[self._asked] = (run, entry)
+        self.world.ask(self, self._asked, address, block, m.ints([at]))
+
+    def take_answer(self) -> None:
+        """Take a worker's answer; when it has nothing, ask the scheduler."""
+        question, values, _ = self.answers.popleft()
+        run, entry = self._questions.pop(question)
+        if values is not None and values[0] is not w.MISSING:
+            self._saw(run, entry, Ending("value", values[0]))
+        elif self.claims[run, entry] > 0:
+            self.want(run, entry)
+
+    def _saw(self, run: int, entry: int, ending: Ending) -> None:
+        if self.claims[run, entry] > 0:
+            self.seen.setdefault((run, entry), []).append(ending)
+
+    def waiting(self) -> list[tuple[int, int]]:
+        """Return the claimed entries that have not ended, and those that it still asks for."""
+        unseen = [at for at, count in self.claims.items() if count > 0 and at not in self.seen]
+        return unseen + [at for at in self._questions.values() if self.claims[at] > 0]

@@ -1,0 +1,483 @@
+"""The greeting: who gets in, who does not and what they are told; first without any I/O, then over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazygraph.errors import CannotConnect, InvalidOption, Refused
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net.hello import HERE, Answerer, Caller, Server, connect, serve
+from lazygraph.executors.cluster.net.link import Link
+
+ROLES = ("client", "worker")
+ONE, TWO = bytes(range(32)), bytes(range(32, 64))
+
+
+# -- without any I/O ----------------------------------------------------------------------------------------------
+
+
+def greet(caller: Caller, answerer: Answerer) -> list[m.Message]:
+    """Let both sides speak until one has nothing more to say; return all that was said."""
+    said: list[m.Message] = [caller.hello()]
+    while (answer := answerer.receive(said[-1])) is not None:
+        said.append(answer)
+        reply = caller.receive(answer)
+        if reply is None:
+            break
+        said.append(reply)
+    return said
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_knows_the_token_gets_in(role: str) -> None:
+    caller, answerer = Caller(role, "secret", ONE), Answerer("secret", TWO, ROLES)
+    said = greet(caller, answerer)
+    assert [type(message) for message in said] == [m.Hello, m.Challenge, m.Proof, m.Welcome]
+    assert caller.done
+    assert answerer.done
+    assert answerer.role == role
+
+
+def test_the_token_and_equal_proofs_never_travel() -> None:
+    said = greet(Caller("client", "secret", ONE), Answerer("secret", TWO, ROLES))
+    assert not any(b"secret" in m.encode(message) for message in said)
+    assert said[2].proof != said[3].proof
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        (
+            replace(HERE, protocol=HERE.protocol + 1),
+            "the worker speaks wire protocol 2 (lazygraph {0.lazygraph}), the cluster speaks 1 (lazygraph "
+            "{0.lazygraph}); install the same lazygraph on both sides",
+        ),
+        (
+            replace(HERE, lazygraph="7.3.1"),
+            "the worker has lazygraph 7.3.1, the cluster has {0.lazygraph}; install lazygraph 0.1 for the worker, "
+            "or update the cluster",
+        ),
+        (
+            replace(HERE, python="2.7"),
+            "the worker runs Python 2.7, the cluster runs {0.python}, and functions travel as bytecode, which differs; "
+            "start the worker with Python {0.python}",
+        ),
+        (
+            replace(HERE, byteorder="middle"),
+            "the worker's machine is middle-endian, the cluster is {0.byteorder}-endian; use machines of one byte order",
+        ),
+    ],
+)
+def test_what_differs_is_said_by_either_side(there: Any, sentence: str) -> None:
+    expected = sentence.format(HERE)
+    with pytest.raises(Refused) as refused:
+        Answerer("secret", TWO, ROLES).receive(Caller("worker", "secret", ONE, there).hello())
+    assert str(refused.value) == expected
+    if there.byteorder == HERE.byteorder:  # a Challenge does not say it
+        caller = Caller("worker", "secret", ONE, there)
+        with pytest.raises(Refused) as refused:
+            caller.receive(m.Challenge(HERE.protocol, HERE.lazygraph, HERE.python, TWO))
+        assert str(refused.value) == expected
+        assert not caller.done
+
+
+def test_a_patch_version_may_differ() -> None:
+    there = replace(HERE, lazygraph=f"{HERE.lazygraph.rpartition('.')[0]}.99")
+    caller = Caller("client", "secret", ONE, there)
+    greet(caller, Answerer("secret", TWO, ROLES))
+    assert caller.done
+
+
+def test_an_unknown_role_is_refused_and_cannot_drive_a_terminal() -> None:
+    with pytest.raises(Refused) as refused:
+        Answerer("secret", TWO, ROLES).receive(Caller("spy\x1b[2J", "secret", ONE).hello())
+    assert str(refused.value) == "nobody connects here as 'spy [2J', only as client or worker; check the address"
+    with pytest.raises(Refused) as refused:
+        Caller("client", "secret", ONE).receive(m.Refusal("no\x1b[2J"))
+    assert str(refused.value) == "no [2J"
+
+
+def test_a_caller_with_another_token_is_refused() -> None:
+    answerer = Answerer("secret", TWO, ROLES)
+    with pytest.raises(Refused, match=r"the client's token is not this cluster's; .*LAZYGRAPH_TOKEN, --token-file"):
+        greet(Caller("client", "another", ONE), answerer)
+    assert not answerer.done
+
+
+def test_a_server_without_the_token_is_refused() -> None:
+    caller = Caller("client", "secret", ONE)
+    proof = caller.receive(Answerer("another", TWO, ROLES).receive(caller.hello()))
+    for guess in (b"", bytes(32), proof.proof):  # the last one: the caller's own proof, sent back
+        with pytest.raises(Refused, match="it did not prove that it knows the token"):
+            caller.receive(m.Welcome(guess))
+    assert not caller.done
+
+
+def test_a_recorded_greeting_opens_nothing_a_second_time() -> None:
+    hello, _, proof, _ = greet(Caller("client", "secret", ONE), Answerer("secret", TWO, ROLES))
+    again = Answerer("secret", bytes(32), ROLES)
+    again.receive(hello)
+    with pytest.raises(Refused, match="token"):
+        again.receive(proof)
+    assert not again.done
+
+
+def test_a_proof_is_for_one_role() -> None:
+    caller, answerer = Caller("client", "secret", ONE), Answerer("secret", TWO, ROLES)
+    challenge = answerer.receive(replace_role(caller.hello(), "worker"))
+    with pytest.raises(Refused, match="token"):
+        answerer.receive(caller.receive(challenge))
+
+
+def replace_role(hello: m.Hello, role: str) -> m.Hello:
+    return m.Hello(hello.protocol, role, hello.lazygraph, hello.python, hello.byteorder, hello.nonce)
+
+
+@pytest.mark.parametrize("nonce", [b"", bytes(31), bytes(33)])
+def test_a_nonce_of_another_length_is_malformed(nonce: bytes) -> None:
+    with pytest.raises(Refused, match="malformed"):
+        Answerer("secret", TWO, ROLES).receive(Caller("client", "secret", nonce).hello())
+    with pytest.raises(Refused, match="malformed"):
+        Caller("client", "secret", ONE).receive(m.Challenge(HERE.protocol, HERE.lazygraph, HERE.python, nonce))
+
+
+@pytest.mark.parametrize("make", [lambda: Caller("client", "", ONE), lambda: Answerer("", TWO, ROLES)])
+def test_an_empty_token_is_none(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidOption, match="cannot be empty"):
+        make()
+
+
+SAID = greet(Caller("client", "secret", ONE), Answerer("secret", TWO, ROLES))
+WITHOUT_TOKEN = st.one_of(
+    st.sampled_from([SAID[0], SAID[1], SAID[3], m.Refusal("no")]),
+    st.builds(m.Proof, st.binary(max_size=40) | st.just(SAID[2].proof)),
+    st.builds(m.Welcome, st.binary(max_size=40)),
+)
+
+
+@given(st.lists(WITHOUT_TOKEN, max_size=8))
+def test_without_the_token_no_order_of_messages_gets_in(said: list[m.Message]) -> None:
+    """Everything recorded in one greeting, in any order, to both sides of another."""
+    answerer, caller = Answerer("secret", b"n" * 32, ROLES), Caller("client", "secret", b"m" * 32)
+    for side in (answerer, caller):
+        for message in said:
+            try:
+                side.receive(message)
+            except Refused:
+                break
+        assert not side.done
+
+
+# -- over loopback ------------------------------------------------------------------------------------------------
+
+
+class Host:
+    """A server of ours, and an ear for its links."""
+
+    def __init__(self, ear: Any) -> None:
+        self.ear = ear
+        self.joined: list[tuple[Link, str]] = []
+        self.on_joined: Callable[[Link], None] = lambda link: None
+        self.server: Server
+
+    async def start(self, token: str = "secret", seconds: float = 10.0) -> str:
+        self.server = await serve(
+            "127.0.0.1",
+            0,
+            token,
+            roles=ROLES,
+            on_link=self._joined,
+            on_message=self.ear.message,
+            on_lost=self.ear.end,
+            on_batch_end=self.ear.batch_end,
+            greeting_seconds=seconds,
+        )
+        return self.server.address
+
+    def _joined(self, link: Link, role: str) -> None:
+        self.joined.append((link, role))
+        self.on_joined(link)
+
+
+@pytest.fixture
+def host(far: Any) -> Host:
+    return Host(far)
+
+
+async def call(address: str, ear: Any, token: str = "secret", role: str = "client", **more: Any) -> Link:
+    return await connect(address, role, token, on_message=ear.message, on_lost=ear.end, on_batch_end=ear.batch_end, **more)
+
+
+async def test_a_greeted_link_carries_messages_both_ways(host: Host, near: Any, far: Any) -> None:
+    address = await host.start()
+    assert address == f"tcp://127.0.0.1:{host.server.port}"
+    link = await call(address, near, role="worker")
+    [(there, role)] = host.joined
+    assert role == "worker"
+    link.send(m.Forget(1), b"to")
+    there.send(m.Forget(2), bytes(1_000_000))
+    await far.until_heard(1)
+    await near.until_heard(1)
+    assert far.heard == [(m.Forget(1), b"to")]
+    assert near.heard == [(m.Forget(2), bytes(1_000_000))]
+    assert near.batches == 1
+    link.close()
+    assert await far.until_lost() is None
+    assert await near.until_lost() is None
+    host.server.close()
+
+
+async def test_what_comes_with_the_welcome_is_not_lost(host: Host, near: Any, far: Any) -> None:
+    """The server's first words travel in the same write as its welcome, and it closes at once."""
+    address = await host.start()
+
+    def speak_and_leave(link: Link) -> None:
+        link.send(m.Forget(1))
+        link.close()
+
+    host.on_joined = speak_and_leave
+    await call(address, near)
+    assert await near.until_lost() is None
+    assert near.heard == [(m.Forget(1), b"")]
+    await far.until_lost()
+    host.server.close()
+
+
+async def test_a_wrong_token_is_refused_with_the_sentence(host: Host, near: Any, far: Any) -> None:
+    address = await host.start()
+    sentence = (
+        f"{address} and this client cannot work together: the client's token is not this cluster's; give the client "
+        f"the token of the scheduler it belongs to (LAZYGRAPH_TOKEN, --token-file or Client(token=))"
+    )
+    with pytest.raises(Refused, match=re.escape(sentence)):
+        await call(address, near, token="another")
+    host.server.close()
+    assert (host.joined, near.lost, far.lost, far.heard) == ([], [], [], [])
+
+
+async def test_closing_the_server_ends_links_and_greetings(host: Host, near: Any, far: Any) -> None:
+    address = await host.start()
+    link = await call(address, near)
+    reader, writer = await asyncio.open_connection(*address.removeprefix("tcp://").split(":"))
+    writer.write(raw(Caller("client", "secret", ONE).hello()))
+    await reader.readexactly(12)
+    host.server.close()
+    await near.until_lost()
+    await far.until_lost()
+    assert link.closed
+    await end_of(reader, writer)
+    with pytest.raises(CannotConnect, match=r"connection refused.*lazygraph scheduler"):
+        await call(address, near)
+
+
+def raw(message: m.Message, body: bytes = b"") -> bytes:
+    header = m.encode(message)
+    return struct.pack("<IQ", len(header), len(body)) + header + body
+
+
+async def end_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Read until the other side has closed; return what it said last."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except ConnectionError:
+            pass
+
+
+async def say(address: str, *said: bytes) -> list[m.Message]:
+    """Say these bytes to a server of ours; return all its messages, once it has closed."""
+    reader, writer = await asyncio.open_connection(*address.removeprefix("tcp://").split(":"))
+    for data in said:
+        writer.write(data)
+    answer = await end_of(reader, writer)
+    messages = []
+    while answer:
+        header, body = struct.unpack_from("<IQ", answer)
+        messages.append(m.decode(answer[12 : 12 + header]))
+        answer = answer[12 + header + body :]
+    return messages
+
+
+HELLO = Caller("client", "secret", ONE).hello()
+TASKS = m.Free(1, b"1234")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),  # TLS
+        bytes(12),
+        raw(TASKS),
+        raw(m.Get(1, 1, b""), b"a body"),
+        raw(HELLO, b"cos\nsystem\n(S'false'\ntR."),
+        raw(m.Hello(1, "client" * 1000, "0.1", "3.11", "little", ONE)),
+    ],
+    ids=["http", "tls", "zeros", "task", "task with a body", "hello with a pickle", "long hello"],
+)
+async def test_what_is_no_greeting_is_answered_by_nothing(host: Host, far: Any, said: bytes) -> None:
+    address = await host.start()
+    assert await say(address, said) == []
+    host.server.close()
+    assert (host.joined, far.heard, far.lost) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (raw(m.Proof(bytes(32))), "Proof came out of turn; a connection begins with Hello, then Proof"),
+        (raw(HELLO) + raw(HELLO), "Hello came out of turn; a connection begins with Hello, then Proof"),
+        (raw(replace_role(HELLO, "spy")), "nobody connects here as 'spy', only as client or worker; check the address"),
+    ],
+)
+async def test_a_greeting_that_goes_wrong_is_told_why(host: Host, far: Any, said: bytes, sentence: str) -> None:
+    address = await host.start()
+    assert (await say(address, said))[-1] == m.Refusal(sentence)
+    host.server.close()
+    assert (host.joined, far.heard, far.lost) == ([], [], [])
+
+
+async def test_tasks_between_hello_and_proof_are_not_read(host: Host, far: Any) -> None:
+    address = await host.start()
+    answers = await say(address, raw(HELLO) + raw(TASKS))
+    assert [type(answer) for answer in answers] in ([], [m.Challenge])  # the answer may go down with the connection
+    host.server.close()
+    assert (host.joined, far.heard, far.lost) == ([], [], [])
+
+
+async def test_a_recorded_connection_opens_nothing_when_replayed(host: Host, near: Any, far: Any, listening: Any) -> None:
+    """A thief in the middle records a whole greeting, and says the same again later."""
+    address = await host.start()
+    recorded = bytearray()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        their_reader, their_writer = await asyncio.open_connection("127.0.0.1", host.server.port)
+
+        async def back() -> None:
+            while data := await their_reader.read(1 << 16):
+                writer.write(data)
+            writer.close()
+
+        backwards = asyncio.get_running_loop().create_task(back())
+        while data := await reader.read(1 << 16):
+            recorded.extend(data)
+            their_writer.write(data)
+        their_writer.close()
+        await backwards
+
+    async with listening(relay) as middle:
+        link = await call(middle, near)
+        link.send(TASKS)
+        await far.until_heard(1)
+        link.close()
+        await near.until_lost()
+        await far.until_lost()
+    far.heard.clear()
+    answers = await say(address, bytes(recorded))
+    assert [type(answer) for answer in answers] == [m.Challenge, m.Refusal]
+    assert "token" in answers[1].sentence
+    host.server.close()
+    assert (len(host.joined), far.heard) == (1, [])
+
+
+async def test_a_slow_greeting_is_ended(host: Host, far: Any) -> None:
+    address = await host.start(seconds=0.01)
+    assert await say(address, raw(HELLO)[:5]) == [m.Refusal("the greeting was not finished within 0.01 s")]
+    host.server.close()
+    assert (host.joined, far.lost) == ([], [])
+
+
+async def test_a_server_that_says_nothing_is_no_server(near: Any, listening: Any) -> None:
+    gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        gone.set()
+
+    async with listening(say_nothing) as address:
+        with pytest.raises(CannotConnect, match=r"no answer within 0\.01 s.*lazygraph scheduler"):
+            await call(address, near, timeout=0.01)
+        await gone.wait()
+    assert near.lost == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "it closed the connection during the greeting"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no greeting"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no greeting"),
+        (raw(TASKS), "no message"),
+    ],
+)
+async def test_a_server_that_is_not_ours_is_no_server(near: Any, listening: Any, answer: bytes, words: str) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(12)
+        writer.write(answer)
+        writer.close()
+        # What the caller said after those 12 bytes is not read: it may see a reset instead of an end.
+
+    async with listening(hang_up) as address:
+        with pytest.raises(CannotConnect, match=f"{words}|reset by peer"):
+            await call(address, near)
+    assert (near.heard, near.lost) == ([], [])
+
+
+async def test_a_server_that_cannot_prove_the_token_is_refused(near: Any, listening: Any) -> None:
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        header, _ = struct.unpack("<IQ", await reader.readexactly(12))
+        answerer = Answerer("another", TWO, ROLES)
+        writer.write(raw(answerer.receive(m.decode(await reader.readexactly(header)))))
+        header, _ = struct.unpack("<IQ", await reader.readexactly(12))
+        proof = m.decode(await reader.readexactly(header))
+        writer.write(raw(m.Welcome(proof.proof)) + raw(TASKS, b"a body"))
+        await reader.read()
+
+    async with listening(pretend) as address:
+        with pytest.raises(Refused, match="it did not prove that it knows the token"):
+            await call(address, near)
+    assert (near.heard, near.lost) == ([], [])
+
+
+async def test_a_cancelled_connect_leaves_no_connection(near: Any, listening: Any) -> None:
+    came, gone = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(12)
+        came.set()
+        await reader.read()
+        gone.set()
+
+    async with listening(say_nothing) as address:
+        connecting = asyncio.get_running_loop().create_task(call(address, near))
+        await came.wait()
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await gone.wait()
+    assert near.lost == []
+
+
+async def test_a_host_name_that_cannot_be_one_is_said_so(near: Any) -> None:
+    with pytest.raises(CannotConnect, match="its host name is not known"):
+        await call("tcp://a..b:1", near)
+
+
+@pytest.mark.parametrize("token", ["", None])
+async def test_no_token_no_server(token: Any) -> None:
+    with pytest.raises(InvalidOption, match="a token cannot be empty"):
+        await Host(None).start(token)
