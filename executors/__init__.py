@@ -8,7 +8,7 @@ _HOMES = {
     "Executor": "lazygraph.executors.base",
     "SyncExecutor": "lazygraph.executors.sync",
     "ThreadExecutor": "lazygraph.executors.threads",
-    "ClusterExecutor": "lazygraph.executors.cluster.net.client",
+    "ClusterExecutor": "lazygraph.executors.cluster.net.executor",
     "Client": "lazygraph.executors.cluster.net.client",
     "LocalCluster": "lazygraph.executors.cluster.local",
 }

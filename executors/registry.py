@@ -53,7 +53,7 @@ def _by_name(name: str) -> Executor:
     found = _warm.get(name)
     if found is None or getattr(found, "closed", False):
         if name.startswith("tcp://"):
-            found = _load("lazygraph.executors.cluster.net.client:Client")(name, set_as_default=False)
+            found = _load("lazygraph.executors.cluster.net.executor:ClusterExecutor")(name)
         elif inside_task.get():
             return _load(BUILT[name])()  # type: ignore[no-any-return]
         else:
@@ -79,4 +79,5 @@ def _close_warm() -> None:
 
 
 atexit.register(_close_warm)
-os.register_at_fork(after_in_child=_warm.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_warm.clear)

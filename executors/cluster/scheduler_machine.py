@@ -2,8 +2,8 @@
 
 `receive` absorbs one message; `decide`, called once for everything that came together, hands out leases.
 
-Covers: runs, leases, values and where they are, lost workers, what clients ask.
-Does not cover: what may run (running.frontier), how much a worker is given (placement), bytes (net.scheduler_server).
+Covers: runs, values and where they are, lost workers, what clients ask.
+Does not cover: what may run (running.frontier), who gets it (handing), bytes (net.scheduler_server).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.placement import SAMPLE, best_lane, room, to_give_back
+from lazygraph.executors.cluster.handing import Handing
 from lazygraph.executors.cluster.records import (
     NOWHERE,
     FailureRecord,
@@ -24,36 +24,28 @@ from lazygraph.executors.cluster.records import (
     unpack_shape,
 )
 from lazygraph.running import events
-from lazygraph.running.arena import ANYWHERE
-from lazygraph.running.frontier import Frontier
-from lazygraph.running.lease import fitting
-from lazygraph.values.graph import ORDER
+from lazygraph.values.graph import offsets_of
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.running.block import Block
-    from lazygraph.running.lease import Lease
 
 _SAD = in_states(UNHAPPY)
 _ENDED = in_states(TERMINAL)
 _HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
 _SUCCEEDED, _RUNNING = int(State.SUCCEEDED), int(State.RUNNING)
-_WORTH_MOVING = 0.002
-"""Seconds of work below which an idle worker does not ask a busy one for tasks."""
 
 
-class SchedulerMachine:
+class SchedulerMachine(Handing):
     """One mind for all clients and workers of a cluster; peers are numbers that the hand gives out."""
 
     def __init__(self) -> None:
-        self.frontier = Frontier(self._place)
-        self.workers: dict[int, WorkerRecord] = {}
+        super().__init__()
         self.clients: dict[int, dict[int, RunRecord]] = {}
-        self.records: dict[int, RunRecord] = {}
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
-        self._out: list[Send] = []
+        self._last_lost = ""
 
     # -- the doors ---------------------------------------------------------------------------------
 
@@ -87,13 +79,6 @@ class SchedulerMachine:
             self._worker_lost(peer, now)
         return self._take()
 
-    def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
-        self._out.append(Send(peer, message, body))
-
-    def _take(self) -> list[Send]:
-        out, self._out = self._out, []
-        return out
-
     # -- clients -----------------------------------------------------------------------------------
 
     def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
@@ -123,24 +108,27 @@ class SchedulerMachine:
         self._perform(actions)
 
     def _store_held(self) -> None:
-        """Spread scattered values over the workers, in runs of equal count."""
+        """Spread scattered values that are still claimed over the workers, in runs of equal count."""
         for record, lengths, body in self._unstored:
+            starts, state = offsets_of(lengths), record.block.state
+            kept = [entry for entry in range(len(lengths)) if state[entry] == _SUCCEEDED]
             workers = sorted(self.workers.values(), key=lambda w: w.outstanding)
-            share = -(-len(lengths) // len(workers))
-            at = 0
+            share = -(-len(kept) // len(workers))
             for index, worker in enumerate(workers):
-                entries = range(index * share, min((index + 1) * share, len(lengths)))
+                entries = kept[index * share : (index + 1) * share]
                 if not entries:
                     break
-                part = lengths[entries.start : entries.stop]
-                self._send(worker.id, m.Store(record.block.base, m.ints(entries), part), body[at : at + sum(part)])
-                at += sum(part)
+                part = [lengths[entry] for entry in entries]
+                pieces = [body[starts[entry] : starts[entry + 1]] for entry in entries]
+                self._send(worker.id, m.Store(record.block.base, m.ints(entries), part), *pieces)
                 record.moved += sum(part)
                 record.touched[worker.id] = None
                 for entry in entries:
                     record.home[entry] = worker.id
-            for entry in list(record.wants):
+            for entry in kept:
                 self._answer_wants(record, entry)
+                for watcher, external in record.block.watchers.get(entry, ()):
+                    self._answer_wants(self.records[watcher.base], external)
         self._unstored.clear()
 
     def _drop(self, peer: int, message: m.Drop, body: bytes | memoryview, now: float) -> None:
@@ -214,12 +202,12 @@ class SchedulerMachine:
     # -- workers -----------------------------------------------------------------------------------
 
     def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
-        self.workers[peer] = WorkerRecord(peer, message.name, message.address, message.threads)
+        self._add_worker(WorkerRecord(peer, message.name, message.address, message.threads))
 
     def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
-        worker.outstanding -= len(tasks)
+        self._loaded(worker, -len(tasks))
         worker.reluctant = False
         record = self.records.get(message.block)
         if record is None:
@@ -234,6 +222,7 @@ class SchedulerMachine:
                 record.kept += size
         mean = message.seconds / max(len(tasks), 1)
         record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
+        self._seconds = record.seconds
         progress = self.frontier.succeeded(block, fresh, message.attempt)
         record.done += len(fresh)
         if block.causes:  # some may have been cancelled while they ran
@@ -258,7 +247,7 @@ class SchedulerMachine:
 
     def _broke(self, peer: int, message: m.Broke, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
-        worker.outstanding -= 1
+        self._loaded(worker, -1)
         record = self.records.get(message.block)
         if record is None or record.home[message.task] != peer:
             return
@@ -277,7 +266,7 @@ class SchedulerMachine:
     def _returned(self, peer: int, message: m.Returned, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
-        worker.outstanding -= len(tasks)
+        self._loaded(worker, -len(tasks))
         if message.asked:
             worker.recalled = False
             worker.reluctant = not tasks
@@ -325,8 +314,7 @@ class SchedulerMachine:
 
     def _worker_lost(self, peer: int, now: float) -> None:
         """Values only it had are lost; what it was doing is to be done again."""
-        worker = self.workers.pop(peer)
-        self.frontier.close_lane(peer)
+        worker = self._remove_worker(peer)
         leased: list[tuple[Block, list[int]]] = []
         lost: list[tuple[Block, list[int]]] = []
         for record in self.records.values():
@@ -350,114 +338,6 @@ class SchedulerMachine:
             self._handle(events.ValuesLost(lost), now)
         self._last_lost = worker.name
         self._handle(events.RunnerLost(leased, running or first), now)
-
-    # -- handing out -------------------------------------------------------------------------------
-
-    def _place(self, block: Block, task: int) -> int:
-        """Return the worker that has most of a task's inputs."""
-        record = self.records.get(block.base)
-        if record is None:
-            return ANYWHERE
-        start, end = block.bounds[task], block.bounds[task + 1]
-        k, home, sizes = block.shape.externals, record.home, record.sizes
-        if end - start == 1 and block.inputs[start] >= k:
-            only = home[block.inputs[start]]
-            return only if only in self.workers else ANYWHERE
-        pairs = []
-        for read in block.inputs[start : min(end, start + SAMPLE)]:
-            if read >= k:
-                pairs.append((home[read], sizes[read]))
-            else:
-                owner, origin = block.owner(read)
-                other = self.records.get(owner.base)
-                if other is not None:
-                    pairs.append((other.home[origin], other.sizes[origin]))
-        lane = best_lane(pairs)
-        return lane if lane in self.workers else ANYWHERE
-
-    def _assign(self) -> None:
-        gave = True
-        while gave:
-            gave = False
-            if not any(self.frontier.ready(lane) for lane in self.frontier.lanes()):
-                break
-            for worker in sorted(self.workers.values(), key=lambda w: w.outstanding):
-                gave = self._give(worker, worker.id) or self._give(worker, ANYWHERE) or gave
-        for worker in self.workers.values():
-            if not worker.outstanding:
-                self._feed_idle(worker)
-
-    def _give(self, worker: WorkerRecord, lane: int) -> bool:
-        """Hand a worker a lease from a lane, if it has room and the lane has tasks."""
-        block = self.frontier.next_block(lane)
-        if block is None:
-            return False
-        record = self.records[block.base]
-        space = room(worker, record.seconds)
-        if space <= 0:
-            return False
-        threads = worker.threads if lane == worker.id else sum(w.threads for w in self.workers.values())
-        limit, most = fitting(record.seconds, self.frontier.ready(lane), threads)
-        lease = self.frontier.lease(min(space, limit), lane, min(space, most))
-        if lease is None:
-            return False
-        self._send_lease(worker, record, lease)
-        return True
-
-    def _feed_idle(self, worker: WorkerRecord) -> None:
-        """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back."""
-        lanes = [
-            (self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane not in (worker.id, ANYWHERE)
-        ]
-        longest = max(lanes, default=(0, ANYWHERE))
-        if longest[0] and self.workers[longest[1]].outstanding and self._give(worker, longest[1]):
-            return
-        busiest = max(self.workers.values(), key=lambda w: w.outstanding)
-        count = to_give_back(busiest)
-        if count <= 0 or busiest.recalled or busiest.reluctant:
-            return
-        known = [r.seconds for r in self.records.values() if r.block.open and r.seconds is not None]
-        if known and max(known) * busiest.outstanding < _WORTH_MOVING:
-            return
-        busiest.recalled = True
-        self._send(busiest.id, m.TakeBack(-1, b"", count))
-
-    def _send_lease(self, worker: WorkerRecord, record: RunRecord, lease: Lease) -> None:
-        block, base = record.block, record.block.base
-        if worker.id not in record.loaded:
-            record.loaded[worker.id] = record.touched[worker.id] = None
-            self._send(worker.id, m.Load(base, record.shape, record.tables, record.aliases), record.body)
-        home = record.home
-        for task in lease.tasks:
-            home[task] = worker.id
-        worker.outstanding += len(lease.tasks)
-        wanted = [task for task in lease.tasks if task in block.futures]
-        where = self._where(worker, record, lease.tasks)
-        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where))
-
-    def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
-        """Return whom to ask for inputs the worker lacks, and note that it will have them."""
-        block, me = record.block, worker.id
-        bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
-        k = block.shape.externals
-        ask: dict[tuple[str, int], list[int]] = {}
-        for task in tasks:
-            for at in range(bounds[task], bounds[task + 1]):
-                read = inputs[at]
-                if (read >= k and home[read] == me) or kinds[at] == ORDER:
-                    continue
-                owner, entry = (block, read) if read >= k else block.owner(read)
-                source = self.records[owner.base]
-                if source.home[entry] == me or me in source.replicas.get(entry, ()):
-                    continue
-                holder = next((self.workers[w] for w in source.holders(entry) if w in self.workers), None)
-                if holder is None:
-                    continue  # on its way to a worker: it will be reported missing, and tried again
-                ask.setdefault((holder.address, owner.base), []).append(entry)
-                source.replicas.setdefault(entry, []).append(me)
-                source.touched[me] = None
-                record.moved += source.sizes[entry]
-        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
 
     # -- what the frontier answers -----------------------------------------------------------------
 
@@ -491,6 +371,8 @@ class SchedulerMachine:
             return
         if state is State.SUCCEEDED:
             self._tell_succeeded(record, entries, b"", b"")
+            for entry in entries:
+                self._answer_wants(record, entry)
             return
         base, origin = cause
         home = self.records.get(base)
@@ -529,8 +411,6 @@ class SchedulerMachine:
             record.block.shape.origin_of(action.task),
             action.times,
         )
-
-    _last_lost = ""
 
     def _recall(self, record: RunRecord, tasks: list[int]) -> None:
         by_worker: dict[int, list[int]] = {}

@@ -63,6 +63,8 @@ class Arena:
             if block is not None and block.state[heap[0] - block.base] == State.QUEUED:
                 return block
             heappop(heap)
+        if lane != ANYWHERE:
+            self._lanes.pop(lane, None)  # an empty lane is made again when something comes
         return None
 
     def lanes(self) -> list[int]:

@@ -25,6 +25,7 @@ class Block:
         "attempts",
         "base",
         "bindings",
+        "bound",
         "bounds",
         "callbacks",
         "causes",
@@ -38,6 +39,7 @@ class Block:
         "open",
         "pending",
         "plain",
+        "remade",
         "shape",
         "special",
         "starts",
@@ -65,8 +67,10 @@ class Block:
         self.attempts: dict[int, int] = {}  # only of tasks past their first
         self.deaths: dict[int, int] = {}  # runners that died while running a task
         self.causes: dict[int, tuple[int, int]] = {}  # unhappy entry -> (base, entry) where it began
-        self.bindings: list[tuple[Block, int]] = []  # external -> whose value it is
-        self.watchers: dict[int, list[tuple[Block, int]]] = {}  # entry -> externals of other blocks that stand for it
+        self.bindings: list[tuple[Block, int] | None] = []  # external -> whose value it is (None: let go of)
+        self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it
+        self.bound = 0  # other blocks that may yet want something of this one made again
+        self.remade: set[int] = set()  # entries that are, or were, computed again
 
     def __repr__(self) -> str:
         return f"<Block {self.base}: {len(self.state)} entries, {self.open} open>"
@@ -88,10 +92,8 @@ class Block:
 
     def owner(self, entry: int) -> tuple[Block, int]:
         """Return whose value an entry is: its own, or for an external that of the entry it stands for."""
-        block = self
-        while entry < block.shape.externals and block.bindings:
-            block, entry = block.bindings[entry]
-        return block, entry
+        bound = self.bindings[entry] if self.bindings and entry < self.shape.externals else None
+        return bound or (self, entry)
 
     def states(self) -> list[State]:
         """Return the state of every entry (for people and tests)."""

@@ -148,8 +148,12 @@ Action = Settled | Freed | Recall | Poisoned | Ended
 
 @dataclass(slots=True)
 class Progress:
-    """What a batch of successes led to, in the block they belong to; `actions` is for what touches others."""
+    """What a batch of successes led to, in the block they belong to; `actions` is for what touches others.
+
+    `late` are those that nobody waits for any more: they ended otherwise, or belong to an attempt that is over.
+    """
 
     outputs: list[int] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)

@@ -13,7 +13,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.errors import NotImplementedYet, UnsupportedByExecutor
+from lazygraph.errors import Closed, NotImplementedYet, UnsupportedByExecutor
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.current import closed, enter, leave, opened
 from lazygraph.language.calls import site_of
@@ -22,6 +22,7 @@ from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.plan import plan_of
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
+from lazygraph.values.node import External
 from lazygraph.values.options import DEFAULT, NAMES, changed, in_context
 from lazygraph.values.template import put_together, take_apart
 from lazygraph.values.verbs import persist_on, start_on
@@ -50,6 +51,12 @@ class _Batch:
     def id(self) -> str:
         future = self._sent(0)
         return future.run_id if future is not None else "gone"
+
+    @property
+    def owner(self) -> ClusterExecutor | None:
+        self._sent(0)  # from here on the future's run is a real one
+        client = self._client()
+        return client.executor if client is not None else None
 
     def dropped(self, place: int) -> None:
         """Dropped before it was sent: it is not sent at all (see `Client._send_batch`)."""
@@ -109,6 +116,7 @@ class Client:
             with suppress(ConnectionError):
                 self.flush()
         self.executor.close()
+        self.flush()  # what another thread has submitted meanwhile ends with the error for it
         self._close_own()
 
     def _close_own(self) -> None:
@@ -127,9 +135,17 @@ class Client:
         self.executor.check_usable()
         site = site_of(sys._getframe(1))
         function, options, kwargs = _call_of(function, kwargs)
+        leaves, ops = _take_apart(args, kwargs)
+        if any(self._needs_own_plan(leaf) for leaf in leaves):
+            self.flush()
+            return self._start([build(function, args, kwargs, options, site)])[0]
         with self._lock:
             batch = self._open_batch()
-            args, kwargs = self._own_nodes(batch, args, kwargs)
+            # A future that has not been sent yet is its node: one plan, one edge.
+            own = [batch.nodes[x.output] if isinstance(x, Future) and x.run is batch else x for x in leaves]
+            if not all(a is b for a, b in zip(own, leaves, strict=True)):
+                whole = put_together(ops, own)
+                args, kwargs = tuple(whole[: len(args)]), dict(zip(kwargs, whole[len(args) :], strict=True))
             node = build(function, args, kwargs, options, site)
             future: Future[Any] = Future(batch, len(batch.nodes))
             batch.nodes.append(node)
@@ -144,17 +160,22 @@ class Client:
         batch: _Batch = self._batch
         return batch
 
-    @staticmethod
-    def _own_nodes(batch: _Batch, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Put nodes in the place of futures that have not been sent yet: one plan, one edge."""
-        if not batch.nodes:
-            return args, kwargs
-        leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
-        own = [batch.nodes[x.output] if isinstance(x, Future) and x.run is batch else x for x in leaves]
-        if all(a is b for a, b in zip(own, leaves, strict=True)):
-            return args, kwargs
-        whole = put_together(ops, own)
-        return tuple(whole[: len(args)]), dict(zip(kwargs, whole[len(args) :], strict=True))
+    def _needs_own_plan(self, leaf: Any) -> bool:
+        """Whether an argument is a graph, in which anything may be, or is held by somebody else."""
+        if isinstance(leaf, External):
+            mine = self._batch
+            return not (isinstance(leaf, Future) and leaf.run is mine) and not self.executor.owns(leaf)
+        return is_lazy(leaf)
+
+    def _start(self, nodes: Sequence[Delayed]) -> list[Future[Any]]:
+        """Send calls as a plan of their own; what others hold is fetched first, and goes in as constants."""
+        plan = plan_of(nodes, fail_fast=False)
+        held: dict[External, Any] = {
+            x: x.result() for x in plan.externals if isinstance(x, Future) and not self.executor.owns(x)
+        }
+        if held:
+            plan = plan_of(nodes, held=held, fail_fast=False)
+        return self.executor.submit(plan).let_go()
 
     def flush(self) -> None:
         """Send the calls that have been gathered (this happens by itself, as soon as the client's thread is free)."""
@@ -177,14 +198,33 @@ class Client:
             self.executor.check(plan)
             self.executor.enter(plan, run)
         except (TypeError, UnsupportedByExecutor) as error:
-            if len(nodes) == 1:
-                run.fail(0, error)
-                return
-            for node, future in zip(nodes, futures, strict=True):
-                self._send_calls([node], [future])
-        except ConnectionError as error:
+            self._send_the_good(nodes, futures, error)
+        except (ConnectionError, Closed) as error:
             for place in range(len(futures)):
                 run.fail(place, error)
+
+    def _send_the_good(self, nodes: Sequence[Delayed], futures: Sequence[Future[Any]], error: Exception) -> None:
+        """Fail the calls that cannot be sent, and those that read them; send the others, once, together."""
+        bad = self._bad_calls(nodes) or dict.fromkeys(map(id, nodes), error)
+        good = [(node, future) for node, future in zip(nodes, futures, strict=True) if id(node) not in bad]
+        for node, future in zip(nodes, futures, strict=True):
+            if id(node) in bad:
+                alone = Delayed(node._function, (), None, node._options, node._site)
+                Run(plan_of([alone], fail_fast=False), self.executor, [future]).fail(0, bad[id(node)])
+        self._send_calls([node for node, _ in good], [future for _, future in good])
+
+    def _bad_calls(self, nodes: Sequence[Delayed]) -> dict[int, Exception]:
+        """Return why, by the number of its object, for each call that cannot be sent or reads one that cannot."""
+        bad: dict[int, Exception] = {}
+        ours = set(map(id, nodes))
+        for node in nodes:  # in the order of the calls: what one reads comes before it
+            cause = next((bad[id(leaf)] for leaf in node._leaves if id(leaf) in bad), None)
+            leaves = tuple(None if id(leaf) in ours else leaf for leaf in node._leaves)
+            alone = Delayed(node._function, leaves, node._template, node._options, node._site)
+            found = cause or self.executor.why_not(plan_of([alone], fail_fast=False))
+            if found is not None:
+                bad[id(node)] = found
+        return bad
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **kwargs: Any) -> list[Future[Any]]:
         """Call `function` for each tuple of items; return the list of futures.  One plan, sent at once."""
@@ -194,9 +234,7 @@ class Client:
         function, options, kwargs = _call_of(function, kwargs)
         self.flush()
         site = site_of(sys._getframe(1))
-        nodes = [build(function, args, kwargs, options, site) for args in zip(*iterables, strict=False)]
-        plan = plan_of(nodes, fail_fast=False)
-        return self.executor.submit(plan).let_go()
+        return self._start([build(function, args, kwargs, options, site) for args in zip(*iterables, strict=False)])
 
     def gather(self, futures: Any, errors: str = "raise") -> Any:
         """Return the values of futures, nested as they are; `errors="skip"` leaves failed ones out of lists."""
@@ -238,6 +276,18 @@ class Client:
         for future in futures if isinstance(futures, list | tuple | set) else (futures,):
             future.cancel(force)
 
+    def retry(self, futures: Any) -> Any:
+        """Not built yet: make failed futures again."""
+        raise NotImplementedYet("client.retry", "submit the call again")
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Not built yet: call a function on every worker."""
+        raise NotImplementedYet("client.run", "submit the function as a task")
+
+    def get_executor(self) -> Any:
+        """Not built yet: a `concurrent.futures.Executor` of this cluster."""
+        raise NotImplementedYet("client.get_executor", "client.submit and client.map give standard futures")
+
     # -- looking -----------------------------------------------------------------------------------
 
     def who_has(self, futures: Sequence[Future[Any]]) -> dict[str, list[str]]:
@@ -267,6 +317,16 @@ class Client:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(found)} of {n} workers have joined within {timeout} s")
             pause.wait(0.02)
+
+
+def _take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the leaves of a call's arguments, and how they were put together; nothing when nothing can be lazy."""
+    if not kwargs and _PLAIN.issuperset(map(type, args)):
+        return (), ()
+    return take_apart([*args, *kwargs.values()], is_lazy)
+
+
+_PLAIN = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
 
 def _start_cluster() -> Any:

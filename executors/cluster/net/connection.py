@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.link import Link
 
 Buffer = bytes | memoryview
+LATER = 0.005
+"""Seconds that work which nobody waits for is gathered."""
 
 
 class Connection:
@@ -39,9 +42,12 @@ class Connection:
         self.address = address
         self._token, self._received, self._lost_callback = token, received, lost
         self._jobs: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
+        self._later_due = False
         self._woken = False
         self._questions: dict[int, concurrent.futures.Future[Any]] = {}
         self._asked = 0
+        self._link: Link | None = None
         self._lock = threading.Lock()
         self.closed = False
         self.error: Exception | None = None
@@ -65,7 +71,7 @@ class Connection:
 
     async def _connect(self, timeout: float) -> None:
         self._peers = PeerLinks(self._token, "client", self._answered_by_peer)
-        self._link: Link = await connect(
+        self._link = await connect(
             self.address,
             "client",
             self._token,
@@ -73,6 +79,11 @@ class Connection:
             on_lost=lambda _, error: self._on_lost(error),
             timeout=timeout,
         )
+
+    @property
+    def _scheduler(self) -> Link:
+        assert self._link is not None  # nobody has this connection before it is made
+        return self._link
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -86,11 +97,29 @@ class Connection:
             except RuntimeError:  # the loop is closed: nobody is left to tell
                 self._jobs.clear()
 
+    def post_later(self, job: Callable[[], None]) -> None:
+        """Run `job` in the loop's thread when it is awake anyway, or after a moment.  Takes no lock, never waits."""
+        self._later.append(job)
+        if not self._later_due:
+            self._later_due = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self.loop.call_soon_threadsafe(self.loop.call_later, LATER, self._work_later)
+
+    def _work_later(self) -> None:
+        self._later_due = False
+        while self._later:
+            self._later.popleft()()
+
+    def send_later(self, message: m.Message) -> None:
+        """Send a message that nobody waits for (from the loop's thread)."""
+        if not self.closed and self.error is None:
+            self._scheduler.send_later(message)
+
     def send(self, message: m.Message, *body: Buffer) -> None:
         """Send a message to the scheduler."""
         if self.closed or self.error is not None:
             raise self.why_closed()
-        self.post(lambda: self._link.send(message, *body))
+        self.post(lambda: self._scheduler.queue(message, *body))
 
     def ask(self, make: Callable[[int], m.Message], worker: str = "") -> concurrent.futures.Future[Any]:
         """Send a question to the scheduler or to a worker; the future gets what `answer` is called with."""
@@ -102,7 +131,10 @@ class Connection:
             question = self._asked
             self._questions[question] = answer
         message = make(question)
-        self.post(lambda: self._peers.ask(worker, message) if worker else self._link.send(message))  # type: ignore[arg-type]
+        if worker:
+            self.post(lambda: self._peers.ask(worker, message))  # type: ignore[arg-type]
+        else:
+            self.post(lambda: self._scheduler.queue(message))
         return answer
 
     def why_closed(self) -> Exception:
@@ -125,9 +157,11 @@ class Connection:
         self._woken = False
         while self._jobs:
             self._jobs.popleft()()
+        if self._link is not None:
+            self._link.flush_now()
 
     def _end(self) -> None:
-        if hasattr(self, "_link"):
+        if self._link is not None:
             self._peers.close()
             self._link.flush_now()
             self._link.close()

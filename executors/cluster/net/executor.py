@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import LostData, Unserializable, UsedAfterFork, WorkerDied
+from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, UsedAfterFork, WorkerDied
 from lazygraph.executors.base import Executor
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
@@ -75,6 +75,15 @@ class ClusterExecutor(Executor):
         message = m.Submit(run.number, run.id, plan.fail_fast, pack_shape(plan.shape), tables, m.ints(bindings))
         self._connection.send(message, *blobs)
         return run
+
+    def why_not(self, plan: Plan) -> Exception | None:
+        """Return the error for which `submit` would refuse a plan; None when it would not."""
+        try:
+            self.check(plan)
+            codec.pack_tables(plan.shape, plan.tables)
+        except (TypeError, UnsupportedByExecutor) as error:
+            return error
+        return None
 
     def hold(self, values: Sequence[Any], names: Sequence[str]) -> Run:
         """Send values to be kept on the workers; the run's futures stand for them."""
@@ -229,7 +238,7 @@ class ClusterExecutor(Executor):
         first = not self._dropped
         self._dropped.append((run.number, run.entry_of(output)))
         if first:
-            self._connection.post(self._send_drops)
+            self._connection.post_later(self._send_drops)
 
     def _send_drops(self) -> None:
         by_run: dict[int, list[int]] = {}
@@ -239,8 +248,7 @@ class ClusterExecutor(Executor):
         for number, entries in by_run.items():
             for entry in entries:
                 self._where.pop((number, entry), None)
-            if not self.closed:
-                self._connection.send(m.Drop(number, m.ints(entries)))
+            self._connection.send_later(m.Drop(number, m.ints(entries)))
 
     def post(self, job: Callable[[], None]) -> None:
         """Run `job` soon, in the connection's thread."""

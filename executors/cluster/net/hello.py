@@ -212,7 +212,7 @@ async def connect(
         if caller.done:
             # Here and not after the await: what follows in the same read is already meant for these.
             link.trust()
-            link.on_message, link.on_lost, link.on_batch_end = on_message, on_lost, on_batch_end
+            link.hand_over(on_message, on_lost, on_batch_end)
             welcomed.set_result(None)
 
     def lost(_: Link, error: Exception | None) -> None:
@@ -227,7 +227,7 @@ async def connect(
             link.send(caller.hello())
             await welcomed
     except BaseException as error:  # a cancelled connect leaves no socket behind either
-        link.on_message, link.on_lost, link.on_batch_end = _hear_nothing, _mourn_nothing, None
+        link.hand_over(_hear_nothing, _mourn_nothing)
         link.abort()
         if isinstance(error, TimeoutError):
             raise CannotConnect(address, f"no answer within {timeout:g} s") from None
@@ -314,7 +314,7 @@ class Server:
             del self._greeting[link]
             self._links.add(link)
             link.trust()
-            link.on_message, link.on_lost, link.on_batch_end = self._on_message, self._lost, self._on_batch_end
+            link.hand_over(self._on_message, self._lost, self._on_batch_end)
             self._on_link(link, answerer.role)
 
     def _expire(self, link: Link) -> None:

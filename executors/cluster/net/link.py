@@ -36,6 +36,8 @@ _LARGE = 64 * 1024
 """Pieces above this many bytes are written as they are; smaller ones are joined."""
 _CHUNK = 1024 * 1024
 """A large piece goes out in slices, because what a full socket does not take of one is copied by the transport."""
+_LATER = 0.005
+"""Seconds that a message sent with `send_later` waits at most."""
 _FIRST_BUFFER = 8 * 1024
 _LAST_BUFFER = 256 * 1024
 
@@ -48,7 +50,7 @@ class Link(asyncio.BufferedProtocol):
     `on_message(link, message, body)` gets each frame in order.  `on_batch_end()` follows once after all frames that
     one read has brought; not when one of them made `on_message` raise, because `on_lost` follows then.
     `on_lost(link, error)` comes exactly once: without an error when either side closed between two frames.
-    All three may be replaced while the link is open.
+    `hand_over` replaces all three while the link is open.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = bytearray(_FIRST_BUFFER)
         self._view = memoryview(self._buffer)
         self._end = 0
+        self._delivered = False
         self._target: memoryview | None = None
         self._filled = 0
         self._target_header = 0
@@ -82,6 +85,7 @@ class Link(asyncio.BufferedProtocol):
         self._queue: deque[Piece] = deque()
         self._queued = 0
         self._flush_due = False
+        self._later: asyncio.TimerHandle | None = None
         self._full = False
         self._drained: list[asyncio.Future[None]] = []
 
@@ -97,6 +101,16 @@ class Link(asyncio.BufferedProtocol):
         """Lift the limits of the greeting and understand every message from the next frame on."""
         self._decode, self._max_header, self._max_body = decode, MAX_HEADER, MAX_BODY
 
+    def hand_over(
+        self,
+        on_message: Callable[[Link, Message, Body], None],
+        on_lost: Callable[[Link, Exception | None], None],
+        on_batch_end: Callable[[], None] | None = None,
+    ) -> None:
+        """Call these from the next frame on, also when that has come in the same read as the last one."""
+        self.on_message, self.on_lost, self.on_batch_end = on_message, on_lost, on_batch_end
+        self._delivered = False
+
     # -- sending -----------------------------------------------------------------------------------
 
     def send(self, message: Message, *body: Piece) -> None:
@@ -106,6 +120,33 @@ class Link(asyncio.BufferedProtocol):
         """
         if not self._open:
             return
+        self._append(message, body)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def queue(self, message: Message, *body: Piece) -> None:
+        """Queue a message for a caller that calls `flush_now` before it returns to the loop (saves a turn of it)."""
+        if self._open:
+            self._append(message, body)
+
+    def send_later(self, message: Message, *body: Piece) -> None:
+        """Queue a message that nobody waits for: it goes with the next `send`, or by itself after a moment.
+
+        A write and a wake-up at the other side are 50 us of processor time each; news of what may be forgotten is
+        not worth them.
+        """
+        if not self._open:
+            return
+        self._append(message, body)
+        if not self._flush_due and self._later is None:
+            self._later = self._loop.call_later(_LATER, self._pump_later)
+
+    def _pump_later(self) -> None:
+        self._later = None
+        self._pump()
+
+    def _append(self, message: Message, body: tuple[Piece, ...]) -> None:
         header = encode(message)
         if len(header) > MAX_HEADER:
             raise Unserializable(
@@ -119,9 +160,6 @@ class Link(asyncio.BufferedProtocol):
         queue.append(header)
         queue.extend(body)
         self._queued += _PREFIX.size + len(header) + length
-        if not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
 
     def flush_now(self) -> None:
         """Write what is queued without waiting for the end of the tick."""
@@ -210,23 +248,25 @@ class Link(asyncio.BufferedProtocol):
         try:
             if self._target is None:
                 self._end += nbytes
-                delivered = self._deliver_small()
+                self._deliver_small()
             else:
                 self._filled += nbytes
-                delivered = self._filled == len(self._target) and self._deliver_large(self._target)
-            if delivered and self.on_batch_end is not None:
-                self.on_batch_end()
+                if self._filled == len(self._target):
+                    self._deliver_large(self._target)
+            if self._delivered:
+                self._delivered = False
+                if self.on_batch_end is not None:
+                    self.on_batch_end()
         except Exception as error:  # the hand's own: whatever it is, it is reported and ends this link only
             self._loop.call_exception_handler(
                 {"message": f"handling what {self.peer} sent failed", "exception": error, "protocol": self}
             )
             self._break(error)
 
-    def _deliver_small(self) -> bool:
-        """Deliver all whole frames of the buffer and move what is left to its start; say whether there were any."""
+    def _deliver_small(self) -> None:
+        """Deliver all whole frames of the buffer and move what is left to its start."""
         buffer, view, end, start = self._buffer, self._view, self._end, 0
         prefix = _PREFIX.size
-        delivered = False
         while end - start >= prefix and self._open:
             header, body = _PREFIX.unpack_from(buffer, start)
             if header > self._max_header or body > self._max_body:
@@ -242,15 +282,14 @@ class Link(asyncio.BufferedProtocol):
             message = self._decoded(view[first : first + header])
             if message is None:
                 break
-            delivered = True
             start = last
+            self._delivered = True
             self.on_message(self, message, bytes(view[last - body : last]) if body else b"")
         self._end = end - start if self._open else 0  # what comes after a close is not read
         if start and self._end:
             view[: self._end] = view[start:end]
         if end == len(buffer) < _LAST_BUFFER and self._max_body:  # a read that filled it: there is more to come
             self._grow()
-        return delivered
 
     def _grow(self) -> None:
         grown = bytearray(2 * len(self._buffer))
@@ -267,17 +306,14 @@ class Link(asyncio.BufferedProtocol):
         target[: len(begun)] = begun
         self._target, self._filled, self._target_header = target, len(begun), header
 
-    def _deliver_large(self, target: memoryview) -> bool:
+    def _deliver_large(self, target: memoryview) -> None:
         self._target = None
         header, body = target[: self._target_header], target[self._target_header :]
-        if not self._open:
-            return False
-        message = self._decoded(header)
-        if message is None:
-            return False
-        # A view keeps the whole frame in memory; where that is mostly header, a copy is cheaper to keep.
-        self.on_message(self, message, body if len(body) > len(header) else bytes(body))
-        return True
+        message = self._decoded(header) if self._open else None
+        if message is not None:
+            self._delivered = True
+            # A view keeps the whole frame in memory; where that is mostly header, a copy is cheaper to keep.
+            self.on_message(self, message, body if len(body) > len(header) else bytes(body))
 
     def _decoded(self, header: memoryview) -> Message | None:
         """Return the message, or None after closing the link because it is none."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.records import Send
 
+_UNHURRIED = frozenset({m.Free, m.Forget})
 _SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
 
 
@@ -34,6 +35,7 @@ class SchedulerServer:
         self._links: dict[int, Link] = {}
         self._peers: dict[Link, tuple[int, str]] = {}
         self._numbers = itertools.count(1)
+        self._waiting: dict[Link, None] = {}  # links with something queued
         self._server: Server | None = None
 
     async def start(self) -> str:
@@ -83,14 +85,22 @@ class SchedulerServer:
         self._decide()
 
     def _decide(self) -> None:
+        """What came together has been absorbed: hand out leases, and write everything there is to say."""
         self._route(self.mind.decide(self._loop.time()))
+        waiting, self._waiting = self._waiting, {}
+        for link in waiting:
+            link.flush_now()
 
     def _route(self, sends: Sequence[Send]) -> None:
         links = self._links
         for peer, message, body in sends:
             link = links.get(peer)
             if link is not None:
-                link.send(message, *body)
+                if type(message) in _UNHURRIED:
+                    link.send_later(message, *body)
+                else:
+                    link.queue(message, *body)
+                    self._waiting[link] = None
 
 
 def tune_collector() -> None:

@@ -68,7 +68,7 @@ def keep_token(address: str, token: str) -> KeptToken:
     with _opened(path.parent) as folder:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         try:
-            with open(handle, "w", encoding="ascii") as file:
+            with open(handle, "w", encoding="utf-8") as file:
                 file.write(token)
             os.replace(draft, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -159,7 +159,7 @@ def _read_private(folder: int, path: Path) -> str:
         _check_private(handle, path)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise UnsafeTokenPlace(path, "it is no regular file")
-        return os.read(handle, _LONGEST).decode("ascii", "replace")
+        return os.read(handle, _LONGEST).decode(errors="replace")
     finally:
         os.close(handle)
 

@@ -169,5 +169,6 @@ class WorkerServer:
         while self._reports:
             lease, report = self._reports.popleft()
             for message, body in codec.results(lease, report):
-                self._link.send(message, *((body,) if body else ()))
+                self._link.queue(message, *((body,) if body else ()))
             self.mind.answered(lease, report)
+        self._link.flush_now()

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import click
 
-from lazygraph import door
+import lazygraph.door as door
 from lazygraph.cli.demo import plain, show
 from lazygraph.cli.demo.report import Report
 from lazygraph.cli.demo.show import Measured

@@ -159,6 +159,7 @@ class PretendClient:
         self.claims: Counter[tuple[int, int]] = Counter()  # (run, entry) -> futures held
         self.seen: dict[tuple[int, int], list[Ending]] = {}  # what was seen of a claimed entry, in order
         self.told: Counter[tuple[int, int]] = Counter()  # how often the scheduler has said that it ended
+        self.wants = 0  # values asked for (again)
         self._questions: dict[int, tuple[int, int]] = {}
         self._asked = 0
 
@@ -201,6 +202,7 @@ class PretendClient:
 
     def want(self, run: int, entry: int) -> None:
         """Ask where a value is; then ask whoever has it."""
+        self.wants += 1
         self._asked += 1
         self._questions[self._asked] = (run, entry)
         self.outbox.append((m.Want(self._asked, run, entry), b""))
@@ -244,8 +246,11 @@ class PretendClient:
 
     def take_answer(self) -> None:
         """Take a worker's answer; when it has nothing, ask the scheduler."""
-        question, values, _ = self.answers.popleft()
+        question, values, problems = self.answers.popleft()
         run, entry = self._questions.pop(question)
+        if problems:
+            self._saw(run, entry, Ending("unsendable", problems[0]))
+            return
         if values is not None and values[0] is not w.MISSING:
             self._saw(run, entry, Ending("value", values[0]))
         elif self.claims[run, entry] > 0:

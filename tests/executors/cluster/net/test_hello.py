@@ -58,22 +58,31 @@ def test_the_token_and_equal_proofs_never_travel() -> None:
     [
         (
             replace(HERE, protocol=HERE.protocol + 1),
-            "the worker speaks wire protocol 2 (lazygraph {0.lazygraph}), the cluster speaks 1 (lazygraph "
-            "{0.lazygraph}); install the same lazygraph on both sides",
+            (
+                "the worker speaks wire protocol 2 (lazygraph {0.lazygraph}), the cluster speaks 1 (lazygraph "
+                "{0.lazygraph}); install the same lazygraph on both sides"
+            ),
         ),
         (
             replace(HERE, lazygraph="7.3.1"),
-            "the worker has lazygraph 7.3.1, the cluster has {0.lazygraph}; install lazygraph 0.1 for the worker, "
-            "or update the cluster",
+            (
+                "the worker has lazygraph 7.3.1, the cluster has {0.lazygraph}; install lazygraph 0.1 for the worker, "
+                "or update the cluster"
+            ),
         ),
         (
             replace(HERE, python="2.7"),
-            "the worker runs Python 2.7, the cluster runs {0.python}, and functions travel as bytecode, which differs; "
-            "start the worker with Python {0.python}",
+            (
+                "the worker runs Python 2.7, the cluster runs {0.python}, and functions travel as bytecode, which "
+                "differs; start the worker with Python {0.python}"
+            ),
         ),
         (
             replace(HERE, byteorder="middle"),
-            "the worker's machine is middle-endian, the cluster is {0.byteorder}-endian; use machines of one byte order",
+            (
+                "the worker's machine is middle-endian, the cluster is {0.byteorder}-endian; "
+                "use machines of one byte order"
+            ),
         ),
     ],
 )
@@ -214,7 +223,9 @@ def host(far: Any) -> Host:
 
 
 async def call(address: str, ear: Any, token: str = "secret", role: str = "client", **more: Any) -> Link:
-    return await connect(address, role, token, on_message=ear.message, on_lost=ear.end, on_batch_end=ear.batch_end, **more)
+    return await connect(
+        address, role, token, on_message=ear.message, on_lost=ear.end, on_batch_end=ear.batch_end, **more
+    )
 
 
 async def test_a_greeted_link_carries_messages_both_ways(host: Host, near: Any, far: Any) -> None:
@@ -264,8 +275,24 @@ async def test_a_wrong_token_is_refused_with_the_sentence(host: Host, near: Any,
     assert (host.joined, near.lost, far.lost, far.heard) == ([], [], [], [])
 
 
+async def test_a_greeted_link_outlives_the_time_for_greetings(host: Host, near: Any, far: Any) -> None:
+    loop = asyncio.get_running_loop()
+    address = await host.start(seconds=10)
+    link = await call(address, near)
+    now = loop.time()
+    loop.time = lambda: now + 20  # the clock jumps past the limit: a timer that is still set goes off
+    await asyncio.sleep(0)
+    link.send(m.Forget(1))
+    await far.until_heard(1)
+    link.close()
+    assert await far.until_lost() is None
+    assert await near.until_lost() is None
+    assert near.heard == []
+    host.server.close()
+
+
 async def test_closing_the_server_ends_links_and_greetings(host: Host, near: Any, far: Any) -> None:
-    address = await host.start()
+    address = await host.start(seconds=1_000)
     link = await call(address, near)
     reader, writer = await asyncio.open_connection(*address.removeprefix("tcp://").split(":"))
     writer.write(raw(Caller("client", "secret", ONE).hello()))
@@ -359,7 +386,9 @@ async def test_tasks_between_hello_and_proof_are_not_read(host: Host, far: Any) 
     assert (host.joined, far.heard, far.lost) == ([], [], [])
 
 
-async def test_a_recorded_connection_opens_nothing_when_replayed(host: Host, near: Any, far: Any, listening: Any) -> None:
+async def test_a_recorded_connection_opens_nothing_when_replayed(
+    host: Host, near: Any, far: Any, listening: Any
+) -> None:
     """A thief in the middle records a whole greeting, and says the same again later."""
     address = await host.start()
     recorded = bytearray()
@@ -478,6 +507,6 @@ async def test_a_host_name_that_cannot_be_one_is_said_so(near: Any) -> None:
 
 
 @pytest.mark.parametrize("token", ["", None])
-async def test_no_token_no_server(token: Any) -> None:
+async def test_no_token_no_server(host: Host, token: Any) -> None:
     with pytest.raises(InvalidOption, match="a token cannot be empty"):
-        await Host(None).start(token)
+        await host.start(token)

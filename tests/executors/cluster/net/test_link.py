@@ -234,7 +234,7 @@ async def test_an_error_of_the_hand_is_reported_and_ends_this_link_only(
 
 
 async def test_close_writes_what_is_queued_and_both_sides_end_well(linked: Any, near: Any, far: Any) -> None:
-    async with linked() as (caller, called):
+    async with linked() as (caller, _):
         caller.send(m.Forget(1), bytes(20_000_000))
         caller.send(m.Forget(2))
         caller.close()
@@ -273,6 +273,34 @@ async def test_nothing_is_delivered_after_a_close_in_the_middle_of_a_batch(linke
     assert far.heard == [(m.Forget(0), b"")]
 
 
+async def test_a_closing_link_writes_on_while_the_peer_goes_on_talking(linked: Any, near: Any, far: Any) -> None:
+    async with linked() as (caller, called):
+        caller._transport.pause_reading()
+        called.send(m.Forget(1), bytes(64_000_000))
+        called.close()
+        for _ in range(20):
+            caller.send(m.Forget(2), bytes(100_000))
+            await caller.drain()
+        caller._transport.resume_reading()
+        await near.until_heard(1)
+        assert await far.until_lost() is None
+        await near.until_lost()
+    assert [(message, len(body)) for message, body in near.heard] == [(m.Forget(1), 64_000_000)]
+    assert far.heard == []
+
+
+async def test_the_buffer_grows_for_a_peer_that_is_trusted_and_busy() -> None:
+    sizes = []
+    for message, trust in ((m.Refusal("x"), False), (m.Forget(1), True)):
+        link = Link(lambda *_: None, lambda *_: None)
+        if trust:
+            link.trust()
+        feed(link, frame(message) * 100_000, [])
+        sizes.append(len(link.get_buffer(-1)))
+        assert not link.closed
+    assert sizes == [8 * 1024, 256 * 1024]
+
+
 @pytest.mark.parametrize("size", [20, 100_000])
 async def test_an_end_in_the_middle_of_a_frame_is_an_error(linked: Any, far: Any, size: int) -> None:
     async with linked() as (caller, _):
@@ -299,7 +327,7 @@ async def test_a_message_over_the_limit_is_refused_where_it_is_sent(
 ) -> None:
     async with linked() as (caller, _):
         monkeypatch.setattr(link_module, "MAX_HEADER", 1_000)
-        with pytest.raises(Unserializable, match="a Free of 1,00. bytes cannot be sent .* in several parts"):
+        with pytest.raises(Unserializable, match=r"a Free of 1,00. bytes cannot be sent .* in several parts"):
             caller.send(m.Free(1, bytes(1_000)))
         caller.send(m.Forget(1))
         await far.until_heard(1)

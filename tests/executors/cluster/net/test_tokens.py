@@ -101,8 +101,13 @@ def test_without_a_token_the_error_says_what_to_start_and_where_tokens_come_from
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot be read"), (b"", "has nothing"), (b" \n", "has nothing"), (b"\xff", "cannot be read")]
-    + [(b"x" * 5000, "has more than 4096")],
+    [
+        (None, "cannot be read"),
+        (b"", "has nothing"),
+        (b" \n", "has nothing"),
+        (b"\xff", "cannot be read"),
+        (b"x" * 5000, "has more than 4096"),
+    ],
 )
 def test_a_token_file_without_a_token_is_an_error(
     places: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str

@@ -1,0 +1,190 @@
+"""Handing out: which worker gets which lease, and whom it asks for inputs.
+
+The part of the scheduler's mind that looks at load.  Work per call is bounded by what is handed out: workers with a
+free thread, and workers that have just reported, are remembered; nobody loops over all of them.
+
+Covers: lanes, leases, idle workers, where inputs are fetched from.
+Does not cover: messages from peers (scheduler_machine), sizes and room (placement).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.placement import SAMPLE, best_lane, room, to_give_back
+from lazygraph.executors.cluster.records import RunRecord, Send, WorkerRecord
+from lazygraph.running.arena import ANYWHERE
+from lazygraph.running.frontier import Frontier
+from lazygraph.running.lease import fitting
+from lazygraph.values.graph import ORDER
+
+if TYPE_CHECKING:
+    from lazygraph.running.block import Block
+    from lazygraph.running.lease import Lease
+
+WORTH_MOVING = 0.002
+"""Seconds of work below which an idle worker does not ask a busy one for tasks."""
+
+
+class Handing:
+    """What the scheduler knows, and how it hands out work.  Sends are gathered in order."""
+
+    def __init__(self) -> None:
+        self.frontier = Frontier(self._place)
+        self.workers: dict[int, WorkerRecord] = {}
+        self.records: dict[int, RunRecord] = {}
+        self._threads = 0
+        self._free_threads: dict[int, None] = {}  # workers with fewer tasks than threads
+        self._reported: dict[int, None] = {}  # workers that have answered since the last decision
+        self._laden: dict[int, None] = {}  # workers with more tasks than threads
+        self._seconds = 0.0  # what a task took lately, over all runs
+        self._out: list[Send] = []
+
+    def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
+        self._out.append(Send(peer, message, body))
+
+    def _take(self) -> list[Send]:
+        out, self._out = self._out, []
+        return out
+
+    # -- load --------------------------------------------------------------------------------------
+
+    def _add_worker(self, worker: WorkerRecord) -> None:
+        self.workers[worker.id] = worker
+        self._threads += worker.threads
+        self._loaded(worker, 0)
+
+    def _remove_worker(self, peer: int) -> WorkerRecord:
+        worker = self.workers.pop(peer)
+        self._threads -= worker.threads
+        for remembered in (self._free_threads, self._reported, self._laden):
+            remembered.pop(peer, None)
+        self.frontier.close_lane(peer)
+        return worker
+
+    def _loaded(self, worker: WorkerRecord, tasks: int) -> None:
+        """Note that a worker was given tasks, or (negative) has answered for them."""
+        worker.outstanding += tasks
+        surplus = worker.outstanding - worker.threads
+        for remembered, holds in ((self._free_threads, surplus < 0), (self._laden, surplus > 0)):
+            if holds:
+                remembered.setdefault(worker.id)
+            else:
+                remembered.pop(worker.id, None)
+        if tasks <= 0:
+            self._reported[worker.id] = None
+
+    # -- handing out -------------------------------------------------------------------------------
+
+    def _place(self, block: Block, task: int) -> int:
+        """Return the worker that has most of a task's inputs."""
+        record = self.records.get(block.base)
+        if record is None:
+            return ANYWHERE
+        start, end = block.bounds[task], block.bounds[task + 1]
+        k, home, sizes = block.shape.externals, record.home, record.sizes
+        if end - start == 1 and block.inputs[start] >= k:
+            only = home[block.inputs[start]]
+            return only if only in self.workers else ANYWHERE
+        pairs = []
+        for read in block.inputs[start : min(end, start + SAMPLE)]:
+            if read >= k:
+                pairs.append((home[read], sizes[read]))
+            else:
+                owner, origin = block.owner(read)
+                other = self.records.get(owner.base)
+                if other is not None:
+                    pairs.append((other.home[origin], other.sizes[origin]))
+        lane = best_lane(pairs)
+        return lane if lane in self.workers else ANYWHERE
+
+    def _assign(self) -> None:
+        """Give workers what waits in their lanes, then what may run anywhere; let idle ones take from others."""
+        frontier = self.frontier
+        for lane in frontier.lanes():
+            if lane != ANYWHERE:
+                self._fill(self.workers[lane], lane)
+        candidates = [*self._free_threads, *(w for w in self._reported if w not in self._free_threads)]
+        self._reported.clear()
+        # One lease each in turn, so that a small graph is spread and not piled on the first.
+        while candidates and frontier.next_block(ANYWHERE) is not None:
+            candidates = [peer for peer in candidates if self._give(self.workers[peer], ANYWHERE)]
+        for peer in list(self._free_threads):
+            if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
+                break
+
+    def _fill(self, worker: WorkerRecord, lane: int) -> None:
+        while self._give(worker, lane):
+            pass
+
+    def _give(self, worker: WorkerRecord, lane: int) -> bool:
+        """Hand a worker a lease from a lane, if it has room and the lane has tasks."""
+        block = self.frontier.next_block(lane)
+        if block is None:
+            return False
+        record = self.records[block.base]
+        space = room(worker, record.seconds)
+        if space <= 0:
+            return False
+        threads = worker.threads if lane == worker.id else self._threads
+        limit, most = fitting(record.seconds, self.frontier.ready(lane), threads)
+        lease = self.frontier.lease(min(space, limit), lane, min(space, most))
+        if lease is None:
+            return False
+        self._send_lease(worker, record, lease)
+        return True
+
+    def _feed_idle(self, worker: WorkerRecord) -> bool:
+        """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back.
+
+        Returns whether the next idle worker should try too.
+        """
+        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane != ANYWHERE]
+        longest = max(lanes, default=(0, ANYWHERE))
+        if longest[0] and self._give(worker, longest[1]):
+            return True
+        laden = [w for w in map(self.workers.__getitem__, self._laden) if not w.recalled and not w.reluctant]
+        busiest = max(laden, key=lambda w: w.outstanding, default=None)
+        if busiest is None or (self._seconds and self._seconds * busiest.outstanding < WORTH_MOVING):
+            return False
+        busiest.recalled = True
+        self._send(busiest.id, m.TakeBack(-1, b"", to_give_back(busiest)))
+        return True
+
+    def _send_lease(self, worker: WorkerRecord, record: RunRecord, lease: Lease) -> None:
+        block, base = record.block, record.block.base
+        if worker.id not in record.loaded:
+            record.loaded[worker.id] = record.touched[worker.id] = None
+            self._send(worker.id, m.Load(base, record.shape, record.tables, record.aliases), record.body)
+        home = record.home
+        for task in lease.tasks:
+            home[task] = worker.id
+        self._loaded(worker, len(lease.tasks))
+        wanted = [task for task in lease.tasks if task in block.futures]
+        where = self._where(worker, record, lease.tasks)
+        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where))
+
+    def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
+        """Return whom to ask for inputs the worker lacks, and note that it will have them."""
+        block, me = record.block, worker.id
+        bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
+        k = block.shape.externals
+        ask: dict[tuple[str, int], list[int]] = {}
+        for task in tasks:
+            for at in range(bounds[task], bounds[task + 1]):
+                read = inputs[at]
+                if (read >= k and home[read] == me) or kinds[at] == ORDER:
+                    continue
+                owner, entry = (block, read) if read >= k else block.owner(read)
+                source = self.records[owner.base]
+                if source.home[entry] == me or me in source.replicas.get(entry, ()):
+                    continue
+                holder = next((self.workers[w] for w in source.holders(entry) if w in self.workers), None)
+                if holder is None:
+                    continue  # on its way to a worker: it will be reported missing, and tried again
+                ask.setdefault((holder.address, owner.base), []).append(entry)
+                source.replicas.setdefault(entry, []).append(me)
+                source.touched[me] = None
+                record.moved += source.sizes[entry]
+        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]

@@ -1,0 +1,190 @@
+"""How entries end that do not succeed, who claims what, and when a value or a whole block can go.
+
+A claim that is withdrawn may leave an entry that nobody wants, whose own claims go too, through any number of runs.  So
+nothing here calls itself: what has lost its last claim is put on a list, and `_sweep` works the list off at the end of
+every event.
+
+Covers: unhappy endings and what they do below, withdrawn claims, forgetting blocks.
+Does not cover: how values come (running.arrivals), what is next (running.frontier).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazygraph.running.arena import Arena
+from lazygraph.running.events import Action, Ended, Freed, Recall, Settled
+from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lazygraph.running.block import Block
+
+ENDED = in_states(TERMINAL)
+SAD = in_states(UNHAPPY)
+UNSTARTED = in_states(frozenset({State.WAITING, State.SCHEDULED, State.QUEUED, State.RETRYING}))
+HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
+_SUCCEEDED, _CANCELLED = int(State.SUCCEEDED), int(State.CANCELLED)
+
+Cause = tuple[int, int]
+
+
+class Endings(Arena):
+    """An arena that knows claims.
+
+    With `lineage`, a block stays as long as another that has read from it, so that what is lost can be computed again;
+    without it (values cannot be lost in this process) it goes as soon as nobody claims anything in it.
+    """
+
+    def __init__(self, place: Callable[[Block, int], int] | None = None, lineage: bool = True) -> None:
+        super().__init__(place)
+        self._lineage = lineage
+        self._orphans: list[tuple[Block, int]] = []  # entries that may have lost their last claim
+        self._touched: dict[int, Block] = {}  # blocks that may be over
+        self._broken: list[tuple[Block, Cause]] = []  # fail-fast runs with an unhappy output
+
+    # -- endings -----------------------------------------------------------------------------------
+
+    def _end(self, block: Block, entry: int, target: State, cause: Cause, actions: list[Action]) -> None:
+        """Give one entry its unhappy ending, and let go of what it claimed."""
+        if HANDED_OUT[block.state[entry]] and target is not State.FAILED:
+            _recall(actions, block, entry)
+        self._move(block, entry, target)
+        block.causes[entry] = cause
+        if entry in block.futures:
+            _settled(actions, block, entry, target)
+            if block.fail_fast:
+                block.fail_fast = False  # once is enough
+                self._broken.append((block, cause))
+        self._touched[block.base] = block
+        if entry < block.shape.externals:
+            self._unwatch(block, entry)
+        else:
+            block.open -= 1
+            # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
+            self._let_go(block, block.inputs_of(entry), target is State.CANCELLED)
+
+    def _end_below(self, stack: list[tuple[Block, int]], actions: list[Action]) -> None:
+        """Every node below these unhappy ones ends too, in whatever run, and names where it began."""
+        while stack or self._broken:
+            if not stack:
+                run, cause = self._broken.pop()
+                self._cancel_all(run, cause, actions)
+                stack.extend((run, entry) for entry in run.watchers if SAD[run.state[entry]])
+                continue
+            block, entry = stack.pop()
+            cause = block.causes[entry]
+            target = State.CANCELLED if block.state[entry] == _CANCELLED else State.UPSTREAM_FAILED
+            readers = [(block, reader) for reader in block.consumers_of(entry)]
+            readers.extend(block.watchers.get(entry, ()))
+            for where, reader in readers:
+                if not ENDED[where.state[reader]]:
+                    self._end(where, reader, target, cause, actions)
+                    stack.append((where, reader))
+
+    def _cancel_all(self, block: Block, cause: Cause, actions: list[Action]) -> None:
+        """Start nothing more of a run; what is running is no longer waited for."""
+        block.fail_fast = False
+        for entry in range(len(block)):
+            if not ENDED[block.state[entry]]:
+                self._end(block, entry, State.CANCELLED, cause, actions)
+
+    # -- claims ------------------------------------------------------------------------------------
+
+    def _let_go(self, block: Block, entries: Iterable[int], wholly: bool) -> None:
+        """A reader of these has ended; `wholly`: what nobody else wants need not even be made."""
+        claims, state, k = block.claims, block.state, block.shape.externals
+        for entry in entries:
+            claims[entry] -= 1
+            if not claims[entry] and (wholly or entry < k or state[entry] == _SUCCEEDED):
+                self._orphans.append((block, entry))
+
+    def _unwatch(self, block: Block, external: int) -> None:
+        """An external is no longer needed: withdraw its claim on the entry it stands for."""
+        bound = block.bindings[external] if block.bindings else None
+        if bound is None:
+            return
+        owner, entry = bound
+        watchers = owner.watchers.get(entry)
+        if watchers is None or (block, external) not in watchers:
+            return
+        del watchers[block, external]
+        if not watchers:
+            del owner.watchers[entry]
+        owner.claims[entry] -= 1
+        if not owner.claims[entry]:
+            self._orphans.append((owner, entry))
+        self._touched[owner.base] = owner
+        if not self._lineage:
+            block.bindings[external] = None  # or a chain of runs would keep its first one alive
+
+    def _sweep(self, actions: list[Action]) -> None:
+        """Free, cancel or forget whatever the last event left without a claim."""
+        orphans, touched = self._orphans, self._touched
+        while orphans or touched:
+            if orphans:
+                block, entry = orphans.pop()
+                if not block.claims[entry]:
+                    self._abandon(block, entry, actions)
+            else:
+                self._forget_if_over(touched.popitem()[1], actions)
+
+    def _abandon(self, block: Block, entry: int, actions: list[Action]) -> None:
+        """Nobody claims this entry: free it if it is made, cancel it if it has not started."""
+        state, external = block.state[entry], entry < block.shape.externals
+        if state == _SUCCEEDED:
+            self._move(block, entry, State.RELEASED)
+            _freed(actions, block, entry)
+            if external:
+                self._unwatch(block, entry)
+        elif UNSTARTED[state] and entry not in block.callbacks and entry not in block.remade:
+            self._move(block, entry, State.CANCELLED)
+            block.causes[entry] = (block.base, entry)
+            self._touched[block.base] = block
+            if external:
+                self._unwatch(block, entry)
+            else:
+                block.open -= 1
+                self._let_go(block, block.inputs_of(entry), wholly=True)
+
+    def _forget_if_over(self, block: Block, actions: list[Action]) -> None:
+        """Forget a block whose run has ended and of which nobody claims anything."""
+        if block.open or block.futures or block.watchers or block.bound or block.base not in self.blocks:
+            return
+        self._forget(block)
+        owners = {bound[0].base: bound[0] for bound in block.bindings if bound is not None}
+        for external in range(len(block.bindings)):
+            self._unwatch(block, external)
+        if self._lineage:
+            for owner in owners.values():
+                owner.bound -= 1
+            self._touched.update(owners)
+        actions.append(Ended(block))
+
+
+# One action for neighbours of one kind: whoever acts on them does so in lists.
+
+
+def _settled(actions: list[Action], block: Block, entry: int, state: State) -> None:
+    last = actions[-1] if actions else None
+    if isinstance(last, Settled) and last.block is block and last.state is state:
+        last.tasks.append(entry)
+    else:
+        actions.append(Settled(block, [entry], state))
+
+
+def _freed(actions: list[Action], block: Block, entry: int) -> None:
+    last = actions[-1] if actions else None
+    if isinstance(last, Freed) and last.block is block:
+        last.tasks.append(entry)
+    else:
+        actions.append(Freed(block, [entry]))
+
+
+def _recall(actions: list[Action], block: Block, entry: int) -> None:
+    last = actions[-1] if actions else None
+    if isinstance(last, Recall) and last.block is block:
+        last.tasks.append(entry)
+    else:
+        actions.append(Recall(block, [entry]))

@@ -1,0 +1,193 @@
+"""Live a life and check it: every claimed output ends as the oracle allows, once, and nothing is left at the end.
+
+Covers: the acts of a life, and what must hold when nothing can happen any more.
+Does not cover: which endings are allowed (simulation.oracle).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.testing.simulation.lives import Act, Life, Ref, to_plan
+from lazygraph.testing.simulation.oracle import Oracle
+from lazygraph.testing.simulation.world import Stuck, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lazygraph.testing.simulation.hands import PretendClient
+
+
+class Wrong(AssertionError):
+    """Something that must hold did not."""
+
+
+class Living:
+    """A life while it is lived: which of its runs are which on the wire."""
+
+    def __init__(self, life: Life, tell: Callable[[str, str, m.Message], None] | None = None) -> None:
+        self.life = life
+        self.world = World(life.seed, life.inline_limit, *((tell,) if tell else ()))
+        for threads in life.workers:
+            self.world.add_worker(threads)
+        self.clients = [self.world.add_client() for _ in range(life.clients)]
+        self.numbers: dict[int, int] = {}  # run of the life -> run of its client
+        self.entries: dict[int, list[int]] = {}  # run -> the entry of each output
+
+    # -- acts --------------------------------------------------------------------------------------------------------------
+
+    def live(self) -> None:
+        """Let everything happen that this life holds, and then all that follows from it."""
+        for act in self.life.acts:
+            self.world.run(act.after)
+            _ACTS[act.what](self, act)
+        self.world.run()
+        if not self.world.workers:
+            self.world.add_worker()
+            self.world.run()
+
+    def client(self, run: int) -> PretendClient:
+        """Return whose run it is."""
+        return self.clients[self.life.runs[run].client]
+
+    def _submit(self, act: Act) -> None:
+        spec = self.life.runs[act.first]
+        if spec.held:
+            number = self.client(act.first).hold([task.number for task in spec.tasks])
+            self.entries[act.first] = list(range(len(spec.tasks)))
+        else:
+            plan, bound = to_plan(act.first, spec)
+            self.entries[act.first] = list(plan.shape.outputs)
+            number = self.client(act.first).submit(plan, [self._future(spec.client, ref) for ref in bound])
+        self.numbers[act.first] = number
+
+    def _future(self, client: int, ref: Ref) -> tuple[int, int]:
+        """Return (run, entry) of a future this client still holds of an output."""
+        for run, spec in enumerate(self.life.runs):
+            if spec.client == client and run in self.numbers and ref in spec.outputs:
+                entry = self.entries[run][spec.outputs.index(ref)]
+                if self.clients[client].claims[self.numbers[run], entry] > 0:
+                    return self.numbers[run], entry
+        raise AssertionError(f"no future of {ref} is held")
+
+    def _drop(self, act: Act) -> None:
+        self.client(act.first).drop(self.numbers[act.first], [self.entries[act.first][act.second]])
+
+    def _want(self, act: Act) -> None:
+        self.client(act.first).want(self.numbers[act.first], self.entries[act.first][act.second])
+
+    def _cancel(self, act: Act) -> None:
+        entry = self.entries[act.first][act.second] if act.second >= 0 else -1
+        self.client(act.first).cancel(self.numbers[act.first], entry)
+
+    def _leave(self, act: Act) -> None:
+        self.world.leave(self.clients[act.first])
+
+    def _join(self, act: Act) -> None:
+        self.world.add_worker(act.first)
+
+    def _kill(self, act: Act) -> None:
+        workers = list(self.world.workers.values())
+        if workers:
+            self.world.kill(workers[act.first % len(workers)])
+
+    def _kill_all(self, act: Act) -> None:
+        for worker in list(self.world.workers.values()):
+            self.world.kill(worker)
+
+    # -- what must hold ----------------------------------------------------------------------------------------------------
+
+    def check_endings(self) -> None:
+        """Every claimed output of a client that stayed has ended, as the oracle allows, and once."""
+        oracle = Oracle(self.life, self.world.deaths)
+        for client in self.world.clients.values():
+            if client.waiting():
+                raise Stuck(f"nothing can happen, and {client.address} waits for {client.waiting()[:5]}")
+        for run, spec in enumerate(self.life.runs):
+            client = self.client(run)
+            if client.peer not in self.world.clients:
+                continue
+            for ref, entry in zip(spec.outputs, self.entries[run], strict=True):
+                at = (self.numbers[run], entry)
+                if client.claims[at] > 0:
+                    self._check_output(oracle, client, run, ref, at)
+
+    def _check_output(
+        self, oracle: Oracle, client: PretendClient, run: int, ref: Ref, at: tuple[int, int]
+    ) -> None:
+        who = f"output {at} of {client.address} (task {ref})"
+        endings = client.seen[at]
+        for ending in endings:
+            why = oracle.wrong(run, ref, ending)
+            if why:
+                raise Wrong(f"{who}: {why}")
+        kinds = [ending.kind == "value" for ending in endings]
+        if kinds != sorted(kinds, reverse=True):
+            raise Wrong(f"{who}: it had ended badly, and then got a value: {endings}")
+        told = client.told[at]
+        if told != 1 and not self.world.deaths:
+            raise Wrong(f"{who}: the scheduler said {told} times that it ended")
+
+    def check_work(self) -> None:
+        """No task runs twice, unless workers have died: then once more for each, or for each value asked for again."""
+        deaths = self.world.deaths
+        most = 1 + deaths + sum(client.wants for client in self.clients) if deaths else 1
+        twice = {at: count for at, count in self.world.ran.items() if count > most}
+        if twice:
+            raise Wrong(f"ran more than {most} times: {twice}")
+
+    def check_kept(self) -> None:
+        """Workers keep only what somebody claims; what they were to do is done."""
+        mind = self.world.mind
+        for worker in self.world.workers.values():
+            if worker.mind.leases or worker.mind._questions or worker.mind._coming:
+                raise Wrong(f"{worker.address} is left with leases {worker.mind.leases}")
+            if mind.workers[worker.peer].outstanding:
+                raise Wrong(f"{mind.workers[worker.peer].outstanding} tasks are thought to be on {worker.address}")
+            for base, held in worker.mind.blocks.items():
+                block = mind.frontier.blocks.get(base)
+                if block is None:
+                    raise Wrong(f"{worker.address} remembers block {base}, which is over")
+                idle = [entry for entry in held.values if not block.claims[entry]]
+                if idle:
+                    raise Wrong(f"{worker.address} keeps {idle} of block {base}, which nobody claims")
+
+    def check_nothing_left(self) -> None:
+        """When everybody has let go of everything, nothing is left anywhere."""
+        for client in self.world.clients.values():
+            client.drop_everything()
+        self.world.run()
+        mind = self.world.mind
+        left: dict[str, Any] = {
+            "records": mind.records,
+            "blocks": mind.frontier.blocks,
+            "runs": [runs for runs in mind.clients.values() if runs],
+            "values": [worker.mind.blocks for worker in self.world.workers.values() if worker.mind.blocks],
+        }
+        for what, rest in left.items():
+            if rest:
+                raise Wrong(f"{what} are left: {rest}")
+
+
+def check(life: Life, tell: Callable[[str, str, m.Message], None] | None = None) -> None:
+    """Live a life; raise `Wrong` or `Stuck` for what must not be, and whatever the minds raise."""
+    living = Living(life, tell)
+    living.live()
+    living.check_endings()
+    living.check_work()
+    living.check_kept()
+    living.check_nothing_left()
+    living.check_kept()
+
+
+_ACTS: Mapping[str, Callable[[Living, Act], None]] = {
+    "submit": Living._submit,
+    "drop": Living._drop,
+    "want": Living._want,
+    "cancel": Living._cancel,
+    "leave": Living._leave,
+    "join": Living._join,
+    "kill": Living._kill,
+    "kill all": Living._kill_all,
+}

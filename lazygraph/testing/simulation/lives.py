@@ -1,0 +1,259 @@
+"""A life: what a seed makes happen to a cluster.  Data only; simulation.check lives it.
+
+Covers: random runs (graphs, bindings between them, values sent ahead), and the acts of clients and of fate.
+Does not cover: the network's own choices (simulation.world draws them while it runs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+from lazygraph.language.delayed import delayed
+from lazygraph.planning.plan import Plan, plan_of
+from lazygraph.values.node import External
+
+# -- what tasks compute ------------------------------------------------------------------------------------------------------
+
+
+class Bad(ValueError):
+    """What a failing task raises, with its number."""
+
+
+class Lump:
+    """A value that cannot leave the process that made it."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lump) and other.weight == self.weight
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a lump stays where it is")
+
+
+def _mix(number: int, inputs: tuple[Any, ...]) -> int:
+    total = number * 31 + 7
+    for value in inputs:
+        weight = value if isinstance(value, int) else value.weight if isinstance(value, Lump) else len(value)
+        total = (total * 33 + weight) % 1_000_003
+    return total
+
+
+def plain(number: int, *inputs: Any) -> int:
+    """A small value."""
+    return _mix(number, inputs)
+
+
+def large(number: int, *inputs: Any) -> str:
+    """A value too large to ride along (where a life's inline limit is low)."""
+    return "x" * (30 + _mix(number, inputs) % 50)
+
+
+def lump(number: int, *inputs: Any) -> Lump:
+    """A value that cannot travel."""
+    return Lump(_mix(number, inputs))
+
+
+def bad(number: int, *inputs: Any) -> Any:
+    """No value."""
+    raise Bad(number)
+
+
+FUNCTIONS = {"plain": plain, "large": large, "lump": lump, "bad": bad}
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------------
+
+
+class Ref(NamedTuple):
+    """A task of a run of this life, or one of the values of a run that holds some."""
+
+    run: int
+    at: int
+
+
+class Task(NamedTuple):
+    """A call of one of FUNCTIONS, or with kind "held" a value: `number` itself."""
+
+    kind: str
+    number: int
+    inputs: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: whose it is, its tasks (inputs first), and which of them, or of earlier runs' outputs, it asks for."""
+
+    client: int
+    tasks: tuple[Task, ...]
+    outputs: tuple[Ref, ...]
+    fail_fast: bool = False
+    optimized: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Whether it holds values instead of running tasks."""
+        return bool(self.tasks) and self.tasks[0].kind == "held"
+
+
+class Elsewhere(External):
+    """Stands for an output of an earlier run."""
+
+    __slots__ = ("ref",)
+
+    def __init__(self, ref: Ref) -> None:
+        self.ref = ref
+
+
+def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref]]:
+    """Return the plan of a run, and for each of its externals what it stands for."""
+    elsewhere: dict[Ref, Elsewhere] = {}
+    nodes: list[Any] = []
+
+    def node(ref: Ref) -> Any:
+        return nodes[ref.at] if ref.run == index else elsewhere.setdefault(ref, Elsewhere(ref))
+
+    for task in spec.tasks:
+        nodes.append(delayed(FUNCTIONS[task.kind])(task.number, *map(node, task.inputs)))
+    outputs = [node(ref) for ref in spec.outputs]
+    plan = plan_of(outputs, optimize_graph=spec.optimized, fail_fast=spec.fail_fast)
+    return plan, [external.ref for external in plan.externals if isinstance(external, Elsewhere)]
+
+
+# -- acts --------------------------------------------------------------------------------------------------------------------
+
+
+class Act(NamedTuple):
+    """`what` happens `after` so many steps of the network (sooner when nothing else can happen).
+
+    "submit" run; "drop", "cancel" (output -1: the whole run) and "want" run and output; "leave" client; "join" threads;
+    "kill" a worker (`first` counts them), "kill all".
+    """
+
+    after: int
+    what: str
+    first: int = 0
+    second: int = 0
+
+
+@dataclass(frozen=True)
+class Life:
+    """Everything that does not follow from the order in which messages happen to arrive."""
+
+    seed: int
+    clients: int
+    workers: tuple[int, ...]  # threads of each
+    inline_limit: int
+    runs: tuple[RunSpec, ...]
+    acts: tuple[Act, ...]
+
+
+@dataclass
+class _Maker:
+    random: Random
+    clients: int
+    runs: list[RunSpec] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
+    futures: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # client -> (run, output) it holds
+    left: set[int] = field(default_factory=set)
+    number: int = 0
+
+    def act(self, what: str, first: int = 0, second: int = 0) -> None:
+        self.acts.append(Act(self.random.choice((0, 1, 3, 10, 30, 100)), what, first, second))
+
+    def client(self) -> int | None:
+        there = [client for client in range(self.clients) if client not in self.left]
+        return self.random.choice(there) if there else None
+
+    def submit(self) -> None:
+        client = self.client()
+        if client is None:
+            return
+        held = self.random.random() < 0.2
+        spec = self.held_run(client) if held else self.random_run(client)
+        self.futures.setdefault(client, []).extend((len(self.runs), at) for at in range(len(spec.outputs)))
+        self.act("submit", len(self.runs))
+        self.runs.append(spec)
+
+    def held_run(self, client: int) -> RunSpec:
+        tasks = tuple(Task("held", self.next()) for _ in range(self.random.randint(1, 4)))
+        return RunSpec(client, tasks, tuple(Ref(len(self.runs), at) for at in range(len(tasks))))
+
+    def next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def random_run(self, client: int) -> RunSpec:
+        random, index = self.random, len(self.runs)
+        earlier = [self.runs[run].outputs[output] for run, output in self.futures.get(client, ())]
+        tasks: list[Task] = []
+        careless = random.choice((0.0, 0.0, 0.02, 0.1))
+        for at in range(random.choice((1, 2, 5, 12, 30, 60))):
+            near = [Ref(index, other) for other in range(max(0, at - random.choice((1, 3, 12))), at)]
+            if earlier and random.random() < 0.25:
+                near += random.sample(earlier, min(len(earlier), 2))
+            inputs = tuple(random.sample(near, min(len(near), random.choice((0, 1, 1, 1, 2, 3)))))
+            kind = random.choice(("plain", "plain", "large"))
+            if random.random() < careless:
+                kind = random.choice(("bad", "bad", "lump"))
+            tasks.append(Task(kind, self.next(), inputs))
+        outputs = [Ref(index, at) for at in random.choices(range(len(tasks)), k=random.randint(1, 5))]
+        if earlier and random.random() < 0.1:
+            outputs.append(random.choice(earlier))
+        return RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6)
+
+    def about_a_future(self, what: str) -> None:
+        client = self.client()
+        futures = self.futures.get(client, []) if client is not None else []
+        if not futures:
+            return
+        run, output = self.random.choice(futures)
+        if what == "drop":
+            futures.remove((run, output))
+        if what == "cancel" and self.random.random() < 0.3:
+            output = -1
+        self.act(what, run, output)
+
+    def kill(self) -> None:
+        self.act("kill", self.random.randrange(8))
+        if self.random.random() < 0.8:
+            self.act("join", self.random.choice((1, 2)))
+
+    def kill_all(self) -> None:
+        self.act("kill all")
+        for _ in range(self.random.choice((0, 1, 2))):
+            self.act("join", self.random.choice((1, 2)))
+
+    def leave(self) -> None:
+        client = self.client()
+        if client is not None and self.clients > 1:
+            self.left.add(client)
+            self.act("leave", client)
+
+
+def live(seed: int) -> Life:
+    """Return the life that a seed stands for."""
+    random = Random(seed)
+    maker = _Maker(random, clients=random.choice((1, 1, 2, 3)))
+    workers = tuple(random.choice((1, 2)) for _ in range(random.choice((0, 1, 2, 2, 3))))
+    deadly = random.choice((0, 0, 1, 1, 6))
+    acts = (
+        [maker.submit] * 6
+        + [lambda: maker.about_a_future("drop")] * 4
+        + [lambda: maker.about_a_future("want")] * 2
+        + [lambda: maker.about_a_future("cancel")] * random.choice((0, 1))
+        + [maker.kill] * deadly
+        + [maker.kill_all] * (deadly > 1)
+        + [lambda: maker.act("join", random.choice((1, 2)))]
+        + [maker.leave] * random.choice((0, 1))
+    )
+    maker.submit()
+    for _ in range(random.choice((0, 2, 5, 12, 25))):
+        random.choice(acts)()
+    limit = random.choice((64, 64, 64 * 1024))
+    return Life(seed, maker.clients, workers, limit, tuple(maker.runs), tuple(maker.acts))
