@@ -186,9 +186,10 @@ class CannotConnect(LazyGraphError, ConnectionError):
     """Nobody answers at an address."""
 
     def __init__(self, address: str, reason: str) -> None:
+        port = address.rpartition(":")[2]
         super().__init__(
             f"no lazygraph scheduler answers at {address} ({reason}); start one with: lazygraph scheduler "
-            f"--port {address.rpartition(':')[2]}   or use LocalCluster() to start everything on this machine"
+            f"--port {port if port.isdigit() else 8786}   or use LocalCluster() to start everything on this machine"
         )
 
 
@@ -201,6 +202,16 @@ class ConnectionLost(LazyGraphError, ConnectionError):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"the connection to {address} ended: {reason}; what was not finished is lost to this client")
+
+
+class UnsafeTokenPlace(LazyGraphError, PermissionError):
+    """A token's directory or file is open to others, or is not what it should be."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"no token is kept in or read from {path}: {reason}; remove it, or set XDG_RUNTIME_DIR to a directory of "
+            f"your own that nobody else can open"
+        )
 
 
 class ClusterFailed(LazyGraphError, RuntimeError):

@@ -63,6 +63,7 @@ class RunRecord:
         "seconds",
         "shape",
         "sizes",
+        "stored",
         "tables",
         "touched",
         "wants",
@@ -76,6 +77,7 @@ class RunRecord:
         self.home = array("i", [NOWHERE]) * len(block)  # worker that has, or is to make, the value
         self.sizes = array("q", [0]) * len(block)
         self.replicas: dict[int, list[int]] = {}  # further workers that have fetched it, or are about to
+        self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
         self.failures: dict[int, FailureRecord] = {}

@@ -124,7 +124,7 @@ class SchedulerMachine(Handing):
                 record.moved += sum(part)
                 record.touched[worker.id] = None
                 for entry in entries:
-                    record.home[entry] = worker.id
+                    record.home[entry] = record.stored[entry] = worker.id
             for entry in kept:
                 self._answer_wants(record, entry)
                 for watcher, external in record.block.watchers.get(entry, ()):
@@ -249,7 +249,7 @@ class SchedulerMachine(Handing):
         worker = self.workers[peer]
         self._loaded(worker, -1)
         record = self.records.get(message.block)
-        if record is None or record.home[message.task] != peer:
+        if record is None or record.home[message.task] != peer or not _current(record.block, message):
             return
         record.failures[message.task] = FailureRecord(
             message.node,
@@ -288,7 +288,8 @@ class SchedulerMachine(Handing):
         sayer = next((w.id for w in self.workers.values() if w.address == address), NOWHERE)
         for entry in entries:
             self._forget_copy(record, entry, asker)
-            self._forget_copy(record, entry, sayer)
+            if record.stored.get(entry, NOWHERE) != sayer:  # or it is still on its way there, in a `Store`
+                self._forget_copy(record, entry, sayer)
         self._lose(record, [entry for entry in entries if not record.holders(entry)], now)
 
     def _forget_copy(self, record: RunRecord, entry: int, worker: int) -> None:
@@ -441,6 +442,11 @@ class SchedulerMachine(Handing):
         for worker in record.touched:
             if worker in self.workers:
                 self._send(worker, m.Forget(block.base))
+
+
+def _current(block: Block, message: m.Broke) -> bool:
+    """Whether a task is still being waited for, and this attempt of it."""
+    return bool(_HANDED_OUT[block.state[message.task]]) and block.attempt(message.task) == message.attempt
 
 
 _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryview, float], None]] = {

@@ -47,10 +47,10 @@ def _announce(lifeline: bool, said: dict[str, Any], text: str) -> None:
 
 
 def _token(token_file: str | None) -> str | None:
-    if token_file is None:
-        return os.environ.get("LAZYGRAPH_TOKEN")
-    with open(token_file, encoding="utf-8") as file:
-        return file.read().strip()
+    from lazygraph.executors.cluster.net.tokens import read_token
+
+    file = token_file or os.environ.get("LAZYGRAPH_TOKEN_FILE")
+    return read_token(file) if file else os.environ.get("LAZYGRAPH_TOKEN")
 
 
 def _until_signalled(stop: asyncio.Event) -> None:
@@ -84,31 +84,26 @@ async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: s
     from lazygraph.executors.cluster.net.scheduler_server import SchedulerServer
     from lazygraph.executors.cluster.net.tokens import keep_token, make_token
 
-    kept = None
+    stop = asyncio.Event()
+    if not lifeline:
+        _until_signalled(stop)
     made = token or make_token()
     server = SchedulerServer(host, port, made)
-    address = await server.start()
-    said: dict[str, Any] = {"address": address}
-    if dashboard is not None:
-        from lazygraph.executors.cluster.web import serve_web
+    with contextlib.ExitStack() as leaving:
+        leaving.callback(server.close)
+        said: dict[str, Any] = {"address": await server.start()}
+        text = f"scheduler at {said['address']}"
+        if dashboard is not None:
+            from lazygraph.executors.cluster.web import serve_web
 
-        said["dashboard"] = serve_web(server.mind, dashboard)
-    if token is None:
-        kept = keep_token(address, made)
-    stop = asyncio.Event()
-    try:
-        if not lifeline:
-            _until_signalled(stop)
-        where = f"; its token is in {kept.path}" if kept is not None else ""
-        page = f"; dashboard at {said['dashboard']}" if "dashboard" in said else ""
-        _announce(
-            lifeline, said, f"scheduler at {address}{page}{where}\nstart workers with: lazygraph worker {address}"
-        )
+            said["dashboard"] = serve_web(server.mind, dashboard)
+            text += f"; dashboard at {said['dashboard']}"
+        if token is None:
+            kept = keep_token(said["address"], made)
+            leaving.callback(kept.remove)
+            text += f"; its token is in {kept.path}"
+        _announce(lifeline, said, f"{text}\nstart workers with: lazygraph worker {said['address']}")
         await stop.wait()
-    finally:
-        server.close()
-        if kept is not None:
-            kept.remove()
 
 
 @click.command()

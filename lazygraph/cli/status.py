@@ -16,12 +16,10 @@ from lazygraph.errors import LazyGraphError
 def status(address: str, as_json: bool, token_file: str | None) -> None:
     """Show the workers of the scheduler at ADDRESS.  Exit status 1 when nobody answers."""
     from lazygraph.executors.cluster.net.client import Client
+    from lazygraph.executors.cluster.net.tokens import read_token
 
-    token = None
-    if token_file is not None:
-        with open(token_file, encoding="utf-8") as file:
-            token = file.read().strip()
     try:
+        token = read_token(token_file) if token_file is not None else None
         client = Client(address, token=token, timeout=10.0, set_as_default=False)
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None

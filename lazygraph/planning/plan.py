@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.planning.lower import lower
 from lazygraph.planning.optimize import optimize
+from lazygraph.values.options import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lazygraph.values.graph import Change, Graph, Shape, Tables
     from lazygraph.values.node import External, Node
-
-LABELS = frozenset({"pure", "key", "nout", "name"})
-"""Options that say something about a node and ask nothing of its executor."""
 
 
 class Need(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -113,61 +113,126 @@ class TaskOptions:
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(TaskOptions)}
-_LABELS = frozenset({"pure", "key", "nout", "name"})
-_POLICY = tuple(name for name in _DEFAULTS if name not in _LABELS)
+LABELS = frozenset({"pure", "key", "nout", "name"})
+"""Options that say something about a node and ask nothing of its executor."""
+_POLICY = tuple(name for name in _DEFAULTS if name not in LABELS)
 NAMES = frozenset(_DEFAULTS)
 DEFAULT = TaskOptions()
 
 
-def _check_positive(name: str, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-        raise InvalidOption(f"{name}={value!r}: a number of at least 0 is wanted")
+def _wrong(name: str, value: Any, wanted: str) -> InvalidOption:
+    return InvalidOption(f"{name}={value!r}: {wanted} is wanted")
+
+
+def _number(value: Any, least: float = 0) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    if value is not None and not _number(value):
+        raise _wrong(name, value, "a number of seconds, at least 0,")
 
 
 def _check_retries(name: str, value: Any) -> None:
-    if not isinstance(value, RetryPolicy):
-        _check_positive(name, value)
+    if not isinstance(value, RetryPolicy) and not _whole(value, 0):
+        raise _wrong(name, value, "an integer of at least 0 or a RetryPolicy")
 
 
 def _check_text(name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidOption(f"{name}={value!r}: a text that is not empty is wanted")
+        raise _wrong(name, value, "a text that is not empty")
+
+
+def _check_queue(name: str, value: Any) -> None:
+    _check_text(name, value if value is not None else "")
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "True or False")
 
 
 def _check_nout(name: str, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise InvalidOption(f"{name}={value!r}: an integer of at least 0 is wanted")
+    if value is not None and not _whole(value, 0):
+        raise _wrong(name, value, "an integer of at least 0")
+
+
+def _check_concurrency(name: str, value: Any) -> None:
+    if value is not None and not _whole(value, 1):
+        raise _wrong(name, value, "an integer of at least 1")
 
 
 def _check_priority(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOption(f"{name}={value!r}: an integer is wanted, higher comes first")
+        raise _wrong(name, value, "an integer, higher comes first,")
 
 
 def _check_eta(name: str, value: Any) -> None:
-    if isinstance(value, datetime) and value.tzinfo is None:
+    if value is not None and not isinstance(value, datetime):
+        raise _wrong(name, value, "a datetime with a time zone")
+    if value is not None and value.tzinfo is None:
         raise InvalidOption(f"{name}={value!r} has no time zone; for instance datetime.now(timezone.utc) has one")
+
+
+def _check_expires(name: str, value: Any) -> None:
+    (_check_eta if isinstance(value, datetime) else _check_seconds)(name, value)
 
 
 def _check_rate(name: str, value: Any) -> None:
     for one in value if isinstance(value, tuple) else (value,):
         if isinstance(one, str):
             Rate(one)
+        elif one is not None and not isinstance(one, Rate):
+            raise _wrong(name, value, "a text like '10/s', a Rate or a list of them")
+
+
+def _check_limit(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Limit):
+        raise _wrong(name, value, "a Limit")
+
+
+def _check_resources(name: str, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(what, str) and _number(much) for what, much in value):
+        raise _wrong(name, value, "a dict of names and amounts")
+
+
+def _check_workers(name: str, value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(worker, str) for worker in value):
+        raise _wrong(name, value, "a list of addresses or names")
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        raise _wrong(name, value, "something that can be hashed") from None
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "retries": _check_retries,
     "rate_limit": _check_rate,
-    "queue": _check_text,
-    "name": _check_text,
-    "key": _check_text,
+    "queue": _check_queue,
     "priority": _check_priority,
-    "nout": _check_nout,
-    "timeout": _check_positive,
-    "countdown": _check_positive,
-    "concurrency": _check_positive,
+    "resources": _check_resources,
+    "workers": _check_workers,
+    "timeout": _check_seconds,
+    "isolated": _check_flag,
+    "limit": _check_limit,
+    "concurrency": _check_concurrency,
+    "at_most_once": _check_flag,
+    "countdown": _check_seconds,
     "eta": _check_eta,
-    "expires": _check_eta,
+    "expires": _check_expires,
+    "pure": _check_flag,
+    "key": _check_text,
+    "cache": _check_hashable,
+    "nout": _check_nout,
+    "name": _check_text,
+    "bind": _check_flag,
 }
 
 
@@ -175,8 +240,8 @@ def _canonical(name: str, value: Any) -> Any:
     # Rows are compared and hashed, so what people write as lists and dicts is kept as tuples.
     if name == "resources" and isinstance(value, dict):
         return tuple(sorted(value.items()))
-    if name in ("workers", "rate_limit") and isinstance(value, list):
-        return tuple(value)
+    if name in ("workers", "rate_limit", "resources") and isinstance(value, list):
+        return tuple(tuple(one) if isinstance(one, list) else one for one in value)
     if name == "workers" and isinstance(value, str):
         return (value,)
     if isinstance(value, timedelta):
@@ -184,33 +249,46 @@ def _canonical(name: str, value: Any) -> Any:
     return value
 
 
-def changed(base: TaskOptions, where: str, given: Mapping[str, Any]) -> TaskOptions:
-    """Return `base` with the given options set; `where` names the call in errors."""
-    if not given:
-        return base
-    canonical = {}
+Said = tuple[tuple[str, Any], ...]
+"""Options that somebody has said, by name.  Not yet a row: a default can be said too, and then it holds."""
+
+
+def said(where: str, given: Mapping[str, Any], base: Said = ()) -> Said:
+    """Return `base` with the given options said over it; `where` names the call in errors."""
+    options = dict(base)
     for name, value in given.items():
         if name not in NAMES:
             raise UnknownOption(where, name, NAMES)
-        canonical[name] = _canonical(name, value)
-        if name in _CHECKS:
-            _CHECKS[name](name, canonical[name])
-    return replace(base, **canonical)
+        options[name] = _canonical(name, value)
+        _CHECKS[name](name, options[name])
+    return tuple(sorted(options.items(), key=lambda item: item[0]))
+
+
+def changed(base: TaskOptions, where: str, given: Mapping[str, Any]) -> TaskOptions:
+    """Return `base` with the given options set; `where` names the call in errors."""
+    return over(base, said(where, given)) if given else base
 
 
 @lru_cache(maxsize=1024)
-def over(base: TaskOptions, top: TaskOptions) -> TaskOptions:
-    """Return `base` with what `top` asks for set over it."""
-    return replace(base, **{name: getattr(top, name) for name in top.asked()})
+def over(base: TaskOptions, top: Said) -> TaskOptions:
+    """Return `base` with what `top` says set over it."""
+    return replace(base, **dict(top))
 
 
-_context: ContextVar[TaskOptions] = ContextVar("lazygraph_options", default=DEFAULT)
+def together(base: Said, top: Said) -> Said:
+    """Return what both say; where they differ, `top` holds."""
+    if not (base and top):
+        return top or base
+    return tuple(sorted({**dict(base), **dict(top)}.items(), key=lambda item: item[0]))
 
 
-def in_context(options: TaskOptions) -> TaskOptions:
-    """Return `options` with what `with lazygraph.options(...)` says set over it."""
+_context: ContextVar[Said] = ContextVar("lazygraph_options", default=())
+
+
+def in_context(row: TaskOptions) -> TaskOptions:
+    """Return `row` with what `with lazygraph.options(...)` says set over it."""
     ambient = _context.get()
-    return options if ambient is DEFAULT else over(options, ambient)
+    return over(row, ambient) if ambient else row
 
 
 class options:
@@ -220,12 +298,12 @@ class options:
         for name in ("key", "name", "nout"):
             if name in given:
                 raise InvalidOption(f"options({name}=...) would give many nodes one {name}; set it on the call")
-        changed(DEFAULT, "options()", given)
+        said("options()", given)
         self._given = given
-        self._tokens: list[Any] = []
+        self._tokens: list[Token[Said]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_context.set(changed(_context.get(), "options()", self._given)))
+        self._tokens.append(_context.set(said("options()", self._given, _context.get())))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         _context.reset(self._tokens.pop())

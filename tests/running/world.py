@@ -17,7 +17,6 @@ from lazygraph.running.events import (
     Action,
     CancelRun,
     CancelTask,
-    Delivered,
     Dropped,
     Ended,
     Event,
@@ -27,9 +26,7 @@ from lazygraph.running.events import (
     Returned,
     RunnerLost,
     Settled,
-    Started,
     ValuesLost,
-    Wanted,
 )
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import Lease
@@ -74,6 +71,8 @@ class World:
         self.frontier = CheckedFrontier(self._place if lanes else None, lineage)
         self.runners: dict[int, list[OnPaper]] = {number: [] for number in range(runners)}
         self.blocks: list[Block] = []  # every block there ever was
+        self.worth: dict[Block, list[int]] = {}  # what its entries come to, by direct evaluation
+        self.source: dict[Block, list[tuple[Block, int]]] = {}  # whose value an entry is
         self.bad: dict[Block, set[int]] = {}
         self.store: dict[tuple[Block, int], tuple[int, int]] = {}  # value and the runner that has it (-1: all)
         self.told: dict[tuple[Block, int], State] = {}
@@ -85,45 +84,6 @@ class World:
     def _place(self, block: Block, task: int) -> int:
         return [ANYWHERE, *sorted(self.runners)][(block.base + task) % (len(self.runners) + 1)]
 
-    # -- what a run should come to -----------------------------------------------------------------
-
-    def value(self, block: Block, entry: int) -> int:
-        """Direct evaluation."""
-        memo: dict[tuple[Block, int], int] = {}
-        stack = [(block, entry)]
-        while stack:
-            where, at = key = stack[-1]
-            inputs = [self.source(where, read) for read in where.inputs_of(at)]
-            missing = [one for one in inputs if one not in memo]
-            if missing and self.source(where, at) == key:
-                stack.extend(missing)
-                continue
-            if self.source(where, at) != key:
-                owner = self.source(where, at)
-                if owner not in memo:
-                    stack.append(owner)
-                    continue
-                memo[key] = memo[owner]
-            else:
-                memo[key] = hash((where.base, at, *(memo[one] for one in inputs)))
-            stack.pop()
-        return memo[block, entry]
-
-    def source(self, block: Block, entry: int) -> tuple[Block, int]:
-        """Return whose value an entry is, from what was said at admission."""
-        bound = self.bound.get(block)
-        while bound and entry < len(bound):
-            block, entry = bound[entry]
-            bound = self.bound.get(block)
-        return block, entry
-
-    @property
-    def bound(self) -> dict[Block, list[tuple[Block, int]]]:
-        """What the externals of each block were bound to."""
-        return self._bound
-
-    _bound: dict[Block, list[tuple[Block, int]]]
-
     # -- what happens ------------------------------------------------------------------------------
 
     def admit(
@@ -131,13 +91,18 @@ class World:
     ) -> Block:
         """A plan comes in; tasks in `bad` raise."""
         block, actions = self.frontier.admit(shape, bindings, fail_fast)
-        self.__dict__.setdefault("_bound", {})[block] = list(bindings)
         self.blocks.append(block)
+        self.worth[block] = [self.worth[owner][entry] for owner, entry in bindings]
+        self.source[block] = [self.source[owner][entry] for owner, entry in bindings]
+        for entry in range(len(bindings), len(block)):
+            inputs = [self.worth[block][read] for read in block.inputs_of(entry)]
+            self.worth[block].append(hash((block.base, entry, *inputs)))
+            self.source[block].append((block, entry))
         self.bad[block] = set(bad)
         self.futures += [(block, entry) for entry in shape.outputs]
         if not bindings:
             for entry in range(shape.externals):
-                self.store[block, entry] = (hash((block.base, entry)), -1)
+                self.store[block, entry] = (self.worth[block][entry], -1)
         self._act(actions)
         return block
 
@@ -182,13 +147,10 @@ class World:
                 paper.gone.add(task)
                 broken.append(task)
             else:
-                takes = [read for at, read in enumerate(block.inputs_of(task), block.bounds[task])]
-                assert all(
-                    read in paper.values
-                    for at, read in enumerate(takes, block.bounds[task])
-                    if block.shape.kinds[at] != ORDER
-                )
-                paper.values[task] = self.value(block, task)
+                reads = enumerate(block.inputs_of(task), block.bounds[task])
+                inputs = [read for at, read in reads if block.shape.kinds[at] != ORDER]
+                assert [paper.values[read] for read in inputs] == [self.worth[block][read] for read in inputs]
+                paper.values[task] = self.worth[block][task]
                 done.append(task)
         del paper.left[:count]
         self.report(runner, lease, done)
@@ -205,7 +167,7 @@ class World:
         open_before = {task for task in done if State(block.state[task]) in (State.LEASED, State.RUNNING)}
         accepted = {task for task in open_before if block.attempt(task) == lease.attempt}
         for task in accepted:
-            self.store[block, task] = (self.value(block, task), runner)
+            self.store[block, task] = (self.worth[block][task], runner)
         progress = self.frontier.succeeded(block, done, lease.attempt)
         assert set(progress.late) == set(done) - accepted
         for task in progress.outputs:
@@ -227,7 +189,6 @@ class World:
         for (block, entry), (_, home) in list(self.store.items()):
             if home == runner:
                 lost.setdefault(block, []).append(entry)
-                del self.store[block, entry]
         events: list[Event] = [
             ValuesLost(list(lost.items())),
             RunnerLost(
@@ -237,6 +198,9 @@ class World:
         ]
         for event in events if values_first else reversed(events):
             self._act(self.frontier.handle(event, 0.0), check=False)
+        for block, entries in lost.items():
+            for entry in entries:
+                self.store.pop((block, entry), None)
         self.check()
         return papers
 
@@ -283,7 +247,7 @@ class World:
     def _free(self, block: Block, entries: Sequence[int]) -> None:
         for entry in entries:
             assert block.claims[entry] == 0, f"{block} {entry} was freed although it is claimed"
-            if (block, entry) == self.source(block, entry):
+            if (block, entry) == self.source[block][entry]:
                 del self.store[block, entry]  # a KeyError here: freed twice, or never made
 
     # -- what must be true after every call --------------------------------------------------------
@@ -299,7 +263,7 @@ class World:
             (block, entry)
             for block in self.blocks
             for entry in range(len(block))
-            if block.state[entry] == State.SUCCEEDED and self.source(block, entry) == (block, entry)
+            if block.state[entry] == State.SUCCEEDED and self.source[block][entry] == (block, entry)
         }
         assert set(self.store) == alive
 
@@ -380,18 +344,3 @@ class World:
         assert self.frontier.blocks == {}
         assert self.store == {}
         assert all(self.frontier.next_block(lane) is None for lane in self.frontier.lanes())
-
-
-def delivered(world: World, block: Block, entry: int) -> None:
-    """The owner of a future has its value."""
-    world.tell(Delivered(block, [entry]))
-
-
-def wanted(world: World, block: Block, entry: int) -> None:
-    """The owner of a future wants its value after all."""
-    world.tell(Wanted(block, entry))
-
-
-def started(world: World, paper: OnPaper) -> None:
-    """The first task of a lease is known to run."""
-    world.tell(Started(paper.lease.block, paper.left[0], paper.lease.attempt))

@@ -291,6 +291,7 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
             for task in inlined:
                 problem = _unsendable(lease, task, values[task])
                 if problem is not None:
+                    del values[task]  # it has failed: nobody will ask for it, or free it
                     broken.add(task)
                     said.append(problem)
             inlined = [task for task in inlined if task not in broken]

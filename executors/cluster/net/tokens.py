@@ -18,22 +18,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lazygraph.errors import CannotConnect, InvalidOption, LazyGraphError
+from lazygraph.errors import CannotConnect, InvalidOption, UnsafeTokenPlace
 from lazygraph.executors.cluster.net.addresses import format_address, parse_address
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 """What this machine calls itself, and what a scheduler is told that listens on all of its addresses."""
 _LONGEST = 4096
-
-
-class UnsafeTokenPlace(LazyGraphError, PermissionError):
-    """A token's directory or file is open to others, or is not what it should be."""
-
-    def __init__(self, path: object, reason: str) -> None:
-        super().__init__(
-            f"no token is kept in or read from {path}: {reason}; remove it, or set XDG_RUNTIME_DIR to a directory of "
-            f"your own that nobody else can open"
-        )
 
 
 class KeptToken:

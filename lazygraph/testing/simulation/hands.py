@@ -158,7 +158,7 @@ class PretendClient:
         self.runs = 0
         self.claims: Counter[tuple[int, int]] = Counter()  # (run, entry) -> futures held
         self.seen: dict[tuple[int, int], list[Ending]] = {}  # what was seen of a claimed entry, in order
-        self.told: Counter[tuple[int, int]] = Counter()  # how often the scheduler has said that it ended
+        self.told: dict[tuple[int, int], list[bool]] = {}  # what the scheduler said of its end: well or badly
         self.wants = 0  # values asked for (again)
         self._questions: dict[int, tuple[int, int]] = {}
         self._asked = 0
@@ -218,7 +218,7 @@ class PretendClient:
             if message.kind == "raised":
                 thing = codec.unpack_exception(body, message.node, message.text)
             for entry in m.from_ints(message.entries):
-                self.told[message.run, entry] += 1
+                self.told.setdefault((message.run, entry), []).append(False)
                 self._saw(message.run, entry, Ending(message.kind, thing))
         elif isinstance(message, m.Located):
             run, entry = self._questions.pop(message.question)
@@ -231,7 +231,7 @@ class PretendClient:
         inlined = m.from_ints(message.inlined)
         here = dict(zip(inlined, codec.loads(body) if inlined else (), strict=True))
         for entry in m.from_ints(message.entries):
-            self.told[message.run, entry] += 1
+            self.told.setdefault((message.run, entry), []).append(True)
             if entry in here:
                 self._saw(message.run, entry, Ending("value", here[entry]))
             elif message.worker:

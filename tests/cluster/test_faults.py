@@ -1,0 +1,217 @@
+"""Processes that die in the middle: workers, the scheduler, the client.
+
+What is not here: Ctrl-C (test_interrupt).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lazygraph
+from lazygraph import Client, LocalCluster, compute, delayed
+from lazygraph.errors import ConnectionLost, LostData, WorkerDied
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    """A cluster for one test: what these tests leave behind is not for others."""
+    with LocalCluster(n_workers=2) as cluster:
+        yield cluster
+
+
+def kill(pid: int, ended: Callable[[int], bool]) -> None:
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pid)
+
+
+class TestWorkers:
+    def test_one_is_killed_in_the_middle_of_a_run(self, client: Client, cluster: LocalCluster, tmp_path: Path) -> None:
+        bell = tmp_path / "bell"
+        os.mkfifo(bell)
+
+        def step(x: int, bell: Path | None = None) -> int:
+            if bell is not None and not bell.with_name("rung").exists():
+                bell.with_name("rung").touch()
+                bell.write_text(str(os.getpid()))
+                while True:  # until it is killed
+                    signal.pause()
+            return x + 1
+
+        dstep = delayed(step)
+        first = [dstep(i) for i in range(200)]
+        second = [dstep(x, bell) if i == 150 else dstep(x) for i, x in enumerate(first)]
+        run = lazygraph.start(delayed(sum)(second))
+        os.kill(int(bell.read_text()), signal.SIGKILL)
+        assert run.result(40) == (sum(range(200)) + 400,)
+        client.wait_for_workers(2)
+        assert client.gather(client.map(add, range(10), range(10))) == [2 * i for i in range(10)]
+
+    def test_the_one_with_a_persisted_value(
+        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool], tmp_path: Path
+    ) -> None:
+        ran = tmp_path / "ran"
+
+        def make(letter: bytes) -> bytes:
+            with ran.open("a") as file:
+                file.write(letter.decode())
+            return letter * 1_000_000
+
+        kept = client.persist(delayed(make)(b"a"))
+        future = kept._leaves[0]
+        lazygraph.wait([future])
+        ((holder,),) = client.who_has([future]).values()
+        name = client.scheduler_info()["workers"][holder]["name"]
+        kill(cluster.workers[name], ended)
+        assert delayed(len)(kept).compute() == 1_000_000
+        assert ran.read_text() == "aa"
+        assert future.result(30) == b"a" * 1_000_000
+
+    def test_a_scattered_value_cannot_be_made_again(
+        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool]
+    ) -> None:
+        futures = client.scatter([bytes(100_000)] * 4)
+        holders = client.who_has(futures)
+        lost = futures[0]
+        name = client.scheduler_info()["workers"][holders[lost.key][0]]["name"]
+        kill(cluster.workers[name], ended)
+        with pytest.raises(LostData, match="cannot be made again"):
+            lost.result(30)
+        with pytest.raises(LostData, match="cannot be made again"):
+            client.submit(len, lost).result(30)
+
+    def test_a_task_that_kills_every_worker(self, client: Client) -> None:
+        def deadly() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        future = client.submit(deadly)
+        below = client.submit(add, future, 1)
+        with pytest.raises(WorkerDied, match="'deadly' was running on"):
+            future.result(50)
+        with pytest.raises(WorkerDied, match="deadly"):
+            below.result(10)
+        client.wait_for_workers(2)
+        assert client.gather(client.map(add, range(10), range(10))) == [2 * i for i in range(10)]
+
+    def test_all_are_killed_at_once(
+        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool]
+    ) -> None:
+        (kept,) = lazygraph.persist(delayed(add)(20, 22))
+        pids = list(cluster.workers.values())
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert all(ended(pid) for pid in pids)
+        assert (kept + 0).compute() == 42
+
+
+class TestTheScheduler:
+    def test_its_end_ends_what_waits(
+        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool], tmp_path: Path
+    ) -> None:
+        bell = tmp_path / "bell"
+        os.mkfifo(bell)
+
+        def waits() -> None:
+            bell.write_text("here")
+            while True:
+                signal.pause()
+
+        future = client.submit(waits)
+        below = [client.submit(add, future, i) for i in range(10)]
+        assert bell.read_text() == "here"
+        workers = list(cluster.workers.values())
+        os.kill(cluster._scheduler.process.pid, signal.SIGKILL)
+        for one in (future, *below):
+            with pytest.raises(ConnectionLost):
+                one.result(30)
+        with pytest.raises(ConnectionLost):
+            client.submit(add, 1, 1)
+        with pytest.raises(ConnectionLost):
+            delayed(add)(1, 1).compute()
+        client.close()
+        cluster.close()
+        assert all(ended(pid) for pid in workers)
+        assert cluster.workers == {}
+
+    def test_its_end_ends_a_compute(self, client: Client, cluster: LocalCluster) -> None:
+        scheduler = cluster._scheduler.process.pid
+
+        def kills(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+            while True:
+                signal.pause()
+
+        with pytest.raises(ConnectionLost):
+            compute(delayed(kills)(scheduler))
+
+
+class TestTheClient:
+    SCRIPT = """
+import os, sys
+from lazygraph import Client, LocalCluster
+cluster = LocalCluster(n_workers=2)
+client = Client(cluster)
+client.wait_for_workers(2)
+def busy():
+    import signal
+    while True:
+        signal.pause()
+futures = [client.submit(busy) for _ in range(2)]
+print(cluster._scheduler.process.pid, *cluster.workers.values(), flush=True)
+input()
+"""
+
+    def test_its_end_ends_everything_it_started(self, ended: Callable[[int], bool]) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert len(pids) == 3
+            process.kill()
+            # The pipe is held open by everybody who inherited it: its end is the end of all of them.
+            assert process.stdout.read() == ""
+        assert all(ended(pid) for pid in pids)
+
+    def test_its_end_frees_what_it_held(self, cluster: LocalCluster, tmp_path: Path) -> None:
+        told = tmp_path / "told"
+        os.mkfifo(told)
+        script = f"""
+import os, signal, weakref
+from pathlib import Path
+from lazygraph import Client, wait
+client = Client({cluster.address!r}, token={cluster.token!r})
+class Value:
+    def __init__(self):
+        weakref.finalize(self, Path({str(told)!r}).write_text, "freed").atexit = False
+future = client.submit(lambda: Value())
+wait([future])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        process: Any = subprocess.run([sys.executable, "-c", script], check=False, timeout=40)
+        assert process.returncode == -signal.SIGKILL
+        assert told.read_text() == "freed"
+
+    def test_after_a_fork_the_child_is_told(self, client: Client) -> None:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:  # the child: says what it sees, and ends without any clean-up
+            try:
+                client.submit(add, 1, 1)
+            except lazygraph.LazyGraphError as error:
+                os.write(writer, type(error).__name__.encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        os.waitpid(pid, 0)
+        with open(reader, "rb") as file:
+            assert file.read() == b"UsedAfterFork"
+        assert client.submit(add, 1, 1).result() == 2
