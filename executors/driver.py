@@ -140,7 +140,7 @@ class Driver(Executor):
             self._closed = True
             endings: list[_Ending] = []
             if wait:
-                self._idle.wait_for(lambda: not self._busy and not self._frontier.ready())
+                self._idle.wait_for(lambda: not any(block.open for block in self._frontier.blocks.values()))
             else:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
@@ -171,6 +171,7 @@ class Driver(Executor):
                 entry = run.entry_of(output)
                 endings = self._handle(CancelTask(block, entry))
                 cancelled = State(block.state[entry]) is State.CANCELLED
+            self._idle.notify_all()
         _settle(endings)
         return cancelled
 

@@ -50,12 +50,13 @@ def _by_name(name: str) -> Executor:
         raise NotImplementedYet(f"executor {name!r}", LATER[name])
     if name not in BUILT and not name.startswith("tcp://"):
         raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
+    if name == "sync" or (name in BUILT and inside_task.get()):
+        # A new one each time: it belongs to the calling thread, and inside a task no slot may wait for a slot.
+        return _load(BUILT["sync"])()  # type: ignore[no-any-return]
     found = _warm.get(name)
     if found is None or getattr(found, "closed", False):
         if name.startswith("tcp://"):
             found = _load("lazygraph.executors.cluster.net.executor:ClusterExecutor")(name)
-        elif inside_task.get():
-            return _load(BUILT[name])()  # type: ignore[no-any-return]
         else:
             found = _load(BUILT[name])()
         _warm[name] = found

@@ -129,8 +129,10 @@ class LocalCluster:
     def _start_worker(self) -> tuple[str, _Child]:
         name = f"worker-{next(self._numbers)}"
         words = ["worker", self.address, "--name", name, "--threads", str(self._threads), "--host", "127.0.0.1"]
-        child = _Child(words, {"token": self.token})
-        with self._lock:
+        with self._lock:  # or `close` could miss the child
+            if self._closing:
+                raise ClusterFailed("the cluster is closing")
+            child = _Child(words, {"token": self.token})
             self._children.append(child)
             self.workers[name] = child.process.pid
         return name, child
@@ -146,7 +148,7 @@ class LocalCluster:
                 self.workers.pop(name, None)
                 if child in self._children:
                     self._children.remove(child)
-                if self._closing:
+                if self._closing or self._scheduler.process.poll() is not None:
                     return
                 quick = time.monotonic() - child.began < 1.0
                 self._quick_deaths = self._quick_deaths + 1 if quick else 0
@@ -157,7 +159,7 @@ class LocalCluster:
             try:
                 name, child = self._start_worker()
                 child.announced()
-            except (ClusterFailed, OSError):
+            except (ClusterFailed, OSError, ValueError):  # it ended, or the cluster is closing
                 child.process.wait()
                 continue
             self._watch(name, child)
@@ -180,6 +182,7 @@ class LocalCluster:
             self._closing = True
             children = list(self._children)
             self._children.clear()
+            self.workers.clear()
         for child in children:
             child.end()
         for child in children:

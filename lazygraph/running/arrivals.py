@@ -29,7 +29,7 @@ class Arrivals(Endings):
         """Let an external of a new block stand for what it was bound to."""
         if not block.bindings:
             self._arrived(block, external, actions)  # held already
-        else:
+        elif block.state[external] == _WAITING:  # else the end of another external has ended the whole run
             self._bind_to(block, external, actions)
         if not block.claims[external]:
             self._orphans.append((block, external))

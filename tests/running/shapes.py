@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -46,19 +47,24 @@ def shape_of(
     )
 
 
-@st.composite
-def shapes(draw: st.DrawFn, most: int = 12, externals: int = 0) -> Shape:
-    """Random shapes in which every task is needed: by an output, or as a callback."""
-    tasks = draw(st.integers(min_value=0 if externals else 1, max_value=most))
-    n = externals + tasks
+def random_shape(random: Random, most: int = 12, externals: int = 0) -> Shape:
+    """Return a shape in which every task is needed: by an output, or as a callback."""
+    n = externals + random.randint(0 if externals else 1, most)
     reads: list[list[int]] = [[] for _ in range(externals)]
     for at in range(externals, n):
-        reads.append(sorted(draw(st.sets(st.integers(0, at - 1), max_size=min(at, 3)))) if at else [])
+        reads.append(sorted(random.sample(range(at), random.randint(0, min(at, 3)))))
     read = {one for row in reads for one in row}
-    callbacks = sorted(at for at in range(externals, n) if at not in read and reads[at] and draw(st.booleans()))
-    wanted = {at for at in range(externals, n) if at not in read and at not in callbacks}
-    wanted |= draw(st.sets(st.integers(0, n - 1), max_size=3))
-    outputs = sorted(wanted) + draw(st.lists(st.sampled_from(sorted(wanted)), max_size=1)) if wanted else []
-    order = {at: [one for one in reads[at] if one >= externals and draw(st.integers(0, 5)) == 0] for at in range(n)}
-    alone = [at for at in range(externals, n) if draw(st.integers(0, 7)) == 0]
+    ends = [at for at in range(externals, n) if at not in read]
+    callbacks = [at for at in ends if reads[at] and random.random() < 0.2]
+    outputs = [at for at in range(n) if (at in ends and at not in callbacks) or random.random() < 0.2]
+    if outputs and random.random() < 0.2:
+        outputs.append(random.choice(outputs))  # asked for twice
+    order = {at: [one for one in reads[at] if one >= externals and random.random() < 0.15] for at in range(n)}
+    alone = [at for at in range(externals, n) if random.random() < 0.1]
     return shape_of(reads, outputs, externals, callbacks, order, alone)
+
+
+@st.composite
+def shapes(draw: st.DrawFn, most: int = 12) -> Shape:
+    """Random shapes."""
+    return random_shape(Random(draw(st.integers(0, 2**32))), draw(st.integers(1, most)))

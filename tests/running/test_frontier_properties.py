@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -11,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazygraph.running.block import Block
-from lazygraph.running.events import Delivered, Failed, Started, Wanted
+from lazygraph.running.events import CancelTask, Delivered, Dropped, Failed, Started, Wanted
 from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
-from tests.running.shapes import shape_of, shapes
+from tests.running.shapes import random_shape, shape_of, shapes
 from tests.running.world import OnPaper, World
 
-randoms = st.randoms(use_true_random=False)
+randoms = st.integers(0, 2**32).map(Random)
 
 
 def snapshot(frontier: Frontier, blocks: list[Block]) -> list[Any]:
@@ -100,8 +99,8 @@ def test_fail_fast_ends_everything_with_the_first_unhappy_output(shape: Shape, b
 class Wild:
     """A life in which everything happens that can."""
 
-    def __init__(self, world: World, draw_shape: Callable[[int], Shape]) -> None:
-        self.world, self.random, self.draw_shape = world, world.random, draw_shape
+    def __init__(self, world: World) -> None:
+        self.world, self.random = world, world.random
         self.zombies: list[OnPaper] = []
         self.admitted = 0
 
@@ -114,10 +113,10 @@ class Wild:
         count = self.random.randint(0, 3) if known and self.random.random() < 0.8 else 0
         if count:
             bindings = [self.random.choice(known) for _ in range(count)]
-            shape = self.draw_shape(count)
+            shape = random_shape(self.random, 8, count)
             chosen = [(blocks[base], entry) for base, entry in bindings]
         else:
-            shape = self.draw_shape(self.random.choice([0, 0, 2]))
+            shape = random_shape(self.random, 8, self.random.choice([0, 0, 2]))
             chosen = []
         tasks = range(shape.externals, len(shape))
         bad = [task for task in tasks if self.random.random() < 0.08]
@@ -204,12 +203,10 @@ MOVES_OF = {
 
 @pytest.mark.parametrize("kind", MOVES_OF)
 @settings(max_examples=200)
-@given(data=st.data(), random=randoms, lanes=st.booleans(), steps=st.integers(5, 60))
-def test_nothing_waits_for_ever_and_nothing_stays(
-    kind: str, data: st.DataObject, random: Random, lanes: bool, steps: int
-) -> None:
+@given(random=randoms, lanes=st.booleans(), steps=st.integers(5, 60))
+def test_nothing_waits_for_ever_and_nothing_stays(kind: str, random: Random, lanes: bool, steps: int) -> None:
     world = World(random, lanes=lanes)
-    wild = Wild(world, lambda externals: data.draw(shapes(most=8, externals=externals)))
+    wild = Wild(world)
     wild.live(steps, MOVES_OF[kind])
     world.finish()
     for (block, entry), (value, _) in world.store.items():
@@ -228,12 +225,10 @@ def test_nothing_waits_for_ever_and_nothing_stays(
 
 
 @settings(max_examples=100)
-@given(data=st.data(), random=randoms, steps=st.integers(5, 60))
-def test_without_lineage_runs_are_forgotten_as_soon_as_they_are_over(
-    data: st.DataObject, random: Random, steps: int
-) -> None:
+@given(random=randoms, steps=st.integers(5, 60))
+def test_without_lineage_runs_are_forgotten_as_soon_as_they_are_over(random: Random, steps: int) -> None:
     world = World(random, lineage=False)
-    wild = Wild(world, lambda externals: data.draw(shapes(most=8, externals=externals)))
+    wild = Wild(world)
     wild.live(steps, Wild.USUAL + Wild.WISHES)
     world.finish()
     assert all(block.bound == 0 for block in world.blocks)
@@ -282,8 +277,6 @@ def test_long_chains_of_runs_need_no_recursion(ending: str, lineage: bool) -> No
 
 def world_end(frontier: Frontier, blocks: list[Block], ending: str) -> None:
     """Let go of all runs, after what `ending` says."""
-    from lazygraph.running.events import CancelTask, Dropped
-
     if ending == "cancel":
         frontier.handle(CancelTask(blocks[0], 0), 0.0)
     elif ending == "fail":
