@@ -71,11 +71,19 @@ class Work(Protocol):
     @property
     def values(self) -> Any: ...
 
+    @property
+    def lender(self) -> Any:
+        """Whom a task that waits gives its slot to (for `run_lease`)."""
+        ...
+
     def report(self, report: Report, /) -> None:
         """Tell what has been done since the last report."""
 
     def finished(self) -> None:
         """Tell that nothing more of this lease will be run here."""
+
+    def abandoned(self) -> None:
+        """Tell, instead of `finished`, that the program was interrupted: nothing more of this run is wanted."""
 
 
 class Engine(ABC):

@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.errors import Closed, UsedAfterFork
+from lazygraph.errors import Closed, LazyGraphError, UsedAfterFork
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import leave
+from lazygraph.running.context import inside_task
 from lazygraph.running.events import (
     Action,
     CancelRun,
@@ -27,10 +29,11 @@ from lazygraph.running.events import (
     Event,
     Failed,
     Freed,
+    Recall,
     Returned,
     Settled,
 )
-from lazygraph.running.frontier import Frontier
+from lazygraph.running.frontier import WHOLE_RUN, Frontier
 from lazygraph.running.futures import Future
 from lazygraph.running.lease import fitting
 from lazygraph.running.program import Program
@@ -45,8 +48,22 @@ if TYPE_CHECKING:
     from lazygraph.planning.plan import Plan
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
-    from lazygraph.running.runner import Report
+    from lazygraph.running.runner import Broken, Report
     from lazygraph.values.node import External
+
+
+MAX_NESTING = 100
+"""How many tasks of one executor may wait for other work at once."""
+
+
+class NestingTooDeep(LazyGraphError, RecursionError):
+    """Too many tasks wait for work that they have started themselves."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} tasks of this executor wait for other work at once; let a task return what is to be done instead "
+            f"of waiting for it, or build the whole graph before it runs"
+        )
 
 
 class _Ending(NamedTuple):
@@ -59,26 +76,37 @@ class _Ending(NamedTuple):
 
 
 class _Course:
-    """What the driver knows of one run besides the mind's block."""
+    """What the driver knows of one run besides the mind's block.
 
-    __slots__ = ("block", "failures", "program", "run", "seconds_per_task", "values")
+    `failures` are by cause, also of other runs.  `spared` are entries that are freed, but that a runner may be about to
+    read: for a task that was given up too late to be taken back.
+    """
+
+    __slots__ = ("block", "failures", "program", "run", "seconds_per_task", "spared", "values")
 
     def __init__(self, run: Run, block: Block, program: Program) -> None:
         self.run, self.block, self.program = run, block, program
         self.values: list[Any] = [None] * len(block)
-        self.failures: dict[int, Failure] = {}
+        self.failures: dict[tuple[int, int], Failure] = {}
         self.seconds_per_task: float | None = None
+        self.spared: set[int] = set()
 
 
 class Work:
     """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
 
-    __slots__ = ("_driver", "attempt", "course", "program", "tasks", "values")
+    __slots__ = ("_driver", "attempt", "course", "program", "spared", "tasks", "values")
 
     def __init__(self, driver: Driver, course: _Course, lease: Lease) -> None:
         self._driver, self.course, self.attempt = driver, course, lease.attempt
         self.program, self.values = course.program, course.values
         self.tasks = deque(lease.tasks)
+        self.spared: set[int] = set()
+
+    @property
+    def lender(self) -> Driver:
+        """Whom a task that waits gives its slot to."""
+        return self._driver
 
     def report(self, report: Report) -> None:
         """Tell the driver what has been done so far."""
@@ -88,6 +116,10 @@ class Work:
         """Tell the driver that the engine is done with this lease, whatever is left in it."""
         self._driver.finished(self)
 
+    def abandoned(self) -> None:
+        """Tell the driver that the program was interrupted in the middle of this lease."""
+        self._driver.abandoned(self)
+
 
 class Driver(Executor):
     """An executor whose mind lives in this process."""
@@ -95,7 +127,7 @@ class Driver(Executor):
     def __init__(self, engine: Engine, name: str) -> None:
         self.name = name
         self._engine = engine
-        self._frontier = Frontier()
+        self._frontier = Frontier(lineage=False)  # nothing is lost here that would have to be made again
         self._courses: dict[int, _Course] = {}
         self._busy: list[Work] = []
         self._dropped: deque[tuple[Run, int]] = deque()
@@ -103,7 +135,10 @@ class Driver(Executor):
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._closed = False
+        self._lent = 0
         self._pid = os.getpid()
+        # One that nobody has closed ends with its last reference.  Not at exit: what still runs then needs its threads.
+        weakref.finalize(self, engine.close).atexit = False
 
     # -- what users call ---------------------------------------------------------------------------
 
@@ -111,13 +146,13 @@ class Driver(Executor):
         """Begin to run a plan; return at once (sync: when it has ended)."""
         if self._pid != os.getpid():
             raise UsedAfterFork(f"executor {self.name!r}")
-        if self._closed:
-            raise Closed(f"executor {self.name!r}")
         self.check(plan)
         run = Run(plan, self)
         bindings = [self._binding(external) for external in plan.externals]
         program = Program(plan.shape, plan.tables)
         with self._lock:
+            if self._closed:
+                raise Closed(f"executor {self.name!r}")
             block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast)
             run.block = block
             self._courses[block.base] = _Course(run, block, program)
@@ -139,11 +174,11 @@ class Driver(Executor):
         with self._lock:
             self._closed = True
             endings: list[_Ending] = []
-            if wait:
-                self._idle.wait_for(lambda: not any(block.open for block in self._frontier.blocks.values()))
-            else:
+            if not wait:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
+            elif inside_task.get() is not self:  # a task, or what is called when one has ended, would wait for itself
+                self._idle.wait_for(lambda: not any(block.open for block in self._frontier.blocks.values()))
         _settle(endings)
         self._engine.close()
 
@@ -163,17 +198,21 @@ class Driver(Executor):
     def cancel(self, run: Run, output: int, force: bool) -> bool:
         """Cancel one output (-1: the run); True when nothing that has not started will be started for it."""
         with self._lock:
-            block = run.block
             if output < 0:
-                endings = self._handle(CancelRun(block))
-                cancelled = True
+                endings, cancelled = self._handle(CancelRun(run.block)), True
             else:
-                entry = run.entry_of(output)
-                endings = self._handle(CancelTask(block, entry))
-                cancelled = State(block.state[entry]) is State.CANCELLED
+                endings, cancelled = self._cancel_entry(run.block, run.entry_of(output))
             self._idle.notify_all()
         _settle(endings)
         return cancelled
+
+    def _cancel_entry(self, block: Block, entry: int) -> tuple[list[_Ending], bool]:
+        endings: list[_Ending] = []
+        for work in self._works_of(block):
+            if _removed(work.tasks, entry):  # handed out, and not started
+                endings = self._handle(Returned(block, [entry], work.attempt))
+        endings += self._handle(CancelTask(block, entry))
+        return endings, entry in block.causes
 
     def drop(self, run: Run, output: int) -> None:
         """A future was collected.  Runs wherever the collector runs: only notes it when the lock is taken."""
@@ -189,7 +228,7 @@ class Driver(Executor):
         endings: list[_Ending] = []
         while self._dropped:
             run, output = self._dropped.popleft()
-            if run.block.base in self._courses:
+            if run.block is not None and run.block.base in self._courses:
                 endings += self._handle(Dropped(run.block, [run.entry_of(output)]))
         return endings
 
@@ -202,43 +241,74 @@ class Driver(Executor):
             count = len(report.done) + len(report.broken)
             if count:
                 course.seconds_per_task = _smoothed(course.seconds_per_task, report.seconds / count)
+            if work.spared:
+                self._spare_no_longer(work)
             progress = self._frontier.succeeded(block, report.done, work.attempt)
-            course.run.tasks_done += len(report.done)
+            course.run.tasks_done += len(report.done) - len(progress.late)
             values = course.values
             endings = [_Ending(course.run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs]
-            for entry in progress.freed:
-                values[entry] = None
+            self._free(course, progress.freed)
+            self._free(course, [task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
             for broken in report.broken:
-                course.failures[broken.task] = Failure(
-                    broken.node,
-                    f"{broken.node}-{course.run.number}-{broken.task}",
-                    work.attempt,
-                    broken.exception,
-                    broken.text,
-                    "",
-                    time.time(),
-                    broken.origin,
-                )
+                course.failures[block.base, broken.task] = self._failure(work, broken)
                 endings += self._handle(Failed(block, broken.task, work.attempt))
             if report.skipped:
                 endings += self._handle(Returned(block, report.skipped, work.attempt))
             endings += self._drain()
         _settle(endings)
-        if not work.tasks or len(self._busy) < self._engine.slots:
+        if not work.tasks or len(self._busy) < self._slots:
             self._pump()
+
+    def _failure(self, work: Work, broken: Broken) -> Failure:
+        return Failure(
+            broken.node,
+            f"{broken.node}-{work.course.run.number}-{broken.task}",
+            work.attempt,
+            broken.exception,
+            broken.text,
+            when=time.time(),
+            origin=broken.origin,
+        )
 
     def finished(self, work: Work) -> None:
         """A lease has ended; what is left in it is free again."""
         with self._lock:
             self._busy.remove(work)
+            self._spare_no_longer(work)
+            endings = []
             if work.tasks:
                 endings = self._handle(Returned(work.course.block, list(work.tasks), work.attempt))
-            else:
-                endings = []
             self._idle.notify_all()
         _settle(endings)
         self._pump()
+
+    def abandoned(self, work: Work) -> None:
+        """The program was interrupted while it ran this lease: nothing more of its run is started, here or anywhere."""
+        with self._lock:
+            self._busy.remove(work)
+            endings = self._handle(CancelRun(work.course.block))
+            self._idle.notify_all()
+        _settle(endings)
+
+    # -- slots of tasks that wait ------------------------------------------------------------------
+
+    @property
+    def _slots(self) -> int:
+        return self._engine.slots + self._lent
+
+    def lend(self) -> None:
+        """A task here is about to wait for other work: one more may run meanwhile."""
+        with self._lock:
+            if self._lent >= MAX_NESTING:
+                raise NestingTooDeep(MAX_NESTING)
+            self._lent += 1
+        self._pump()
+
+    def take_back(self) -> None:
+        """A task that has waited goes on."""
+        with self._lock:
+            self._lent -= 1
 
     # -- handing out -------------------------------------------------------------------------------
 
@@ -246,6 +316,7 @@ class Driver(Executor):
         """Start leases while there are free slots and ready tasks."""
         while True:
             with self._lock:
+                self._drain()
                 work = self._next_work()
                 if work is None:
                     return
@@ -253,7 +324,7 @@ class Driver(Executor):
             self._engine.start(work)
 
     def _next_work(self) -> Work | None:
-        if len(self._busy) >= self._engine.slots:
+        if len(self._busy) >= self._slots:
             return None
         block = self._frontier.next_block()
         if block is None and self._take_back():
@@ -311,12 +382,38 @@ class Driver(Executor):
             if isinstance(action, Settled):
                 endings += self._endings(action)
             elif isinstance(action, Freed):
-                values = self._courses[action.block.base].values
-                for entry in action.tasks:
-                    values[entry] = None
-            elif isinstance(action, Ended):
+                self._free(self._courses[action.block.base], action.tasks)
+            elif isinstance(action, Recall):
+                self._recall(action)
+        for action in actions:
+            if isinstance(action, Ended):
                 self._courses.pop(action.block.base, None)
         return endings
+
+    def _works_of(self, block: Block) -> list[Work]:
+        return [work for work in self._busy if work.course.block is block]
+
+    def _recall(self, recall: Recall) -> None:
+        """Take tasks that are given up out of their leases; a runner that has begun one keeps what it reads."""
+        works = self._works_of(recall.block)
+        begun = [task for task in recall.tasks if not any(_removed(work.tasks, task) for work in works)]
+        for work in works:
+            for task in begun:
+                work.spared.update(recall.block.inputs_of(task))
+            work.course.spared |= work.spared
+
+    def _spare_no_longer(self, work: Work) -> None:
+        """A runner has reported, so it is done with whatever it had begun before."""
+        course, spared = work.course, work.spared
+        work.spared = set()
+        course.spared = {entry for other in self._works_of(course.block) for entry in other.spared}
+        self._free(course, [entry for entry in spared if course.block.state[entry] != State.SUCCEEDED])
+
+    def _free(self, course: _Course, entries: Sequence[int]) -> None:
+        values, spared = course.values, course.spared
+        for entry in entries:
+            if not spared or entry not in spared:
+                values[entry] = None
 
     def _endings(self, settled: Settled) -> list[_Ending]:
         course = self._courses[settled.block.base]
@@ -329,15 +426,40 @@ class Driver(Executor):
         if state is State.SUCCEEDED:  # an external that was asked for
             owner, origin = course.block.owner(entry)
             return Value(self._courses[owner.base].values[origin])
-        base, origin = course.block.causes[entry]
-        home = self._courses.get(base)
-        failure = home.failures.get(origin) if home else None
-        if failure is not None:
-            return failure
-        shape = course.block.shape
-        name = shape.name_of(entry)
-        error = CancelledError(f"{name!r} was cancelled before it ran")
-        return Failure(name, name, course.block.attempt(entry), error, origin=shape.origin_of(entry))
+        cause = course.block.causes[entry]
+        if cause == (course.block.base, WHOLE_RUN):
+            return _cancelled(course.run, entry)
+        failure = course.failures.get(cause)
+        if failure is None:
+            failure = course.failures[cause] = self._failure_elsewhere(course, cause)
+        return failure
+
+    def _failure_elsewhere(self, course: _Course, cause: tuple[int, int]) -> Failure:
+        """Return what happened at `cause`, which is in another run, or was cancelled."""
+        bound = [bound[0].base for bound in course.block.bindings if bound is not None]
+        for home in filter(None, map(self._courses.get, (cause[0], *bound))):
+            if cause in home.failures:
+                return home.failures[cause]
+        home_of_cause = self._courses.get(cause[0])
+        if home_of_cause is None or cause[1] == WHOLE_RUN:
+            key = home_of_cause.run.id if home_of_cause is not None else "a run that is over"
+            return Failure(key, key, 1, CancelledError(f"{key!r}, which this reads from, was cancelled"))
+        return _cancelled(home_of_cause.run, cause[1])
+
+
+def _cancelled(run: Run, entry: int) -> Failure:
+    shape = run.plan.shape
+    name = shape.name_of(entry)
+    error = CancelledError(f"{name!r} was cancelled before it ran")
+    return Failure(name, run.key_of_entry(entry), 1, error, origin=shape.origin_of(entry))
+
+
+def _removed(tasks: deque[int], task: int) -> bool:
+    try:
+        tasks.remove(task)
+    except ValueError:  # not there, or the runner was faster
+        return False
+    return True
 
 
 def _settle(endings: Sequence[_Ending]) -> None:

@@ -37,7 +37,8 @@ def resolve(chosen: Any = None) -> Executor:
         chosen = "sync" if inside_task.get() else innermost() or newest_client() or "threads"
     chosen = getattr(chosen, "executor", chosen)  # a Client
     if isinstance(chosen, Executor):
-        return chosen
+        # Inside a task a sync executor may be in the middle of a run already: a new one does the same.
+        return _by_name("sync") if chosen.name == "sync" and inside_task.get() else chosen
     if isinstance(chosen, str):
         return _by_name(_DASK_NAMES.get(chosen, chosen))
     if hasattr(chosen, "submit") and hasattr(chosen, "shutdown"):

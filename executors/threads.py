@@ -17,41 +17,40 @@ if TYPE_CHECKING:
 
 
 class ThreadEngine(Engine):
-    """`slots` threads that take leases from one queue.  They start with the first lease and are daemons:
-    after Ctrl-C the interpreter does not wait for them."""
+    """`slots` threads that take leases from one queue, and one more for every task that waits for other work.
+
+    They start when they are needed and are daemons: after Ctrl-C the interpreter does not wait for them.
+    """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._starting = threading.Lock()
+        self._threads = 0
+        self._unfinished = 0  # leases
+        self._counting = threading.Lock()
 
     def start(self, work: Work) -> None:
         """Queue the lease; a thread that is free takes it."""
-        if len(self._threads) < self.slots:
-            self._grow()
+        with self._counting:
+            self._unfinished += 1
+            if self._unfinished > self._threads:
+                threading.Thread(target=self._serve, name=f"lazygraph-{self._threads}", daemon=True).start()
+                self._threads += 1
         self._queue.put(work)
-
-    def _grow(self) -> None:
-        with self._starting:
-            if len(self._threads) < self.slots:
-                name = f"lazygraph-{len(self._threads)}"
-                thread = threading.Thread(target=self._serve, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
-            try:
-                run_lease(work.program, work.tasks, work.values, work.report)
-            finally:
-                work.finished()
+            run_lease(work.program, work.tasks, work.values, work.report, work.lender)
+            with self._counting:
+                self._unfinished -= 1
+            work.finished()
             del work  # an idle thread keeps no values alive
 
     def close(self) -> None:
         """End the threads once they have nothing to do."""
-        for _ in self._threads:
-            self._queue.put(None)
+        with self._counting:
+            for _ in range(self._threads):
+                self._queue.put(None)
 
 
 class ThreadExecutor(Driver):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import NotImplementedYet, UnknownOption
 from lazygraph.executors.current import enter, leave
 from lazygraph.executors.registry import resolve
-from lazygraph.language.canvas import Canvas, as_node
+from lazygraph.language.canvas import Canvas
+from lazygraph.language.filling import as_node
 from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import optimize
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.base import Executor
-    from lazygraph.language.canvas import Filled
+    from lazygraph.language.filling import Filled
     from lazygraph.planning.plan import Plan
 
 _KEYWORDS = (
@@ -159,7 +160,7 @@ def start_canvas(filled: Filled, options: Mapping[str, Any]) -> Any:
     """Start what a canvas was lowered to; return its Future, or the GroupResult of its futures."""
     lazies, repack = _unpack((as_node(filled) if filled.after else filled.value,), True)
     run = _submit(lazies, resolve(None), repack, fail_fast=False)
-    return _as_result(repack(run.let_go())[0])
+    return _as_result(repack(run.detach())[0])
 
 
 def _as_result(shaped: Any) -> Any:

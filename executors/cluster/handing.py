@@ -38,6 +38,7 @@ class Handing:
         self._free_threads: dict[int, None] = {}  # workers with fewer tasks than threads
         self._reported: dict[int, None] = {}  # workers that have answered since the last decision
         self._laden: dict[int, None] = {}  # workers with more tasks than threads
+        self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
         self._out: list[Send] = []
 
@@ -80,7 +81,7 @@ class Handing:
     def _place(self, block: Block, task: int) -> int:
         """Return the worker that has most of a task's inputs."""
         record = self.records.get(block.base)
-        if record is None:
+        if record is None or self._given_back:
             return ANYWHERE
         start, end = block.bounds[task], block.bounds[task + 1]
         k, home, sizes = block.shape.externals, record.home, record.sizes

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 from lazygraph.errors import ClusterFailed, InvalidOption, NotImplementedYet
@@ -25,19 +25,22 @@ from lazygraph.errors import ClusterFailed, InvalidOption, NotImplementedYet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-QUICK_DEATHS = 5
-"""A worker that dies so often within a second of its start each time is not replaced again."""
+FAILED_STARTS = 5
+"""After so many attempts to replace a worker in vain, the cluster ends."""
+
+_log = logging.getLogger(__name__)
 
 
 class _Child:
     """One process of the cluster."""
 
     def __init__(self, words: Sequence[str], greeting: dict[str, Any]) -> None:
-        self.began, self.words = time.monotonic(), words
+        self.words = words
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lazygraph.cli", *words, "--lifeline"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C on a terminal is for this process, which then ends the others
             env={**os.environ, "PYTHONPATH": _path()},
         )
         assert self.process.stdin is not None
@@ -101,7 +104,6 @@ class LocalCluster:
         self._threads = threads_per_worker
         self._closing = False
         self._lock = threading.Lock()
-        self._quick_deaths = 0
         self._numbers = iter(range(1, sys.maxsize))
         self.workers: dict[str, int] = {}
         self._children: list[_Child] = []
@@ -141,19 +143,18 @@ class LocalCluster:
         threading.Thread(target=self._replace, args=(name, child), name=f"watch-{name}", daemon=True).start()
 
     def _replace(self, name: str, child: _Child) -> None:
-        """Wait until a worker ends; unless the cluster is closing, start another."""
+        """Wait until a worker ends; unless the cluster is closing, start another.
+
+        Only starts that fail are counted: a worker that served may be killed by a task as often as tasks kill.
+        """
         child.process.wait()
-        while True:
+        for _ in range(FAILED_STARTS):
             with self._lock:
                 self.workers.pop(name, None)
-                if child in self._children:
-                    self._children.remove(child)
                 if self._closing or self._scheduler.process.poll() is not None:
                     return
-                quick = time.monotonic() - child.began < 1.0
-                self._quick_deaths = self._quick_deaths + 1 if quick else 0
-                if self._quick_deaths > QUICK_DEATHS:
-                    return
+                if child in self._children:
+                    self._children.remove(child)
             child.end()
             child.wait(0)
             try:
@@ -161,9 +162,11 @@ class LocalCluster:
                 child.announced()
             except (ClusterFailed, OSError, ValueError):  # it ended, or the cluster is closing
                 child.process.wait()
-                continue
-            self._watch(name, child)
-            return
+            else:
+                self._watch(name, child)
+                return
+        _log.error("no worker could be started again, %d times; %r ends", FAILED_STARTS, self)
+        self.close()  # or what waits for workers would wait for ever
 
     def __repr__(self) -> str:
         return f"<LocalCluster {getattr(self, 'address', 'starting')}: {len(self.workers)} workers>"

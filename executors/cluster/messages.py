@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 INLINE_LIMIT = 64 * 1024
 """Values of at most this many bytes ride in the message that says they are done."""
+LOST_FOR_GOOD = "its worker ended, and a scattered value cannot be made again"
 
 
 def ints(values: Iterable[int]) -> bytes:

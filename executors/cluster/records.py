@@ -160,7 +160,7 @@ def held_shape(names: Sequence[str]) -> Shape:
     n = len(names)
     return Shape(
         externals=n,
-        function=array("i", [-1]) * n,
+        function=array("i", range(n)),
         template=array("i", [0]) * n,
         option=array("i", [0]) * n,
         scope=array("i", [0]) * n,

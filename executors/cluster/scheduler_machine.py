@@ -56,15 +56,16 @@ class SchedulerMachine(Handing):
 
     def decide(self, now: float) -> list[Send]:
         """Hand out what may run to workers that have room; return what to send, in order."""
-        if self._unstored and self.workers:
-            self._store_held()
-        self._assign()
+        # Frees go first: what is handed out after them may be one of these values, to be made again.
         for worker in self.workers.values():
             if worker.freed:
                 for base, entries in worker.freed.items():
                     if base in self.records:
                         self._send(worker.id, m.Free(base, m.ints(entries)))
                 worker.freed = {}
+        if self._unstored and self.workers:
+            self._store_held()
+        self._assign()
         return self._take()
 
     def client_joined(self, peer: int) -> None:
@@ -144,7 +145,7 @@ class SchedulerMachine(Handing):
             cancelled = True
         elif record is not None:
             self._handle(events.CancelTask(record.block, message.entry), now)
-            cancelled = record.block.state[message.entry] == State.CANCELLED
+            cancelled = _given_up(record.block, message.entry)
         self._send(peer, m.Answer(message.question, cancelled))
 
     def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
@@ -158,12 +159,14 @@ class SchedulerMachine(Handing):
 
     def _answer_wants(self, record: RunRecord, entry: int) -> None:
         questions = record.wants.get(entry)
-        if not questions or not _ENDED[record.block.state[entry]]:
+        given_up = _given_up(record.block, entry)
+        if not questions or not (given_up or _ENDED[record.block.state[entry]]):
             return
         owner, origin = record.block.owner(entry)
         home = self.records.get(owner.base)
-        where, why = "", f"it has ended as {State(record.block.state[entry]).status}"
-        if home is not None and record.block.state[entry] == _SUCCEEDED:
+        state = State.CANCELLED if given_up else State(record.block.state[entry])
+        where, why = "", m.LOST_FOR_GOOD if state is State.LOST else f"it has ended as {state.status}"
+        if home is not None and state is State.SUCCEEDED:
             alive = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
             if not alive:
                 return  # on its way to a worker, or being computed again
@@ -192,12 +195,11 @@ class SchedulerMachine(Handing):
 
     def _client_lost(self, peer: int, now: float) -> None:
         """What a client was waiting for is cancelled, what it held is freed."""
-        for record in list(self.clients[peer].values()):
+        for record in self.clients.pop(peer).values():
             block = record.block
             self._handle(events.CancelRun(block), now)
             claims = [entry for entry, count in block.futures.items() for _ in range(count)]
             self._handle(events.Dropped(block, claims), now)
-        del self.clients[peer]
 
     # -- workers -----------------------------------------------------------------------------------
 
@@ -278,7 +280,9 @@ class SchedulerMachine(Handing):
             for task in fresh:
                 if not _ENDED[record.block.state[task]]:
                     record.home[task] = NOWHERE
+            self._given_back = message.asked
             self._handle(events.Returned(record.block, fresh, message.attempt), now)
+            self._given_back = False
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
         """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""
@@ -442,6 +446,12 @@ class SchedulerMachine(Handing):
         for worker in record.touched:
             if worker in self.workers:
                 self._send(worker, m.Forget(block.base))
+
+
+def _given_up(block: Block, entry: int) -> bool:
+    """Whether an entry was cancelled for its run, whatever others that want it go on to do."""
+    state = block.state[entry]
+    return state == State.CANCELLED or (entry in block.causes and not _SAD[state])
 
 
 def _current(block: Block, message: m.Broke) -> bool:

@@ -45,7 +45,7 @@ class WorkLease:
     fetching: int = 0
     answered: int = 0  # tasks the scheduler has been told of
     returned: int = 0  # of those, the ones given back
-    missing: list[tuple[str, int, bytes]] = field(default_factory=list)
+    starved: bool = False  # an input was not where the scheduler said
     unsendable: dict[tuple[int, int], str] = field(default_factory=dict)
     said: int = 0  # how many had been started when `tick` last spoke
     seen: int = 0  # how many tasks had been started at the last `tick`
@@ -213,18 +213,24 @@ class WorkerMachine:
         address, base, packed, leases = self._questions.pop(question)
         entries = m.from_ints(packed)
         got = [MISSING] * len(entries) if values is None else values
-        store = self._block(base).values
         absent = []
         for at, (entry, value) in enumerate(zip(entries, got, strict=True)):
-            self._coming.pop((base, entry), None)
+            if self._coming.get((base, entry)) != question:
+                continue  # freed while it was on its way
+            del self._coming[base, entry]
             if value is not MISSING:
-                store[entry] = value
+                self._block(base).values[entry] = value
             elif at not in problems:
                 absent.append(entry)
+        # Said at once: the scheduler believes that we have it, and the leases that wait may end before they start.
+        missing = [(address, base, m.ints(absent))] if absent else []
+        if problems:
+            missing.append(("", base, m.ints(entries[at] for at in problems)))
+        if missing:
+            self._say(m.Returned(-1, 0, b"", missing))
         for lease in leases:
             lease.fetching -= 1
-            if absent:
-                lease.missing.append((address, base, m.ints(absent)))
+            lease.starved = lease.starved or bool(absent)
             for at, why in problems.items():
                 lease.unsendable[base, entries[at]] = why
             if not lease.fetching:
@@ -235,21 +241,19 @@ class WorkerMachine:
         """All fetches of a lease have been answered: run it, or say why not."""
         if lease not in self.leases:
             return
-        if not lease.missing and not lease.unsendable:
-            lease.missing = self._fill_externals(lease)
+        rest, missing = list(lease.tasks), []
         if lease.unsendable:
-            hit = [task for task in lease.tasks if not self._reads_of(lease, task).isdisjoint(lease.unsendable)]
-            self._actions.append(Fail(lease, hit, next(iter(lease.unsendable.values()))))
-            rest = [task for task in lease.tasks if task not in hit]
-            self._say(m.Returned(lease.base, lease.attempt, m.ints(rest), lease.missing))
-            lease.tasks.clear()
-        elif lease.missing:
-            tasks = m.ints(lease.tasks)
-            lease.tasks.clear()
-            self._say(m.Returned(lease.base, lease.attempt, tasks, lease.missing))
-        else:
-            self._actions.append(Start(lease))
-            return
+            hit = {task for task in rest if not self._reads_of(lease, task).isdisjoint(lease.unsendable)}
+            self._actions.append(Fail(lease, sorted(hit), next(iter(lease.unsendable.values()))))
+            rest = [task for task in rest if task not in hit]
+        elif not lease.starved:
+            missing = self._fill_externals(lease)
+            if not missing:
+                self._actions.append(Start(lease))
+                return
+        lease.tasks.clear()
+        if rest:
+            self._say(m.Returned(lease.base, lease.attempt, m.ints(rest), missing))
         self.leases.remove(lease)
 
     def _fill_externals(self, lease: WorkLease) -> list[tuple[str, int, bytes]]:
@@ -333,9 +337,11 @@ class WorkerMachine:
         if block is not None:
             for entry in m.from_ints(message.entries):
                 block.values.pop(entry, None)
+                self._coming.pop((message.block, entry), None)
 
     def _forget(self, message: m.Forget) -> None:
         self.blocks.pop(message.block, None)
+        self._coming = {key: question for key, question in self._coming.items() if key[0] != message.block}
         for lease in [x for x in self.leases if x.base == message.block]:
             taken = []
             while lease.tasks:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lazygraph.errors import LazyGraphError
 from lazygraph.version import __version__
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ _LATER = "run explain graph logs cancel retry resume drain replay report keys ce
 
 class _Lazy(click.Group):
     """A group that imports a command when it is called, or listed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; our own errors are sentences for whoever typed it, not tracebacks."""
+        try:
+            return super().invoke(ctx)
+        except LazyGraphError as error:
+            raise click.ClickException(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_HOMES)

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -28,13 +28,26 @@ def _lifeline() -> dict[str, Any]:
     if not line:
         os._exit(0)
 
+    # Not as standard input: a task, or a program that a task starts, may read that, and finds it empty.
+    held = os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+
     def watch() -> None:
-        while os.read(0, 1024):
+        while os.read(held, 1024):
             pass
-        os._exit(0)  # at once: tasks may be running that nobody could stop
+        _end_at_once()
 
     threading.Thread(target=watch, name="lazygraph-lifeline", daemon=True).start()
     return json.loads(line)  # type: ignore[no-any-return]
+
+
+def _end_at_once() -> NoReturn:
+    """End without waiting for tasks, which nobody could stop; with the programs that they have started, if any."""
+    sys.stdout.flush()
+    if os.getpgrp() == os.getpid():  # LocalCluster starts each of us in a group of its own
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def _announce(lifeline: bool, said: dict[str, Any], text: str) -> None:
@@ -155,5 +168,7 @@ async def _serve_worker(address: str, token: str, name: str, threads: int, host:
     if server.ended.done() and not lifeline:
         click.echo(f"the scheduler at {address} is gone; worker {name!r} ends", err=True)
     server.close()
+    if lifeline:
+        _end_at_once()
     sys.stdout.flush()
     os._exit(0)  # a task that is still running cannot be waited for

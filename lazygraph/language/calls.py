@@ -63,15 +63,15 @@ class Contract:
         if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
             self.least, self.most = 1, 0  # a positional call alone is never enough: always ask the signature
 
-    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site) -> None:
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site | str) -> None:
         """Raise `WrongCall` if the function cannot take these arguments."""
         self._bind(args, kwargs, site, whole=True)
 
-    def check_part(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site) -> None:
+    def check_part(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site | str) -> None:
         """Raise `WrongCall` if no further positional arguments could make this a right call."""
         self._bind(args, kwargs, site, whole=False)
 
-    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site, *, whole: bool) -> None:
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site | str, *, whole: bool) -> None:
         if self._signature is None:
             return
         try:

@@ -1,80 +1,109 @@
 """Signatures and how they compose: chain, group, chord.
 
 A signature is a call with a hole.  A canvas is a tree of signatures, a value: composing never changes an operand, and
-every lowering makes fresh nodes.  `to_nodes` fills the holes; what comes out are promises like any other, so there is
+every lowering makes fresh nodes.  `filling` fills the holes; what comes out are promises like any other, so there is
 no second workflow engine.
 
 Covers: the canvas classes, their normal form, filling them.
-Does not cover: running (door), graphs (planning.lower).
+Does not cover: driving fillings (language.filling), running (door), graphs (planning.lower).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet
-from lazygraph.language.promise import Delayed, build
-from lazygraph.values.node import Node, Recipe, identity
-from lazygraph.values.options import DEFAULT, TaskOptions, changed, over
+from lazygraph.language.calls import Contract
+from lazygraph.language.filling import Filled, as_node, linked, nodes_in, run
+from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
+from lazygraph.language.travel import Travelling, frozen
+from lazygraph.values.node import Recipe
+from lazygraph.values.options import Said, TaskOptions, over, said, together
+from lazygraph.values.template import put_together, take_apart
 from lazygraph.values.verbs import Verbs, start_detached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from lazygraph.language.calls import Contract
+    from lazygraph.language.filling import Filling, Waited
     from lazygraph.values.node import Site
 
-_GATHER = TaskOptions(name="gather")
 _FIRST_ONLY = ("countdown", "eta", "expires")
-
-
-class Filled(NamedTuple):
-    """What a canvas became: a promise or nested lists of promises, and nodes to wait for that no value mentions."""
-
-    value: Any
-    after: tuple[Node, ...] = ()
+_DEEPEST_SHOWN = 3
+_LONGEST_SHOWN = 6
 
 
 class Canvas(Recipe, Verbs):
     """The common part of everything that composes with `|`."""
 
-    __slots__ = ("_links", "_set")
+    __slots__ = ("_links", "_said")
 
-    _set: TaskOptions
-    _links: tuple[Any, ...]
+    _said: Said
+    _links: tuple[Canvas, ...]
 
-    def _copy(self) -> Any:
+    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+        """Lower this canvas behind `prefix` (values put in front) and `after` (what to wait for); see filling.run."""
         raise NotImplementedError
 
-    def _fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
+    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
+        """Return what makes this again, its parts, and the rest (see travel.frozen)."""
         raise NotImplementedError
+
+    def shown(self, depth: int) -> str:
+        """Return the text of this canvas inside `depth` others."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.shown(0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen(self)
+
+    def __copy__(self) -> Canvas:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Canvas:
+        return self
 
     # -- composing ---------------------------------------------------------------------------------
 
     def __or__(self, other: Any) -> Chain:
-        if not isinstance(other, Canvas):
+        if not isinstance(other, Canvas | Delayed):
             return NotImplemented
-        return Chain((self, other))
+        return Chain((self, _step(other)))
 
     def __ror__(self, other: Any) -> Chain:
         if not isinstance(other, Delayed):
             return NotImplemented
-        return Chain((other, self))
+        return Chain((_part("chain", other), self))
 
     def set(self, **options: Any) -> Any:
         """Return the same canvas with options; on a chain or group they hold for all nodes that set no own."""
         self._refuse_labels(options)
         copy = self._copy()
-        copy._set = changed(self._set, type(self).__name__.lower(), options)
+        copy._said = said(f"{_word(self)}.set()", options, self._said)
         return copy
 
     def _refuse_labels(self, options: Mapping[str, Any]) -> None:
         for name in ("key", "name", "nout"):
-            if name in options:
-                raise InvalidOption(f"{name}= on a {type(self).__name__.lower()} would name many nodes alike")
+            if options.get(name) is not None:
+                raise InvalidOption(f"{name}= on a {_word(self)} would name many nodes alike; set it on one signature")
+
+    def _copy(self) -> Any:
+        made = object.__new__(type(self))
+        for cls in type(self).__mro__:
+            for name in getattr(cls, "__slots__", ()):
+                setattr(made, name, getattr(self, name))
+        return made
 
     def link(self, *others: Canvas) -> Any:
         """Return the same canvas with callbacks: each runs once with its value after it has succeeded."""
+        for other in others:
+            if not isinstance(other, Canvas):
+                raise InvalidOption(
+                    f"a callback is a signature or a canvas, not {other!r}; for a function f write f.s()"
+                )
         copy = self._copy()
         copy._links = (*self._links, *others)
         return copy
@@ -85,34 +114,14 @@ class Canvas(Recipe, Verbs):
 
     # -- lowering ----------------------------------------------------------------------------------
 
-    def fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
-        """Lower this canvas behind `prefix` (values put in front) and `after` (nodes to wait for)."""
-        under = inherited if self._set is DEFAULT else over(inherited, self._set)
-        filled = self._fill(prefix, after, under)
-        if self._links:
-            filled = self._with_links(filled, inherited)
-        return filled
-
-    def _with_links(self, filled: Filled, inherited: TaskOptions) -> Filled:
-        # Callbacks hang on a node made here, never on one that the user made: lowering twice must not link twice.
-        if isinstance(filled.value, list) and filled.value and not filled.after:
-            first = build(identity, (filled.value[0],), {}, _GATHER, _site_of(filled.value))
-            filled = Filled([first, *filled.value[1:]])
-            whole = as_node(filled)
-        else:
-            first = whole = build(identity, (filled.value,), {}, _GATHER, _site_of(filled.value), filled.after)
-            filled = Filled(whole)
-        first._links = tuple(as_node(other.fill((whole,), (), inherited)) for other in self._links)
-        return filled
-
     def to_nodes(self, *args: Any) -> Any:
         """Return fresh promises for this canvas: one, or nested lists of them where it ends in a group."""
-        filled = self.fill(args, (), DEFAULT)
+        filled = run(self.filling(args, (), ()))
         return as_node(filled) if filled.after else filled.value
 
     def to_delayed(self, *args: Any) -> Delayed:
         """Return one fresh promise for this canvas: of a list where it ends in a group."""
-        return as_node(self.fill(args, (), DEFAULT))
+        return as_node(run(self.filling(args, (), ())))
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -120,59 +129,50 @@ class Canvas(Recipe, Verbs):
         """Start this in the default executor; return its Future (of a canvas that ends in a group: GroupResult)."""
         return self.apply_async(args, kwargs)
 
-    __call__ = delay
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Start this, as `delay` does."""
+        return self.apply_async(args, kwargs)
 
     def apply_async(
         self,
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        link: Canvas | Iterable[Canvas] = (),
-        link_error: Canvas | Iterable[Canvas] = (),
+        link: Canvas | Iterable[Canvas] | None = None,
+        link_error: Canvas | Iterable[Canvas] | None = None,
         **options: Any,
     ) -> Any:
         """Start this with options; return its Future or GroupResult.  Unknown options raise `UnknownOption`."""
+        given = {name: value for name, value in options.items() if value is not None}
         for name in _FIRST_ONLY:
-            if options.get(name) is not None:
+            if name in given:
                 raise NotImplementedYet(f"{name}= of apply_async")
-        if link_error not in ((), None):
+        if link_error:
             raise NotImplementedYet("link_error", "look at future.exception() instead")
-        defaults = changed(DEFAULT, "apply_async()", {k: v for k, v in options.items() if v is not None})
+        self._refuse_labels(given)
+        defaults = said("apply_async()", given)
         links = (link,) if isinstance(link, Canvas) else tuple(link or ())
-        whole = self._with_kwargs(kwargs or {})
-        return start_detached((whole.link(*links) if links else whole).fill(tuple(args), (), defaults))
+        whole = self._with_kwargs(kwargs or {}).link(*links)
+        return start_detached(run(whole.filling(tuple(args), (), defaults)))
 
     def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Canvas:
         if kwargs:
-            raise InvalidOption(f"a {type(self).__name__.lower()} takes no keywords; give them to its signatures")
+            raise InvalidOption(f"a {_word(self)} takes no keyword arguments; give them to its signatures")
         return self
 
 
-def as_node(filled: Filled) -> Delayed:
-    """Return one promise for what a canvas became: of a list where it ended in a group."""
-    if isinstance(filled.value, Delayed) and not filled.after:
-        return filled.value
-    return build(identity, (filled.value,), {}, _GATHER, _site_of(filled.value), filled.after)
+def _word(canvas: Canvas) -> str:
+    return type(canvas).__name__.lower()
 
 
-def _site_of(value: Any) -> Site | str:
-    while isinstance(value, list):
-        if not value:
-            return "an empty group"
-        value = value[0]
-    return value._site if isinstance(value, Node) else "a canvas"
+class _Shown(Repr):
+    """Texts of arguments: short, and no deeper than the canvas they are in."""
 
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.depth, self.maxstring, self.maxother = depth, 60, 60
 
-def nodes_in(value: Any) -> tuple[Node, ...]:
-    """Return every promise in (nested lists of) promises, in order."""
-    found: list[Node] = []
-    stack = [value]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, list):
-            stack.extend(reversed(top))
-        elif isinstance(top, Node):
-            found.append(top)
-    return tuple(found)
+    def repr_instance(self, x: Any, level: int) -> str:
+        return x.shown(self.depth + 1) if isinstance(x, Canvas) else super().repr_instance(x, level)
 
 
 class Signature(Canvas):
@@ -192,155 +192,235 @@ class Signature(Canvas):
     ) -> None:
         self.function, self.contract, self.options = function, contract, options
         self.args, self.kwargs, self.immutable, self.site = args, dict(kwargs), immutable, site
-        self._set, self._links = DEFAULT, ()
+        self._said, self._links = (), ()
 
-    def __repr__(self) -> str:
-        said = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
-        return f"{self.contract.name}.{'si' if self.immutable else 's'}({', '.join(said)})"
-
-    def _copy(self) -> Signature:
-        copy = Signature(self.function, self.contract, self.options, self.args, self.kwargs, self.immutable, self.site)
-        copy._set, copy._links = self._set, self._links
-        return copy
+    def shown(self, depth: int) -> str:
+        """Return `f.s(1, k=2)`."""
+        verb = f"{self.contract.name}.{'si' if self.immutable else 's'}"
+        if depth > _DEEPEST_SHOWN:
+            return f"{verb}(…)"
+        text = _Shown(depth).repr
+        texts = [*map(text, self.args), *(f"{name}={text(value)}" for name, value in self.kwargs.items())]
+        return f"{verb}({', '.join(texts)})"
 
     def _refuse_labels(self, options: Mapping[str, Any]) -> None:
         return  # one signature may have a name
 
     def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Signature:
         """Return a copy with `args` put in front, `kwargs` merged (new wins) and options set."""
-        copy = self._copy()
+        copy: Signature = self._copy()
         if not self.immutable:
             copy.args = (*args, *self.args)
             copy.kwargs = {**self.kwargs, **(kwargs or {})}
-            copy.contract.check_part(copy.args, copy.kwargs, self.site)  # type: ignore[arg-type]
-        changed_copy: Signature = copy.set(**options) if options else copy
-        return changed_copy
+            copy.contract.check_part(copy.args, copy.kwargs, self.site)
+        return copy.set(**options) if options else copy
 
     def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Signature:
         return self.clone(kwargs=kwargs) if kwargs else self
 
-    def _fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
+    def node(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], after: Waited, inherited: Said) -> Delayed:
+        """Return the node of this call with these arguments.  Raises `WrongCall` when a hole is left."""
+        contract = self.contract
+        if kwargs or not contract.least <= len(args) <= contract.most:
+            contract.check(args, kwargs, self.site)
+        # Signature.set > nearest canvas > apply_async > options() and the decorator: those are in `options` already.
+        holds = together(inherited, self._said)
+        return build(
+            self.function, args, kwargs, over(self.options, holds) if holds else self.options, self.site, after
+        )
+
+    def behind(self, prefix: tuple[Any, ...], after: Waited) -> tuple[tuple[Any, ...], Waited]:
+        """Return the arguments, and what to wait for, behind these values."""
         if self.immutable:
-            args, after = self.args, (*after, *(node for value in prefix for node in nodes_in(value)))
-        else:
-            args = (*prefix, *self.args)
-        # Signature.set > nearest canvas > apply_async > options() and the decorator: `inherited` has all but the last.
-        options = self.options if inherited is DEFAULT else over(self.options, inherited)
-        self.contract.check(args, self.kwargs, self.site)  # type: ignore[arg-type]
-        return Filled(build(self.function, args, self.kwargs, options, self.site, after))
-
-
-class Chain(Canvas):
-    """Steps, each fed by the one before.  `steps` is the normal form: flat, whatever way it was written."""
-
-    __slots__ = ("_parts", "_steps")
-
-    def __init__(self, parts: tuple[Any, ...]) -> None:
-        self._parts: tuple[Any, ...] = parts
-        self._steps: tuple[Any, ...] | None = None
-        self._set, self._links = DEFAULT, ()
+            return self.args, (*after, *(node for value in prefix for node in nodes_in(value)))
+        return (*prefix, *self.args), after
 
     @property
-    def steps(self) -> tuple[Any, ...]:
-        """The steps, flat.  `|` only notes its operands, so that a chain of n steps is built in O(n)."""
-        if self._steps is None:
+    def simple(self) -> bool:
+        """Whether filling this needs no other filling: no callbacks, and no canvas among the arguments."""
+        return not self._links and not self.kwargs and ATOMS.issuperset(map(type, self.args))
+
+    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+        """Put the prefix in front and make the node; canvases among the arguments are filled first."""
+        args, after = self.behind(prefix, after)
+        leaves, ops = take_apart([*args, *self.kwargs.values()], is_lazy)
+        if any(isinstance(leaf, Canvas) for leaf in leaves):
+            for at, leaf in enumerate(leaves):
+                if isinstance(leaf, Canvas):
+                    filled = yield leaf.filling((), (), ())
+                    leaves[at] = as_node(filled) if filled.after else filled.value
+            whole = put_together(ops, leaves)
+            args, kwargs = tuple(whole[: len(args)]), dict(zip(self.kwargs, whole[len(args) :], strict=True))
+        else:
+            kwargs = self.kwargs
+        node = self.node(args, kwargs, after, inherited)
+        return (yield linked(Filled(node), self._links, a_list=False))
+
+    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
+        """Return the maker, the callbacks and the canvases among the arguments, and the rest."""
+        leaves, ops = take_apart([*self.args, *self.kwargs.values()], lambda value: isinstance(value, Canvas))
+        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Canvas)]
+        inner = [leaves[at] for at in places]
+        for at in places:
+            leaves[at] = None
+        call = (len(self.args), tuple(self.kwargs), self.immutable, str(self.site))
+        rest = (Travelling(self.function), self.options, leaves, ops, places, call, self._said)
+        return _signature_again, (*inner, *self._links), rest
+
+
+def _signature_again(parts: list[Any], rest: Any) -> Signature:
+    function, options, leaves, ops, places, (count, names, immutable, site), holds = rest
+    for at, part in zip(places, parts, strict=False):
+        leaves[at] = part
+    whole = put_together(ops, leaves)
+    kwargs = dict(zip(names, whole[count:], strict=True))
+    contract = Contract(function, bound=int(options.bind))
+    again = Signature(function, contract, options, tuple(whole[:count]), kwargs, immutable, site)
+    again._said, again._links = holds, tuple(parts[len(places) :])
+    return again
+
+
+class Composed(Canvas):
+    """Parts in declared order.  Parts of the same kind that say nothing of their own are opened: one normal form.
+
+    Composing only notes its operands, so that a chain or group of n parts is built in O(n), whichever way.
+    """
+
+    __slots__ = ("_flat", "_parts")
+
+    _kind: type[Composed]
+
+    def __init__(self, parts: tuple[Any, ...]) -> None:
+        self._parts = parts
+        self._flat = False
+        self._said, self._links = (), ()
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The parts, flat."""
+        if not self._flat:
             flat: list[Any] = []
             stack = list(reversed(self._parts))
             while stack:
                 part = stack.pop()
-                if isinstance(part, Chain) and part._set is DEFAULT and not part._links:
-                    stack.extend(reversed(part._parts if part._steps is None else part._steps))
+                if isinstance(part, self._kind) and not part._said and not part._links:
+                    stack.extend(reversed(part._parts))
                 else:
                     flat.append(part)
-            self._parts = self._steps = tuple(flat)
-        return self._steps
+            self._parts, self._flat = tuple(flat), True
+        return self._parts
 
-    def __repr__(self) -> str:
-        return " | ".join(map(repr, self.steps)) or "chain()"
+    def _texts(self, depth: int) -> list[str]:
+        parts = self.parts
+        first = parts if len(parts) <= _LONGEST_SHOWN else parts[: _LONGEST_SHOWN - 1]
+        texts = [part.shown(depth + 1) if isinstance(part, Canvas) else repr(part) for part in first]
+        return texts if len(first) == len(parts) else [*texts, f"… {len(parts)} in all"]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _chain_again, (self.steps, self._set, self._links)
-
-    def _copy(self) -> Chain:
-        copy = Chain(self.steps)
-        copy._set, copy._links = self._set, self._links
-        return copy
-
-    def _fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
-        steps = self.steps
-        if not steps and not prefix:
-            raise EmptyCanvas
-        filled = Filled(prefix[0] if prefix else None, after)
-        for step in steps:
-            if isinstance(step, Delayed):
-                filled = Filled(step)
-                prefix, after = (step,), ()
-                continue
-            if isinstance(step, Group) and prefix and isinstance(prefix[0], list) and step.readers > 1:
-                # Every member gets the whole list: one node holds it, or n x m edges would.
-                prefix, after = (as_node(Filled(prefix[0], after)),), ()
-            filled = step.fill(prefix, after, inherited)
-            prefix, after = (filled.value,), filled.after
-        return filled
+    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
+        """Return the maker, the parts and callbacks, and the rest."""
+        return _composed_again, (*self.parts, *self._links), (type(self), len(self.parts), self._said)
 
 
-def _chain_again(steps: tuple[Any, ...], options: TaskOptions, links: tuple[Any, ...]) -> Chain:
-    again = Chain(steps)
-    again._set, again._links = options, links
+def _composed_again(parts: list[Any], rest: tuple[type[Composed], int, Said]) -> Composed:
+    cls, count, holds = rest
+    again = cls(tuple(parts[:count]))
+    again._said, again._links = holds, tuple(parts[count:])
     return again
 
 
-class Group(Canvas):
-    """Members side by side; the value is the list of theirs, in declared order, whatever its length."""
+class Chain(Composed):
+    """Steps, each fed by the one before.  `steps` is the normal form: flat, whatever way it was written."""
 
-    __slots__ = ("members",)
-
-    def __init__(self, members: Iterable[Any]) -> None:
-        flat: list[Any] = []
-        for member in members:
-            if not isinstance(member, Canvas | Delayed):
-                raise InvalidOption(
-                    f"a group is made of signatures, canvases and delayed calls, not of {member!r}; "
-                    f"for a function f write f.s(...)"
-                )
-            if isinstance(member, Group) and member._set is DEFAULT and not member._links:
-                flat.extend(member.members)
-            else:
-                flat.append(member)
-        self.members: tuple[Any, ...] = tuple(flat)
-        self._set, self._links = DEFAULT, ()
+    __slots__ = ()
 
     @property
-    def readers(self) -> int:
-        """How many members read what comes before the group."""
-        return len(self.members)
+    def steps(self) -> tuple[Any, ...]:
+        """The steps, flat."""
+        return self.parts
+
+    def shown(self, depth: int) -> str:
+        """Return `a | b`."""
+        if depth > _DEEPEST_SHOWN:
+            return "chain(…)"
+        texts = self._texts(depth)
+        return " | ".join(texts) if len(texts) > 1 else f"chain({', '.join(texts)})"
+
+    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+        """Fill each step with what the one before it became."""
+        inherited = together(inherited, self._said)
+        steps = self.steps
+        if not steps and not prefix:
+            raise EmptyCanvas
+        filled = Filled(prefix[0] if prefix else None, after, given=True)
+        for at, step in enumerate(steps):
+            if isinstance(step, Signature) and step.simple:
+                args, after = step.behind(prefix, after)
+                filled = Filled(step.node(args, {}, after, inherited))
+            elif isinstance(step, Delayed):
+                if at or prefix:
+                    raise InvalidOption(f"{step!r} stands behind other steps of a chain, but a promise takes no values")
+                filled = Filled(step, given=True)
+            else:
+                if isinstance(step, Group) and prefix and isinstance(prefix[0], list) and len(step) > 1:
+                    # Every member gets the whole list: one node holds it, or n x m edges would.
+                    prefix, after = (as_node(Filled(prefix[0], after)),), ()
+                filled = yield step.filling(prefix, after, inherited)
+            prefix, after = (filled.value,), filled.after
+        return (yield linked(filled, self._links, a_list=_ends_in_group(self)))
+
+
+def _ends_in_group(canvas: Any) -> bool:
+    while isinstance(canvas, Chain):
+        canvas = canvas.steps[-1] if canvas.steps else None
+    return isinstance(canvas, Group)
+
+
+class Group(Composed):
+    """Members side by side; the value is the list of theirs, in declared order, whatever its length."""
+
+    __slots__ = ()
+
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """The members, flat."""
+        return self.parts
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self.parts)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.members)
+        return iter(self.parts)
 
-    def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self.members[:3]))
-        return f"group({shown}{f', ... {len(self.members)} members' if len(self.members) > 3 else ''})"
+    def shown(self, depth: int) -> str:
+        """Return `group(a, b)`."""
+        return f"group({', '.join(self._texts(depth)) if depth <= _DEEPEST_SHOWN else '…'})"
 
-    def _copy(self) -> Group:
-        copy = Group(self.members)
-        copy._set, copy._links = self._set, self._links
-        return copy
+    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+        """Fill every member with the same values.  Values of a group in it flatten; its options and callbacks stay."""
+        inherited = together(inherited, self._said)
+        members = self.members
+        values: list[Any] = []
+        given = False
+        rest: Waited = ()
+        if not members:
+            rest = (*after, *(node for value in prefix for node in nodes_in(value)))
+        for member in members:
+            filled = Filled(member, given=True)
+            if isinstance(member, Signature) and member.simple:
+                args, waited = member.behind(prefix, after)
+                filled = Filled(member.node(args, {}, waited, inherited))
+            elif isinstance(member, Canvas):
+                filled = yield member.filling(prefix, after, inherited)
+            given = filled.given if not values else given
+            if isinstance(member, Group):
+                values.extend(filled.value)
+                rest = (*rest, *filled.after)
+            else:
+                values.append(as_node(filled))
+        return (yield linked(Filled(values, rest, given), self._links, a_list=True))
 
-    def _fill(self, prefix: tuple[Any, ...], after: tuple[Node, ...], inherited: TaskOptions) -> Filled:
-        if not self.members:
-            return Filled([], (*after, *(node for value in prefix for node in nodes_in(value))))
-        values = []
-        for member in self.members:
-            if isinstance(member, Delayed):
-                values.append(member)
-                continue
-            filled = member.fill(prefix, after, inherited)
-            values.append(as_node(filled) if filled.after or not isinstance(filled.value, Delayed) else filled.value)
-        return Filled(values)
+
+Chain._kind, Group._kind = Chain, Group
 
 
 class Header(Group):
@@ -348,7 +428,8 @@ class Header(Group):
 
     __slots__ = ()
 
-    def __call__(self, body: Canvas, **kwargs: Any) -> Any:
+    def __call__(self, body: Any, **kwargs: Any) -> Any:
+        """Start the chord of this header and `body`."""
         return chord(self, body).delay(**kwargs)
 
 
@@ -359,34 +440,49 @@ def _members(parts: tuple[Any, ...]) -> Iterable[Any]:
     return parts
 
 
+def _part(where: str, part: Any) -> Any:
+    """Return `part` if it can be part of a canvas."""
+    # A delayed function is a promise of the function, which nobody wants here: its call was forgotten.
+    if isinstance(part, Canvas) or (isinstance(part, Delayed) and not isinstance(part, Recipe)):
+        return part
+    raise InvalidOption(
+        f"a {where} is made of signatures, canvases and delayed calls, not of {part!r}; for a function f write f.s(...)"
+    )
+
+
+def _step(part: Any) -> Any:
+    """Return `part` if it can stand behind other steps."""
+    if isinstance(_part("chain", part), Delayed):
+        raise InvalidOption(f"{part!r} cannot stand behind other steps of a chain: a promise takes no values")
+    return part
+
+
 def chain(*steps: Any) -> Chain:
     """Compose steps, each fed by the one before: `chain(a, b)` is `a | b`.  An iterable of steps is taken too."""
-    parts = tuple(_members(steps))
-    for part in parts:
-        if not isinstance(part, Canvas | Delayed):
-            raise InvalidOption(f"a chain is made of signatures and canvases, not of {part!r}; for f write f.s()")
-    return Chain(parts)
+    return Chain(tuple((_step if at else _first_step)(step) for at, step in enumerate(_members(steps))))
+
+
+def _first_step(part: Any) -> Any:
+    return _part("chain", part)
 
 
 def group(*members: Any) -> Group:
     """Compose members side by side; the value is the list of theirs.  An iterable of members is taken too."""
-    return Group(_members(members))
+    return Group(tuple(_part("group", member) for member in _members(members)))
 
 
-def chord(header: Any, body: Canvas | None = None) -> Any:
+def chord(header: Any, body: Any = None) -> Any:
     """Feed the list of what a header gives to a body: `group(header) | body`.
 
     Without a body it returns a header that, called with one, starts the chord.  A header that is one signature or
     chain is one member.
     """
-    members: Any
-    if isinstance(header, Group):
-        members = header
-    else:
-        members = Header((header,)) if isinstance(header, Canvas | Delayed) else Header(header)
-    if body is None:
-        return members if isinstance(members, Header) else Header(members.members)
-    return Chain((members, body))
+    if not isinstance(header, Group):
+        members = _members((header,))
+        header = Header(tuple(_part("group", member) for member in members))
+    if body is not None:
+        return Chain((header, _step(body)))
+    return header if isinstance(header, Header) else Header((header,))
 
 
 def each(canvas: Canvas) -> Any:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import InvalidOption
 from lazygraph.language.calls import Contract, site_of
-from lazygraph.language.canvas import Signature, group
-from lazygraph.language.promise import Delayed, build
+from lazygraph.language.canvas import Chain, Signature, group
+from lazygraph.language.promise import Delayed, build, settled
+from lazygraph.language.travel import Travelling
 from lazygraph.values.node import External, Node, Recipe, Site, identity
 from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
-from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,12 +57,17 @@ class DelayedFunction(Delayed, Recipe):
     def __repr__(self) -> str:
         return f"<delayed function {self._contract.name!r}>"
 
+    def __or__(self, other: Any) -> Any:
+        raise InvalidOption(f"{self!r} has no place in a chain; write {self._contract.name}.s(...)")
+
+    __ror__ = __or__
+
     def to_nodes(self, *args: Any) -> Any:
         """As an argument of another call, a delayed function is its function."""
         return self._leaves[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (portable(self._leaves[0], main=True), self._options_of_calls)
+        return _again, (Travelling(self._leaves[0]), self._options_of_calls)
 
     @property
     def key(self) -> str:
@@ -92,11 +98,16 @@ class DelayedFunction(Delayed, Recipe):
         """Return one task that calls the function on each tuple of arguments and gives the list."""
         return self._many(starmap_items, items, sys._getframe(1))
 
-    def chunks(self, items: Iterable[Iterable[Any]], size: int) -> Any:
-        """Return a group of `starmap` tasks of at most `size` calls each."""
+    def chunks(self, items: Iterable[Iterable[Any]], size: int) -> Chain:
+        """Return a canvas of `starmap` tasks of at most `size` calls each; it gives a list of lists."""
+        if size < 1:
+            raise InvalidOption(f"chunks(size={size!r}): a chunk holds at least 1 call")
         rows = list(items)
         frame = sys._getframe(1)
-        return group(self._many(starmap_items, rows[at : at + size], frame) for at in range(0, len(rows), size))
+        # In a chain, because it is one member of whatever group it stands in.
+        return Chain(
+            (group(self._many(starmap_items, rows[at : at + size], frame) for at in range(0, len(rows), size)),)
+        )
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         """Start one call in the default executor; return its Future."""
@@ -109,9 +120,10 @@ class DelayedFunction(Delayed, Recipe):
 
     def _partial(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool, site: Site) -> Signature:
         self._contract.check_part(args, kwargs, site)
-        return Signature(
-            self._leaves[0], self._contract, in_context(self._options_of_calls), args, kwargs, immutable, site
-        )
+        options = in_context(self._options_of_calls)
+        if kwargs:
+            kwargs = dict(zip(kwargs, settled(list(kwargs.values())), strict=True))
+        return Signature(self._leaves[0], self._contract, options, settled(args), kwargs, immutable, site)
 
     def _many(self, how: Callable[..., Any], items: Iterable[Any], frame: Any) -> Signature:
         name = f"{self._contract.name}.{how.__name__.partition('_')[0]}"
@@ -130,11 +142,14 @@ def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) 
 
 
 def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction:
-    return DelayedFunction(restored(function), options, "")
+    return DelayedFunction(function, options, "")
+
+
+_NOTHING: Any = object()
 
 
 def delayed(
-    obj: Any = None,
+    obj: Any = _NOTHING,
     name: str | None = None,
     pure: bool | None = None,
     nout: int | None = None,
@@ -150,24 +165,24 @@ def delayed(
     """
     given = {key: value for key, value in (("name", name), ("pure", pure), ("nout", nout)) if value is not None}
     given.update(options)
+    row = changed(DEFAULT, "delayed()", given)
     site = site_of(sys._getframe(1))
-    if obj is None and given:
-        changed(DEFAULT, "delayed()", given)
-        return lambda function: _promise(function, given, traverse, site)
-    return _promise(obj, given, traverse, site)
+    if obj is _NOTHING:
+        return lambda function: _promise(function, given, row, traverse, site)
+    return _promise(obj, given, row, traverse, site)
 
 
-def _promise(obj: Any, given: dict[str, Any], traverse: bool, site: Site) -> Delayed:
+def _promise(obj: Any, given: dict[str, Any], row: TaskOptions, traverse: bool, site: Site) -> Delayed:
+    if isinstance(obj, DelayedFunction):
+        return obj.options(**given) if given else obj
     if isinstance(obj, Recipe):
         obj = obj.to_delayed()
     if isinstance(obj, Delayed) and not given:
         return obj
-    if isinstance(obj, DelayedFunction):
-        return obj.options(**given)
     if callable(obj) and not isinstance(obj, Node | External):
-        return DelayedFunction(obj, in_context(changed(DEFAULT, "delayed()", given)), site)
-    renamed = {"key" if key == "name" else key: value for key, value in given.items()}
-    options = in_context(changed(DEFAULT, "delayed()", {"name": type(obj).__name__, **renamed}))
+        return DelayedFunction(obj, row, site)
+    said = {"key" if key == "name" else key: value for key, value in given.items()}
+    options = in_context(changed(DEFAULT, "delayed()", {"name": type(obj).__name__, **said}))
     if not traverse:
         return Delayed(identity, (obj,), None, options, site)
     return build(identity, (obj,), {}, options, site)

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
 from lazygraph.language.calls import name_of, site_of
+from lazygraph.language.travel import travelling
 from lazygraph.values.node import External, Node, Recipe, Site
-from lazygraph.values.options import DEFAULT, TaskOptions
-from lazygraph.values.template import Template, put_together, take_apart
+from lazygraph.values.options import DEFAULT, TaskOptions, in_context
+from lazygraph.values.template import PLAIN, Template, put_together, take_apart
 from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-_ATOMS: frozenset[type]
 
 
 def call_method(owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -57,7 +56,7 @@ class Delayed(Node, Verbs):
         template: Template | None = None,
         options: TaskOptions = DEFAULT,
         site: Site | str = "",
-        after: tuple[Node, ...] = (),
+        after: tuple[Node | External, ...] = (),
     ) -> None:
         self._function = function
         self._leaves = leaves
@@ -86,9 +85,14 @@ class Delayed(Node, Verbs):
         return f"<Delayed {self._options.name or name_of(self._function)!r} built at {self._site}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return thawed_node, (frozen_graph(self),)
+        return thawed_node, (travelling(frozen_graph(self)),)
+
+    # A promise never changes, so it is its own copy, as a function is.  Two of them would run twice.
 
     def __copy__(self) -> Delayed:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Delayed:
         return self
 
     # -- what Python must not do with a promise ----------------------------------------------------
@@ -108,24 +112,30 @@ class Delayed(Node, Verbs):
         nout = self._options.nout
         if nout is None:
             raise NotConcrete(f"{self!r} cannot be iterated before it has run; say nout= to unpack several outputs")
-        site = site_of(sys._getframe(1))
-        return iter([Delayed(take_output, (self, index, nout), None, DEFAULT, site) for index in range(nout)])
+        site, options = site_of(sys._getframe(1)), in_context(DEFAULT)
+        return iter([Delayed(take_output, (self, index, nout), None, options, site) for index in range(nout)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise NotConcrete(f"{self!r} cannot be changed: it has no value before it has run, and inputs are not changed")
+
+    def __delitem__(self, key: Any) -> None:
+        raise NotConcrete(f"{self!r} cannot be changed: it has no value before it has run, and inputs are not changed")
 
     # -- everything else is lazy -------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Delayed:
         if name.startswith("_"):
             raise AttributeError(f"promises have no private attributes, {name!r} was asked for")
-        return DelayedAttribute(getattr, (self, name), None, DEFAULT, site_of(sys._getframe(1)))
+        return DelayedAttribute(getattr, (self, name), None, in_context(DEFAULT), site_of(sys._getframe(1)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
-        return build(apply, (self, *args), kwargs, DEFAULT, site_of(sys._getframe(1)))
+        return build(apply, (self, *args), kwargs, in_context(DEFAULT), site_of(sys._getframe(1)))
 
     def __or__(self, other: Any) -> Any:
-        # `node | canvas` is a chain that starts with that node (Recipe.__ror__); `node | value` is the lazy operator.
+        # `node | canvas` is a chain that starts with that node (Canvas.__ror__); `node | value` is the lazy operator.
         if isinstance(other, Recipe):
             return NotImplemented
-        return build(operator.or_, (self, other), {}, DEFAULT, site_of(sys._getframe(1)))
+        return build(operator.or_, (self, other), {}, in_context(DEFAULT), site_of(sys._getframe(1)))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -137,49 +147,42 @@ class DelayedAttribute(Delayed):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
-        return build(call_method, (*self._leaves, *args), kwargs, DEFAULT, site_of(sys._getframe(1)))
+        return build(call_method, (*self._leaves, *args), kwargs, in_context(DEFAULT), site_of(sys._getframe(1)))
 
 
-def _binary(function: Callable[..., Any]) -> Callable[[Delayed, Any], Delayed]:
+def _operator(function: Callable[..., Any], row: TaskOptions = DEFAULT) -> Callable[..., Delayed]:
+    def method(self: Delayed, *others: Any) -> Delayed:
+        return build(function, (self, *others), {}, in_context(row), site_of(sys._getframe(1)))
+
+    return method
+
+
+def _reflected(function: Callable[..., Any], row: TaskOptions = DEFAULT) -> Callable[[Delayed, Any], Delayed]:
     def method(self: Delayed, other: Any) -> Delayed:
-        return build(function, (self, other), {}, DEFAULT, site_of(sys._getframe(1)))
+        return build(function, (other, self), {}, in_context(row), site_of(sys._getframe(1)))
 
     return method
 
 
-def _reflected(function: Callable[..., Any]) -> Callable[[Delayed, Any], Delayed]:
-    def method(self: Delayed, other: Any) -> Delayed:
-        return build(function, (other, self), {}, DEFAULT, site_of(sys._getframe(1)))
-
-    return method
-
-
-def _unary(function: Callable[..., Any]) -> Callable[..., Delayed]:
-    def method(self: Delayed, *args: Any) -> Delayed:
-        return build(function, (self, *args), {}, DEFAULT, site_of(sys._getframe(1)))
-
-    return method
-
-
-_TWO_SIDED = "add sub mul matmul truediv floordiv mod lshift rshift and xor pow"
-_COMPARING = "lt le eq ne ge gt getitem"
-_ONE_SIDED = "neg pos abs invert"
+_TWO_SIDED = "add sub mul matmul truediv floordiv mod lshift rshift and xor"
+_ONE_SIDED = "lt le eq ne ge gt getitem neg pos abs invert"
+_PAIR = TaskOptions(nout=2)
 
 
 def _install() -> None:
     """Give Delayed its operators from the tables above."""
     for name in _TWO_SIDED.split():
         function = getattr(operator, f"{name}_" if name == "and" else name)
-        setattr(Delayed, f"__{name}__", _binary(function))
+        setattr(Delayed, f"__{name}__", _operator(function))
         setattr(Delayed, f"__r{name}__", _reflected(function))
-    for name in _COMPARING.split():
-        setattr(Delayed, f"__{name}__", _binary(getattr(operator, name)))
     for name in _ONE_SIDED.split():
-        setattr(Delayed, f"__{name}__", _unary(getattr(operator, name)))
+        setattr(Delayed, f"__{name}__", _operator(getattr(operator, name)))
     for name, method in (
-        ("__divmod__", _binary(divmod)),
-        ("__rdivmod__", _reflected(divmod)),
-        ("__round__", _unary(round)),
+        ("__pow__", _operator(pow)),  # the built-in takes a modulus too
+        ("__rpow__", _reflected(pow)),
+        ("__divmod__", _operator(divmod, _PAIR)),
+        ("__rdivmod__", _reflected(divmod, _PAIR)),
+        ("__round__", _operator(round)),
         ("__ror__", _reflected(operator.or_)),
     ):
         setattr(Delayed, name, method)
@@ -187,10 +190,14 @@ def _install() -> None:
 
 _install()
 
+ATOMS = PLAIN | {Delayed, DelayedAttribute}
+"""Types of arguments that need no taking apart."""
+_LAZY = (Node, Recipe, External)
+
 
 def is_lazy(value: Any) -> bool:
     """Whether a value inside an argument is a promise, a recipe for promises, or held by an executor."""
-    return isinstance(value, Node | Recipe | External)
+    return isinstance(value, _LAZY)
 
 
 def build(
@@ -199,10 +206,10 @@ def build(
     kwargs: Mapping[str, Any],
     options: TaskOptions,
     site: Site | str,
-    after: tuple[Node, ...] = (),
+    after: tuple[Node | External, ...] = (),
 ) -> Delayed:
     """Make the node of one call.  Arguments that are containers are searched for promises; O(size of the call)."""
-    if not kwargs and _ATOMS.issuperset(map(type, args)):
+    if not kwargs and ATOMS.issuperset(map(type, args)):
         return Delayed(function, tuple(args), None, options, site, after)
     leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
     if any(isinstance(leaf, Recipe) for leaf in leaves):
@@ -213,4 +220,9 @@ def build(
     return Delayed(function, tuple(leaves), template, options, site, after)
 
 
-_ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None), Delayed, DelayedAttribute})
+def settled(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the values, with lists in the place of iterators that could be read only once."""
+    if ATOMS.issuperset(map(type, values)):
+        return tuple(values)
+    leaves, ops = take_apart(values, is_lazy)
+    return tuple(put_together(ops, leaves))

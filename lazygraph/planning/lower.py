@@ -18,6 +18,7 @@ from lazygraph.language.promise import Delayed
 from lazygraph.values.graph import DATA, ORDER, Fused, Graph, Shape, Tables, offsets_of
 from lazygraph.values.node import External, Node, identity
 from lazygraph.values.options import DEFAULT
+from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,15 +72,25 @@ def _walk(outputs: Sequence[Node | External]) -> tuple[list[Node], list[External
     callbacks: list[Node] = []
     order: list[Node] = []
     externals: dict[External, None] = {}
-    done: set[Node] = set()
-    stack: list[Any] = [output for output in reversed(outputs) if isinstance(output, Node)]
-    externals.update(dict.fromkeys(output for output in outputs if isinstance(output, External)))
-    while stack:
+    done: set[Any] = set()
+    stack: list[Any] = list(reversed(outputs))
+    followed = 0  # callbacks: nobody waits for them, so they come last
+    while stack or followed < len(callbacks):
+        if not stack:
+            stack.append(callbacks[followed])
+            followed += 1
         node = stack[-1]
         if node in done:
             stack.pop()
             continue
-        missing = [leaf for leaf in node._leaves if isinstance(leaf, Node) and leaf not in done]
+        if isinstance(node, External):
+            stack.pop()
+            done.add(node)
+            externals[node] = None
+            continue
+        missing = [
+            leaf for leaf in node._leaves if type(leaf) not in PLAIN and isinstance(leaf, _LAZY) and leaf not in done
+        ]
         if node._after:
             missing.extend(other for other in node._after if other not in done)
         if missing:
@@ -89,13 +100,11 @@ def _walk(outputs: Sequence[Node | External]) -> tuple[list[Node], list[External
         stack.pop()
         done.add(node)
         order.append(node)
-        for leaf in node._leaves:
-            if isinstance(leaf, External):
-                externals.setdefault(leaf)
-        if node._links:
-            stack[:0] = node._links  # nobody waits for callbacks: they come last
-            callbacks.extend(node._links)
+        callbacks.extend(node._links)
     return order, list(externals), callbacks
+
+
+_LAZY = (Node, External)
 
 
 class _Columns:
@@ -129,13 +138,15 @@ class _Columns:
             reads: dict[int, int] = {}
             leaves = node._leaves
             for leaf in leaves:
-                if isinstance(leaf, Node | External) and leaf not in held:
-                    arguments.append(reads.setdefault(entry[leaf], len(reads)))
+                if type(leaf) in PLAIN or not isinstance(leaf, _LAZY):
+                    arguments.append(~add_constant(leaf))
+                elif held and leaf in held:
+                    arguments.append(~add_constant(held[leaf]))  # type: ignore[index]
                 else:
-                    arguments.append(~add_constant(held[leaf] if held and isinstance(leaf, External) else leaf))
+                    arguments.append(reads.setdefault(entry[leaf], len(reads)))
             kinds.extend(bytes(len(reads)))
             for other in node._after:
-                if entry[other] not in reads:
+                if other in entry and entry[other] not in reads:  # one that is held has ended already
                     reads[entry[other]] = len(reads)
                     kinds.append(ORDER)
             inputs.extend(reads)
@@ -189,20 +200,17 @@ def lift(graph: Graph) -> list[Delayed]:
         leaves = tuple(reads[n] if n >= 0 else tables.constants[~n] for n in numbers)
         after = tuple(read for read, kind in zip(reads, kinds, strict=True) if kind == ORDER)
         template: Any = tables.templates[shape.template[at]]
-        made.append(
-            Delayed(
-                _callable(tables, shape.function[at]),
-                leaves,
-                template,
-                shape.options[shape.option[at]],
-                shape.origin_of(at),
-                after,
-            )
-        )
+        function, options = function_of(tables, shape.function[at]), shape.options[shape.option[at]]
+        made.append(Delayed(function, leaves, template, options, shape.origin_of(at), after))
+    for at in shape.callbacks:  # they hang on what they read
+        owner = made[shape.inputs_of(at)[0]]
+        if isinstance(owner, Delayed):
+            owner._links += (made[at],)
     return [_as_promise(made[output]) for output in shape.outputs]
 
 
-def _callable(tables: Tables, row: int) -> Callable[..., Any]:
+def function_of(tables: Tables, row: int) -> Callable[..., Any]:
+    """Return the function in a row of the tables.  Raises `NotImplementedYet` for a fused one."""
     function = tables.functions[row]
     if isinstance(function, Fused):
         raise NotImplementedYet("taking a fused graph apart", "use the graph as it was before optimizing")

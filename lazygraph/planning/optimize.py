@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.planning.order import depth_first
 from lazygraph.values.graph import (
     DATA,
+    FAILURE,
+    MEMBER,
+    ORDER,
     PREVIOUS,
     Change,
     Fused,
@@ -22,11 +25,13 @@ from lazygraph.values.graph import (
     consumers_of,
     offsets_of,
 )
+from lazygraph.values.template import take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_BY_VALUE = frozenset({int, str, bytes, bool, type(None)})
+
+_STRENGTH = (DATA, MEMBER, ORDER, FAILURE)
 
 
 def optimize(graph: Graph) -> Graph:
@@ -54,14 +59,13 @@ def select(graph: Graph, keep: Sequence[int], alias: Sequence[int] | None = None
         first, last = shape.argument_offsets[old], shape.argument_offsets[old + 1]
         reads = [target[read] for read in old_inputs[start:end]]
         numbers = old_arguments[first:last]
-        if len(set(reads)) < len(reads):  # two inputs became one
+        if alias is not None and len(set(reads)) < len(reads):  # two inputs became one: the stronger kind holds
             seats: dict[int, int] = {}
             seat = [seats.setdefault(read, len(seats)) for read in reads]
             numbers = array("i", [seat[n] if n >= 0 else n for n in numbers])
-            strongest = [
-                min(kind for at, kind in zip(seat, shape.kinds[start:end], strict=True) if at == s)
-                for s in range(len(seats))
-            ]
+            strongest = [FAILURE] * len(seats)
+            for place, kind in zip(seat, shape.kinds[start:end], strict=True):
+                strongest[place] = min(strongest[place], kind, key=_STRENGTH.index)
             reads = list(seats)
             kinds.extend(strongest)
         else:
@@ -111,35 +115,66 @@ def cull(graph: Graph) -> Graph:
 
 
 def share(graph: Graph) -> Graph:
-    """Merge pure nodes that make the same call of the same inputs.
+    """Merge nodes that make the same call of the same inputs and are pure, or were given the same key.
 
-    Constants count as the same when they are one object, or equal and of one plain type: never a wrong hit.
+    Constants count as the same when they are one object, or equal in every way one could tell: never a wrong hit.
     """
     shape = graph.shape
-    if not any(row.pure for row in shape.options):
+    shared = [row.pure or row.key is not None for row in shape.options]
+    if not any(shared):
         return graph
-    pure = [row.pure for row in shape.options]
     alias = list(range(len(shape)))
     seen: dict[Any, int] = {}
+    tokens: dict[int, Any] = {}
     for at in graph.tasks():
-        if pure[shape.option[at]]:
-            alias[at] = seen.setdefault(_identity(graph, at, alias), at)
+        if shared[shape.option[at]]:
+            alias[at] = seen.setdefault(_identity(graph, at, alias, tokens), at)
     keep = [at for at in range(len(shape)) if alias[at] == at]
     return graph if len(keep) == len(shape) else select(graph, keep, alias)
 
 
-def _identity(graph: Graph, at: int, alias: Sequence[int]) -> Any:
+def _identity(graph: Graph, at: int, alias: Sequence[int], tokens: dict[int, Any]) -> Any:
     shape, constants = graph.shape, graph.tables.constants
     reads = [alias[read] for read in shape.inputs_of(at)]
-    said: list[Any] = []
+    given: list[Any] = []
     for number in shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]:
         if number >= 0:
-            said.append(reads[number])
-        else:
-            constant = constants[~number]
-            same = (type(constant), constant) if type(constant) in _BY_VALUE else (None, ~number)
-            said.append(same)
-    return shape.function[at], shape.template[at], shape.option[at], tuple(said), tuple(reads)
+            given.append(reads[number])
+            continue
+        if number not in tokens:
+            tokens[number] = _token(constants[~number])
+        given.append(tokens[number])
+    return shape.function[at], shape.template[at], shape.option[at], tuple(given), tuple(reads)
+
+
+_BY_VALUE = frozenset({int, str, bytes, bool, type(None)})
+_OPENED = frozenset({list, tuple, set, frozenset, dict, slice})
+
+
+def _token(constant: Any) -> Any:
+    """Return what two constants have in common only if no function could tell them apart, but by their identity.
+
+    1, True and 1.0 differ, and 0.0 and -0.0; objects of other types are the same only when they are one.
+    """
+    leaves, ops = take_apart((constant,), lambda value: type(value) not in _OPENED)
+    return tuple(ops), tuple([_leaf_token(leaf) for leaf in leaves])
+
+
+def _leaf_token(leaf: Any) -> Any:
+    kind = type(leaf)
+    if kind in _BY_VALUE:
+        return kind, leaf
+    if kind is float:
+        return kind, leaf.hex()
+    if kind is complex:
+        return kind, leaf.real.hex(), leaf.imag.hex()
+    if kind is dict:  # of plain things, as take_apart leaves it
+        return kind, tuple([(_leaf_token(key), _leaf_token(value)) for key, value in leaf.items()])
+    if kind is slice:
+        return kind, _leaf_token(leaf.start), _leaf_token(leaf.stop), _leaf_token(leaf.step)
+    if kind in _OPENED:
+        return kind, tuple(map(_leaf_token, leaf))
+    return kind, id(leaf)  # the table of constants keeps it alive
 
 
 def fuse(graph: Graph) -> Graph:

@@ -52,8 +52,10 @@ class Arrivals(Endings):
         self._follow(block, external, actions)
 
     def _watch(self, block: Block, external: int, owner: Block, entry: int) -> None:
-        owner.claims[entry] += 1
-        owner.watchers.setdefault(entry, {})[block, external] = None
+        watchers = owner.watchers.setdefault(entry, {})
+        if (block, external) not in watchers:
+            watchers[block, external] = None
+            owner.claims[entry] += 1
 
     def _follow(self, block: Block, external: int, actions: list[Action]) -> None:
         """Bring a waiting external to where what it stands for is already."""
@@ -93,6 +95,13 @@ class Arrivals(Endings):
             return True
         return any(self._needed(watcher, external) for watcher, external in block.watchers.get(entry, ()))
 
+    def _let_lie(self, block: Block, entry: int) -> None:
+        """A value is gone and nobody would miss it now: it is made again when somebody does."""
+        self._move(block, entry, State.RELEASED)
+        for watcher, external in block.watchers.get(entry, ()):
+            if watcher.state[external] == _SUCCEEDED:
+                self._move(watcher, external, State.RELEASED)
+
     def _takes(self, block: Block, task: int, read: int) -> bool:
         """Whether a task takes the value of what it reads, and not only waits for its end."""
         return block.shape.kinds[block.bounds[task] + block.inputs_of(task).index(read)] != ORDER
@@ -119,9 +128,11 @@ class Arrivals(Endings):
                 self._reclaim(where, at, stack, actions)
             elif was == _RELEASED:
                 self._rewatch(where, at, stack, actions)
+            else:  # what it stands for may have ended meanwhile
+                self._follow(where, at, actions)
 
     def _rewatch(self, block: Block, external: int, stack: list[tuple[Block, int]], actions: list[Action]) -> None:
-        """An external that was let go of is wanted again."""
+        """An external whose value was let go of is wanted again."""
         owner, entry = block.owner(external)
         self._watch(block, external, owner, entry)
         if owner.state[entry] == _RELEASED:

@@ -25,7 +25,7 @@ ENDED = in_states(TERMINAL)
 SAD = in_states(UNHAPPY)
 UNSTARTED = in_states(frozenset({State.WAITING, State.SCHEDULED, State.QUEUED, State.RETRYING}))
 HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
-_SUCCEEDED, _CANCELLED = int(State.SUCCEEDED), int(State.CANCELLED)
+_SUCCEEDED, _RELEASED, _CANCELLED = int(State.SUCCEEDED), int(State.RELEASED), int(State.CANCELLED)
 
 Cause = tuple[int, int]
 
@@ -58,9 +58,8 @@ class Endings(Arena):
                 block.fail_fast = False  # once is enough
                 self._broken.append((block, cause))
         self._touched[block.base] = block
-        if entry < block.shape.externals:
-            self._unwatch(block, entry)
-        else:
+        self._unwatch(block, entry)
+        if entry >= block.shape.externals:
             block.open -= 1
             # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
             self._let_go(block, block.inputs_of(entry), target is State.CANCELLED)
@@ -101,8 +100,8 @@ class Endings(Arena):
                 self._orphans.append((block, entry))
 
     def _unwatch(self, block: Block, external: int) -> None:
-        """An external is no longer needed: withdraw its claim on the entry it stands for."""
-        bound = block.bindings[external] if block.bindings else None
+        """An external is no longer needed: withdraw its claim on the entry it stands for (a task has none)."""
+        bound = block.bindings[external] if external < len(block.bindings) else None
         if bound is None:
             return
         owner, entry = bound
@@ -132,19 +131,18 @@ class Endings(Arena):
 
     def _abandon(self, block: Block, entry: int, actions: list[Action]) -> None:
         """Nobody claims this entry: free it if it is made, cancel it if it has not started."""
-        state, external = block.state[entry], entry < block.shape.externals
+        state = block.state[entry]
         if state == _SUCCEEDED:
             self._move(block, entry, State.RELEASED)
             _freed(actions, block, entry)
-            if external:
-                self._unwatch(block, entry)
+        if state in (_SUCCEEDED, _RELEASED):
+            self._unwatch(block, entry)
         elif UNSTARTED[state] and entry not in block.callbacks and entry not in block.remade:
             self._move(block, entry, State.CANCELLED)
             block.causes[entry] = (block.base, entry)
             self._touched[block.base] = block
-            if external:
-                self._unwatch(block, entry)
-            else:
+            self._unwatch(block, entry)
+            if entry >= block.shape.externals:
                 block.open -= 1
                 self._let_go(block, block.inputs_of(entry), wholly=True)
 

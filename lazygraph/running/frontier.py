@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 MAX_DEATHS = 3
 """A task that was running on more dying runners than this has failed (as distributed's `allowed-failures`)."""
 
+WHOLE_RUN = -1
+"""Stands for the task in the cause of what was cancelled with its whole run."""
+
 _WAITING, _QUEUED, _LEASED = int(State.WAITING), int(State.QUEUED), int(State.LEASED)
 _SUCCEEDED, _RELEASED = int(State.SUCCEEDED), int(State.RELEASED)
 
@@ -187,8 +190,8 @@ class Frontier(Arrivals):
             if state[entry] == _SUCCEEDED:
                 state[entry] = _RELEASED
                 released.append(entry)
-                if entry < k:
-                    self._unwatch(block, entry)
+            if entry < k and state[entry] == _RELEASED:
+                self._unwatch(block, entry)
         return released
 
     # -- the door for what is rare -----------------------------------------------------------------
@@ -239,7 +242,7 @@ class Frontier(Arrivals):
                 if block.state[entry] == _SUCCEEDED and self._needed(block, entry):
                     self._reopen(block, entry, actions)
                 elif block.state[entry] == _SUCCEEDED:
-                    self._move(block, entry, State.RELEASED)
+                    self._let_lie(block, entry)
 
     def _delivered(self, event: Delivered, actions: list[Action]) -> None:
         event.block.delivered.update(event.tasks)
@@ -247,9 +250,8 @@ class Frontier(Arrivals):
     def _wanted(self, event: Wanted, actions: list[Action]) -> None:
         block, task = event.block, event.task
         block.delivered.discard(task)
-        owner, entry = block.owner(task)
-        if task in block.futures and owner.state[entry] == _RELEASED and not SAD[block.state[task]]:
-            self._reopen(owner, entry, actions)
+        if task in block.futures and block.state[task] == _RELEASED:
+            self._reopen(block, task, actions)
 
     def _dropped(self, event: Dropped, actions: list[Action]) -> None:
         block = event.block
@@ -285,7 +287,7 @@ class Frontier(Arrivals):
 
     def _cancel_run(self, event: CancelRun, actions: list[Action]) -> None:
         block = event.block
-        self._cancel_all(block, (block.base, -1), actions)
+        self._cancel_all(block, (block.base, WHOLE_RUN), actions)
         self._end_below([(block, entry) for entry in block.watchers if SAD[block.state[entry]]], actions)
 
 

@@ -10,11 +10,14 @@ Does not cover: runs (running.run), what settles futures (executors.driver, the 
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
 import time
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
+from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.running.context import lent_slot
 from lazygraph.values.node import External
 from lazygraph.values.outcome import Failure, Outcome, Value, add_place
 from lazygraph.values.status import Status
@@ -63,8 +66,30 @@ class Owner(Protocol):
         ...
 
 
-# Installed as the condition of futures that are settled before anybody has waited for them.
-_SETTLED = threading.Condition()
+class _OpenDoor:
+    """The condition of a future that was settled before anybody waited: nobody ever waits in it.
+
+    Not a lock: one that futures share could be taken in two orders by two threads that wait for several.
+    """
+
+    def acquire(self, *args: Any) -> bool:
+        """Go through."""
+        return True
+
+    def release(self) -> None:
+        """Go through."""
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *exc_info: object) -> None:
+        return
+
+    def notify_all(self) -> None:
+        """Nobody waits."""
+
+
+_OPEN_DOOR: Any = _OpenDoor()
 
 
 class Future(External, concurrent.futures.Future[T], Generic[T]):
@@ -118,6 +143,29 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         return self._status
 
     @property
+    def cause(self) -> str | None:
+        """The key of the node whose end has ended this one; None on that node itself, and on what succeeded."""
+        outcome = self._outcome
+        if not isinstance(outcome, Failure) or self._status is Status.FAILED or outcome.key == self.key:
+            return None
+        return outcome.key
+
+    @property
+    def parent(self) -> Any:
+        """Not built yet: the canvas step before."""
+        raise NotImplementedYet("future.parent")
+
+    @property
+    def inputs(self) -> Any:
+        """Not built yet: all canvas steps before."""
+        raise NotImplementedYet("future.inputs")
+
+    @property
+    def children(self) -> Any:
+        """Not built yet: what is linked or next."""
+        raise NotImplementedYet("future.children")
+
+    @property
     def state(self) -> str:
         """The status in Celery's words."""
         return self._status.celery
@@ -128,22 +176,28 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     # -- settling ----------------------------------------------------------------------------------
 
     def settle(self, status: Status, outcome: Outcome | None) -> None:
-        """Note the end of the work, once.  `outcome` None: it is fetched at the first `result()`."""
-        condition = self.__dict__.setdefault("_made_condition", _SETTLED)
+        """Note the end of the work, once (by the run, that sees to it).
+
+        `outcome` None: it is fetched at the first `result()`.
+        """
+        if self._state is not PENDING:
+            return
+        self._status, self._outcome = status, outcome
+        if isinstance(outcome, Value):
+            self._result = outcome.value
+        elif outcome is not None:
+            self._exception = outcome.exception
+        cancelled = status is Status.CANCELLED
+        # First the state, then the door: whoever finds the door open finds the future settled; whoever has made a real
+        # condition before holds it while it looks at the state, and is woken.
+        self._state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
+        condition = self.__dict__.setdefault("_made_condition", _OPEN_DOOR)
+        if condition is _OPEN_DOOR:
+            return
         with condition:
-            if self._state is not PENDING:
-                return
-            self._status, self._outcome = status, outcome
-            if isinstance(outcome, Value):
-                self._result = outcome.value
-            elif outcome is not None:
-                self._exception = outcome.exception
-            cancelled = status is Status.CANCELLED
-            self._state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
             for waiter in self.__dict__.get("_made_waiters", ()):
                 (waiter.add_cancelled if cancelled else waiter.add_result)(self)
-            if condition is not _SETTLED:
-                condition.notify_all()
+            condition.notify_all()
         if "_made_callbacks" in self.__dict__:
             self._invoke_callbacks()  # type: ignore[attr-defined]
 
@@ -157,12 +211,26 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
 
     # -- waiting -----------------------------------------------------------------------------------
 
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state is CANCELLED_AND_NOTIFIED
+
+    def running(self) -> bool:
+        """Whether its attempt is known to run."""
+        return self._status is Status.RUNNING
+
+    def done(self) -> bool:
+        """Whether the work has ended."""
+        return self._state is not PENDING
+
     def _wait(self, timeout: float | None) -> None:
         if self._state is not PENDING:
             return
+        if getattr(self.run, "pid", None) not in (None, os.getpid()):
+            raise UsedAfterFork(f"{self!r}")
         condition = self._condition
         deadline = None if timeout is None else time.monotonic() + timeout
-        with condition:
+        with lent_slot(), condition:
             while self._state is PENDING:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -170,9 +238,11 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
                 condition.wait(left)
 
     def _settled_outcome(self, timeout: float | None) -> Outcome:
+        deadline = None if timeout is None else time.monotonic() + timeout
         self._wait(timeout)
         if self._outcome is None:
-            outcome: Outcome = self.run.owner.fetch(self.run, self.output, timeout)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            outcome: Outcome = self.run.owner.fetch(self.run, self.output, left)
             if isinstance(outcome, Failure):
                 self._exception, self._status = outcome.exception, Status.LOST
             else:
@@ -183,20 +253,21 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     def result(self, timeout: float | None = None) -> T:
         """Wait for the value; raise what the task raised, CancelledError, or TimeoutError after `timeout` seconds."""
         outcome = self._settled_outcome(timeout)
-        if self._state is CANCELLED_AND_NOTIFIED:
-            raise concurrent.futures.CancelledError(
-                str(outcome.exception) if isinstance(outcome, Failure) else self.key
-            )
-        if isinstance(outcome, Failure):
-            raise_original(outcome)
-        value: T = outcome.value
-        return value
+        try:
+            if self._state is CANCELLED_AND_NOTIFIED:
+                raise cancellation(outcome)
+            if isinstance(outcome, Failure):
+                raise_original(outcome)
+            value: T = outcome.value
+            return value
+        finally:
+            del outcome, self  # a frame in a traceback must not keep the future, nor a cycle with its exception
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; return what the task raised, or None."""
         outcome = self._settled_outcome(timeout)
         if self._state is CANCELLED_AND_NOTIFIED:
-            raise concurrent.futures.CancelledError(self.key)
+            raise cancellation(outcome)
         return outcome.exception if isinstance(outcome, Failure) else None
 
     def failure(self, timeout: float | None = None) -> Failure | None:
@@ -210,9 +281,24 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
             if self._state is PENDING:
                 self._done_callbacks.append(fn)
                 return
-        if self._outcome is None:
+        if self._outcome is None:  # the caller may be an event loop, which must not wait for a transfer
+            threading.Thread(target=self._fetch_and_call, args=(fn,), name="lazygraph-callback", daemon=True).start()
+        else:
+            self._call(fn)
+
+    def _fetch_and_call(self, fn: Callable[[Any], Any]) -> None:
+        try:
             self._settled_outcome(None)
-        fn(self)
+        except Exception as error:  # the connection is gone: `result()` says so too, and whoever waits must hear of it
+            self._exception, self._status = error, Status.LOST
+            self._outcome = Failure(self.key, self.key, 1, error)
+        self._call(fn)
+
+    def _call(self, fn: Callable[[Any], Any]) -> None:
+        try:
+            fn(self)
+        except Exception:
+            LOGGER.exception("exception calling callback for %r", self)
 
     @property
     def wants_value(self) -> bool:
@@ -263,13 +349,31 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         """`cancel`, as Celery calls it."""
         self.cancel()
 
+    def forget(self) -> None:
+        """Not built yet: give up the value before the future goes."""
+        raise NotImplementedYet("future.forget()", "drop the last reference to it: del future")
+
+
+def cancellation(outcome: Outcome) -> concurrent.futures.CancelledError:
+    """Return what a cancelled future raises: it says what was cancelled, or what failed so that this was."""
+    if isinstance(outcome, Failure) and isinstance(outcome.exception, concurrent.futures.CancelledError):
+        return concurrent.futures.CancelledError(str(outcome.exception))
+    if isinstance(outcome, Failure):
+        return concurrent.futures.CancelledError(
+            f"cancelled, because {outcome.node!r} raised {type(outcome.exception).__name__}: {outcome.exception}"
+        )
+    return concurrent.futures.CancelledError()
+
 
 def raise_original(failure: Failure) -> NoReturn:
     """Raise the user's exception from its own traceback, with the note that says where it happened."""
     error = failure.exception
     add_place(error, failure.node, failure.key, failure.attempt, failure.worker, failure.origin)
     # A second raise starts from the original traceback again, or each would add the frames of the one before.
-    original = (
-        error.__dict__.setdefault("_lazygraph_traceback", error.__traceback__) if hasattr(error, "__dict__") else None
-    )
-    raise error.with_traceback(original)
+    original = error.__traceback__
+    if hasattr(error, "__dict__"):
+        original = error.__dict__.setdefault("_lazygraph_traceback", original)
+    try:
+        raise error.with_traceback(original)
+    finally:
+        del error, failure, original  # or the traceback and this frame would keep each other

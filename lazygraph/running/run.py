@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.errors import NotImplementedYet
-from lazygraph.running.futures import Future, raise_original
+from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.running.context import lent_slot
+from lazygraph.running.futures import Future, cancellation, raise_original
+from lazygraph.values.graph import Fused
 from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from lazygraph.planning.plan import Plan
     from lazygraph.running.futures import Owner
@@ -39,7 +44,10 @@ class Run:
         """Make the run of a plan; `futures` that exist already become its own, and are held weakly from the start."""
         self.number = next(_numbers)
         self.id = plan.name or f"run-{self.number}"
-        self.plan, self.owner = plan, owner
+        # Without what it reads of others: a chain of futures must not keep its first ones alive.
+        self.plan = replace(plan, externals=()) if plan.externals else plan
+        self.owner = owner
+        self.pid = os.getpid()
         self.repack: Callable[[list[Any]], Any] = tuple
         self.block: Any = None  # the mind's, set by an executor whose mind is in this process
         self.tasks_done = 0
@@ -48,6 +56,7 @@ class Run:
         self._began, self._ended = time.monotonic(), 0.0
         self._changed = threading.Condition()
         self._first_failure: Failure | None = None
+        self._detached: list[Future[Any]] | None = None
         self._places: dict[int, list[int]] = {}
         for place, entry in enumerate(plan.shape.outputs):
             self._places.setdefault(entry, []).append(place)
@@ -82,18 +91,25 @@ class Run:
         Raises the original exception of the first output that fails (at once when the run is `fail_fast`), and
         TimeoutError after `timeout` seconds.
         """
-        fail_fast = self.plan.fail_fast
-        with self._changed:
-            ended = self._changed.wait_for(
-                lambda: self._left == 0 or (fail_fast and self._first_failure is not None), timeout
-            )
-        if not ended:
-            raise TimeoutError(f"{self!r} has not ended within {timeout} s")
-        if self._first_failure is not None:
-            if isinstance(self._first_failure.exception, concurrent.futures.CancelledError):
-                raise concurrent.futures.CancelledError(str(self._first_failure.exception))
-            raise_original(self._first_failure)
-        return self.repack([future.result(timeout) for future in self.futures])
+        if self.pid != os.getpid():
+            raise UsedAfterFork(f"{self!r}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._over():
+            with lent_slot(), self._changed:
+                if not self._changed.wait_for(self._over, timeout):
+                    raise TimeoutError(f"{self!r} has not ended within {timeout} s")
+        failure = self._first_failure
+        if failure is None:
+            return self.repack([future.result(left_until(deadline)) for future in self.futures])
+        try:
+            if isinstance(failure.exception, concurrent.futures.CancelledError):
+                raise cancellation(failure)
+            raise_original(failure)
+        finally:
+            del failure, self  # a frame in a traceback must not keep a run, nor a cycle with its exception
+
+    def _over(self) -> bool:
+        return self._left == 0 or (self.plan.fail_fast and self._first_failure is not None)
 
     def cancel(self) -> None:
         """Start nothing more of this run."""
@@ -125,11 +141,16 @@ class Run:
     # -- for whoever computes it -------------------------------------------------------------------
 
     def key_of(self, place: int) -> str:
-        """Return the key of one output: its name, its run, its place."""
+        """Return the key of one output."""
+        return self.key_of_entry(self.plan.shape.outputs[place])
+
+    def key_of_entry(self, entry: int) -> str:
+        """Return the key of any node of the plan: its name (of fused ones the last's), its run, its place."""
         shape = self.plan.shape
-        entry = shape.outputs[place]
-        own = shape.options[shape.option[entry]].key if entry >= shape.externals else None
-        return f"{own or shape.name_of(entry)}-{self.number}-{place}"
+        own = shape.options[shape.option[entry]]
+        function = self.plan.tables.functions[shape.function[entry]] if entry >= shape.externals else None
+        last = shape.names[function.steps[-1].function] if isinstance(function, Fused) else shape.name_of(entry)
+        return f"{own.key or own.name or last}-{self.number}-{entry}"
 
     def entry_of(self, place: int) -> int:
         """Return which entry of the plan an output is."""
@@ -140,19 +161,21 @@ class Run:
         places = self._places.pop(entry, None)
         if places is None:
             return
-        wanted = False
         for place in places:
-            future = self._weak[place]()
-            if future is not None:
-                wanted = wanted or (outcome is None and future.wants_value)
-                future.settle(status, outcome)
+            self._settle_at(place, status, outcome)
         with self._changed:
             self._left -= 1
             if isinstance(outcome, Failure) and self._first_failure is None:
                 self._first_failure = outcome
             if not self._left:
                 self._ended = time.monotonic()
+                self._detached = None
             self._changed.notify_all()
+
+    def _settle_at(self, place: int, status: Status, outcome: Outcome | None) -> None:
+        future = self._weak[place]()
+        if future is not None:
+            future.settle(status, outcome)
 
     def fail(self, place: int, error: BaseException) -> None:
         """An output never came to run: settle it with an error of ours."""
@@ -174,6 +197,12 @@ class Run:
         futures = self.futures
         self._futures = None
         return futures
+
+    def detach(self) -> list[Future[Any]]:
+        """Let go of the futures, but only when all have ended: what was started so runs, whoever still looks."""
+        with self._changed:
+            self._detached = self.futures if self._left else None
+        return self.let_go()
 
     def dropped(self, place: int) -> None:
         """A future is gone."""
@@ -198,7 +227,7 @@ class GroupResult(Sequence[Future[Any]]):
     def get(self, timeout: float | None = None) -> list[Any]:
         """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        return [member.result(_left(deadline)) for member in self._members]
+        return [member.result(left_until(deadline)) for member in self._members]
 
     join = result = get
 
@@ -219,8 +248,28 @@ class GroupResult(Sequence[Future[Any]]):
         return any(member.failed() for member in self._members)
 
     def as_completed(self) -> Iterator[Any]:
-        """Yield members as they end."""
-        return as_completed(self._members)
+        """Yield futures as they end, those of groups within the group among them."""
+        return as_completed(self._flat())
+
+    def _flat(self) -> Iterator[Any]:
+        for member in self._members:
+            yield from member._flat() if isinstance(member, GroupResult) else (member,)
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._gather().__await__()
+
+    async def _gather(self) -> list[Any]:
+        return [await member for member in self._members]
+
+    @property
+    def parent(self) -> Any:
+        """Not built yet: the canvas step before."""
+        raise NotImplementedYet("group_result.parent")
+
+    @property
+    def children(self) -> Any:
+        """Not built yet: what is linked or next."""
+        raise NotImplementedYet("group_result.children")
 
     def cancel(self) -> bool:
         """Cancel every member; True when all answered True."""
@@ -228,16 +277,66 @@ class GroupResult(Sequence[Future[Any]]):
         return all(answers)
 
 
-def _left(deadline: float | None) -> float | None:
+def left_until(deadline: float | None) -> float | None:
+    """Return the seconds until a moment of `time.monotonic`, at least 0.0; None stays None."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def as_completed(futures: Iterable[Any], timeout: float | None = None, with_results: bool = False) -> Iterator[Any]:
-    """Yield futures as they end (with their results as pairs when asked); TimeoutError after `timeout` seconds."""
-    for future in concurrent.futures.as_completed(futures, timeout):
-        yield (future, future.result()) if with_results else future
+class AsCompleted:
+    """An iterator over futures in the order in which they end; more can be added while it runs."""
+
+    def __init__(self, futures: Iterable[Any], timeout: float | None, with_results: bool) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._with_results = with_results
+        self._ended: SimpleQueue[Any] = SimpleQueue()
+        self._known: set[Any] = set()
+        self._left = 0
+        for future in futures:
+            self.add(future)
+
+    def add(self, future: Any) -> None:
+        """Wait for this one too; one that is known already comes once."""
+        if future in self._known:
+            return
+        self._known.add(future)
+        self._left += 1
+        with future._condition:
+            if future.done():
+                self._ended.put(future)
+            else:
+                future._waiters.append(self)
+
+    # What a concurrent.futures.Future tells those who wait for it; called under its lock.
+    def add_result(self, future: Any) -> None:
+        """A future has ended."""
+        self._ended.put(future)
+
+    add_exception = add_cancelled = add_result
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._left:
+            raise StopIteration
+        try:
+            with lent_slot():
+                future = self._ended.get(timeout=left_until(self._deadline))
+        except Empty:
+            raise TimeoutError(f"{self._left} of {len(self._known)} futures have not ended in time") from None
+        self._left -= 1
+        return (future, future.result()) if self._with_results else future
+
+
+def as_completed(futures: Iterable[Any], timeout: float | None = None, with_results: bool = False) -> AsCompleted:
+    """Yield futures as they end (with their results as pairs when asked); TimeoutError after `timeout` seconds.
+
+    What comes back has `.add(future)`.
+    """
+    return AsCompleted(futures, timeout, with_results)
 
 
 def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
     """Wait for futures; return the two sets `done` and `not_done`."""
-    return concurrent.futures.wait(futures, timeout, return_when)
+    with lent_slot():
+        return concurrent.futures.wait(futures, timeout, return_when)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,16 @@ class Report:
     seconds: float = 0.0
 
 
-def run_lease(program: Program, tasks: deque[int], values: Any, report: Callable[[Report], None]) -> None:
+def run_lease(
+    program: Program, tasks: deque[int], values: Any, report: Callable[[Report], None], lender: Any = True
+) -> None:
     """Run tasks from the left of `tasks` until it is empty; others may take from its right meanwhile.
 
-    Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way.  KeyboardInterrupt is not
-    caught: it belongs to the program, not to the task.
+    Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way.  `lender` is what a task that
+    waits gives its slot to (running.context).  In the main thread KeyboardInterrupt is not caught: there it is Ctrl-C,
+    which belongs to the program; in any other only the task itself can have raised it.
     """
-    token = inside_task.set(True)
+    token = inside_task.set(lender)
     run, inputs_of = program.run, program.shape.inputs_of
     gone: set[int] = set()  # what failed in this lease, and what was skipped because of it
     current = Report()
@@ -72,11 +76,12 @@ def run_lease(program: Program, tasks: deque[int], values: Any, report: Callable
                 continue
             try:
                 values[task] = run(task, values)
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:
+                broken = _broken(program, task, error)
+                if isinstance(broken.exception, KeyboardInterrupt) and current_thread() is main_thread():
+                    raise broken.exception from None
                 gone.add(task)
-                current.broken.append(_broken(program, task, error))
+                current.broken.append(broken)
             else:
                 current.done.append(task)
             now = perf_counter()

@@ -60,9 +60,9 @@ class Shape:
 
     The inputs of entry i are `inputs[input_offsets[i]:input_offsets[i+1]]`, all of them lower than i, each once; its
     call takes `arguments[argument_offsets[i]:argument_offsets[i+1]]`, where n >= 0 is the n-th input, PREVIOUS the
-    value of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for externals;
-    `template` is 0 for "the arguments are positional".  `outputs` are what was asked for; `callbacks` run although
-    nobody waits for them.
+    value of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for
+    externals; `template` is 0 for "the arguments are positional".  `outputs` are what was asked for; `callbacks` run
+    although nobody waits for them.
     """
 
     externals: int
@@ -93,7 +93,8 @@ class Shape:
     def name_of(self, entry: int) -> str:
         """Return the display name of an entry."""
         if entry < self.externals:
-            return "external"
+            row = self.function[entry]
+            return self.names[row] if row >= 0 else "external"
         own = self.options[self.option[entry]].name
         return own or self.names[self.function[entry]]
 
@@ -112,7 +113,7 @@ class Tables:
     templates: tuple[Template | None, ...] = (None,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        functions = tuple(portable(function, main=True) for function in self.functions)
+        functions = tuple(map(portable, self.functions))
         return _tables_again, (functions, self.constants, self.templates)
 
 

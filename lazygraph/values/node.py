@@ -57,8 +57,8 @@ class Recipe:
 class Node:
     """One call, its leaves (values and other nodes, flat), and where it was written.  Never changed once made.
 
-    `template` is None for the common call: leaves are the positional arguments.  `after` are nodes that must end first
-    and whose values are not read; `links` are nodes that read this one and that nobody waits for.  Names start with an
+    `_template` is None for the common call: leaves are the positional arguments.  `_after` must end first and their
+    values are not read; `_links` are nodes that read this one and that nobody waits for.  Names start with an
     underscore because a `Delayed` gives every other attribute to the value it promises.
     """
 
@@ -69,7 +69,7 @@ class Node:
     _template: Template | None
     _options: TaskOptions
     _site: Site | str
-    _after: tuple[Node, ...]
+    _after: tuple[Node | External, ...]
     _links: tuple[Node, ...]
     _key: str | None
 

@@ -36,18 +36,12 @@ def _importable(module: str) -> bool:
     return PathFinder.find_spec(module.partition(".")[0]) is not None
 
 
-def portable(function: Any, main: bool = False) -> Any:
-    """Return a stand-in if the function's name is taken by its decorated form, else the function itself.
-
-    `main` says that `__main__` will be the same where it arrives (a pickle read by the same script).
-    """
+def portable(function: Any) -> Any:
+    """Return a stand-in if the function's name is taken by its decorated form, else the function itself."""
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str):
         return function
-    if module == "__main__":
-        if not main:
-            return function
-    elif not _importable(module):
+    if module == "__main__" or not _importable(module):
         return function
     found: Any = sys.modules.get(module)
     for name in qualname.split("."):

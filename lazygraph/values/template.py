@@ -11,7 +11,7 @@ Does not cover: what counts as lazy inside a container (the caller says).
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -39,12 +39,20 @@ class Template(NamedTuple):
         return sum(op.size for op in self.ops if op.kind == "leaf")
 
 
-def _rebuild_dataclass(items: list[Any], extra: tuple[type, tuple[str, ...]]) -> Any:
+def _rebuild_object(items: list[Any], extra: tuple[type, tuple[str, ...]]) -> Any:
     # Not through __init__: fields with init=False and frozen classes keep exactly the values they had.
     cls, names = extra
     made: Any = object.__new__(cls)
     for name, item in zip(names, items, strict=True):
         object.__setattr__(made, name, item)
+    return made
+
+
+def _rebuild_mapping(items: list[Any], cls: Any) -> Any:
+    # Item by item: what a subclass's constructor makes of pairs is its own affair (a Counter counts them).
+    made = cls.__new__(cls)
+    for key, value in _pairs(items):
+        made[key] = value
     return made
 
 
@@ -58,20 +66,25 @@ BUILD: Mapping[str, Callable[[list[Any], Any], Any]] = {
     "set": lambda items, _: set(items),
     "frozenset": lambda items, _: frozenset(items),
     "dict": lambda items, _: dict(_pairs(items)),
-    "mapping": lambda items, cls: cls(_pairs(items)),
+    "mapping": _rebuild_mapping,
     "defaultdict": lambda items, extra: extra[0](extra[1], _pairs(items)),
     "deque": lambda items, maxlen: deque(items, maxlen),
     "slice": lambda items, _: slice(*items),
     "namedtuple": lambda items, cls: cls._make(items),
-    "dataclass": _rebuild_dataclass,
+    "sequence": lambda items, cls: cls(items),
+    "object": _rebuild_object,
 }
 
 
 def _take_dict(value: Any) -> tuple[str, list[Any], Any]:
     items = [part for pair in value.items() for part in pair]
-    if hasattr(value, "default_factory"):
+    if isinstance(value, defaultdict):
         return "defaultdict", items, (type(value), value.default_factory)
     return ("dict", items, None) if type(value) is dict else ("mapping", items, type(value))
+
+
+def _take_list(value: Any) -> tuple[str, list[Any], Any]:
+    return "list", list(value), None
 
 
 TAKE: Mapping[type, Callable[[Any], tuple[str, list[Any], Any]]] = {
@@ -83,9 +96,23 @@ TAKE: Mapping[type, Callable[[Any], tuple[str, list[Any], Any]]] = {
     OrderedDict: _take_dict,
     deque: lambda value: ("deque", list(value), value.maxlen),
     slice: lambda value: ("slice", [value.start, value.stop, value.step], None),
-    type(iter([])): lambda value: ("list", list(value), None),
-    type(iter(())): lambda value: ("list", list(value), None),
+    type({}.keys()): _take_list,
+    type({}.values()): _take_list,
+    type({}.items()): _take_list,
 }
+
+ONCE: Mapping[type, Callable[[Any], Any]] = {
+    type(iter([])): list,
+    type(iter(())): tuple,
+    type(iter(set())): set,
+    type(iter({})): list,
+    type(iter({}.values())): list,
+    type(iter({}.items())): list,
+}
+"""Iterators that can be read only once, and what they become: a node may run more than once."""
+
+PLAIN: frozenset[type] = frozenset({int, float, str, bytes, bool, complex, type(None)})
+"""Types with nothing inside: a container of nothing else is not searched item by item."""
 
 
 def _take(value: Any) -> tuple[str, list[Any], Any] | None:
@@ -94,26 +121,31 @@ def _take(value: Any) -> tuple[str, list[Any], Any] | None:
     take = TAKE.get(cls)
     if take is not None:
         return take(value)
-    if isinstance(value, type):
-        return None
     if isinstance(value, dict):
         return _take_dict(value)
     if isinstance(value, tuple) and hasattr(cls, "_make"):
         return "namedtuple", list(value), cls
-    if dataclasses.is_dataclass(value):
-        names = tuple(field.name for field in dataclasses.fields(value) if hasattr(value, field.name))
-        return "dataclass", [getattr(value, name) for name in names], (cls, names)
+    if isinstance(value, list | tuple | set | frozenset):
+        return "sequence", list(value), cls
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _take_dataclass(value)
     return None
+
+
+def _take_dataclass(value: Any) -> tuple[str, list[Any], Any]:
+    names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+    names.extend(name for name in getattr(value, "__dict__", ()) if name not in names)
+    return "object", [getattr(value, name) for name in names], (type(value), tuple(names))
 
 
 class _Open:
     """A container being taken apart."""
 
-    __slots__ = ("count", "extra", "first_leaf", "first_op", "items", "kind", "lazy", "whole")
+    __slots__ = ("extra", "first_leaf", "first_op", "items", "kind", "lazy", "size", "whole")
 
     def __init__(self, whole: Any, parts: tuple[str, list[Any], Any], first_leaf: int, first_op: int) -> None:
         self.kind, items, self.extra = parts
-        self.count, self.items, self.whole = len(items), iter(items), whole
+        self.size, self.items, self.whole = len(items), iter(items), whole
         self.first_leaf, self.first_op, self.lazy = first_leaf, first_op, False
 
 
@@ -121,51 +153,63 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
     """Return the leaves of `values` and the ops that put them together again.
 
     A container with nothing lazy inside stays one leaf, itself; iterators, which could be read only once, become lists.
+    A container that contains itself is not opened a second time.
     """
     leaves: list[Any] = []
     ops: list[Op] = []
-    root = _Open(None, ("root", list(values), None), 0, 0)
-    open_ = [root]
+    open_ = [_Open(None, ("root", list(values), None), 0, 0)]
+    inside: set[int] = set()  # the containers being taken apart, by id: one may contain itself
     while open_:
         top = open_[-1]
         for item in top.items:
             if is_lazy(item):
                 top.lazy = True
             else:
-                parts = _take(item)
-                if parts is not None:
-                    open_.append(_Open(item, parts, len(leaves), len(ops)))
+                once = ONCE.get(type(item))
+                whole = item if once is None else once(item)
+                top.lazy = top.lazy or once is not None  # what held the iterator must not keep it, now that it is read
+                parts = None if type(whole) in PLAIN or id(whole) in inside else _take(whole)
+                if parts is not None and not PLAIN.issuperset(map(type, parts[1])):
+                    inside.add(id(whole))
+                    open_.append(_Open(whole, parts, len(leaves), len(ops)))
                     break
+                item = whole
             leaves.append(item)
-            ops.append(Op("leaf", 1))
+            ops.append(_LEAF)
         else:
             open_.pop()
             if open_:
+                inside.discard(id(top.whole))
                 _close(top, open_[-1], leaves, ops)
     return leaves, _merged(ops)
+
+
+_LEAF = Op("leaf", 1)
 
 
 def _close(done: _Open, parent: _Open, leaves: list[Any], ops: list[Op]) -> None:
     if done.lazy:
         parent.lazy = True
-        ops.append(Op(done.kind, done.count, done.extra))
+        ops.append(Op(done.kind, done.size, done.extra))
         return
-    whole = done.whole if type(done.whole).__name__ not in _ITERATORS else leaves[done.first_leaf :]
     del leaves[done.first_leaf :], ops[done.first_op :]
-    leaves.append(whole)
-    ops.append(Op("leaf", 1))
-
-
-_ITERATORS = frozenset({"list_iterator", "tuple_iterator"})
+    leaves.append(done.whole)
+    ops.append(_LEAF)
 
 
 def _merged(ops: list[Op]) -> list[Op]:
     merged: list[Op] = []
+    run = 0
     for op in ops:
-        if op.kind == "leaf" and merged and merged[-1].kind == "leaf":
-            merged[-1] = Op("leaf", merged[-1].size + 1)
-        else:
-            merged.append(op)
+        if op.kind == "leaf":
+            run += op.size
+            continue
+        if run:
+            merged.append(Op("leaf", run))
+            run = 0
+        merged.append(op)
+    if run:
+        merged.append(Op("leaf", run))
     return merged
 
 
@@ -173,14 +217,14 @@ def put_together(ops: Sequence[Op], leaves: Sequence[Any]) -> list[Any]:
     """Run the ops over the leaves; return what is on the stack at the end."""
     stack: list[Any] = []
     at = 0
-    for kind, count, extra in ops:
+    for kind, size, extra in ops:
         if kind == "leaf":
-            stack.extend(leaves[at : at + count])
-            at += count
+            stack.extend(leaves[at : at + size])
+            at += size
         else:
-            items = stack[len(stack) - count :] if count else []
-            if count:
-                del stack[-count:]
+            first = len(stack) - size
+            items = stack[first:]
+            del stack[first:]
             stack.append(BUILD[kind](items, extra))
     return stack
 

@@ -113,7 +113,6 @@ class TestSubmit:
             total = client.submit(add, total, i)
         assert total.result() == sum(range(300))
 
-
     def test_one_that_cannot_be_sent_does_not_disturb_the_others(self, client: Client, tmp_path: Path) -> None:
         ran = tmp_path / "ran"
 
@@ -132,6 +131,16 @@ class TestSubmit:
         with pytest.raises(TypeError, match="argument lock of 'note' cannot be sent"):
             below_bad.result()
         assert ran.read_text() == "1 "
+
+    def test_one_that_could_not_be_sent_as_an_argument(self, client: Client) -> None:
+        bad = client.submit(len, threading.Lock())
+        lazygraph.wait([bad])
+        good, below = client.submit(add, 1, 2), client.submit(add, bad, 1)
+        with pytest.raises(TypeError, match="argument lock of 'len' cannot be sent"):
+            below.result()
+        with pytest.raises(TypeError, match="argument lock of 'len' cannot be sent"):
+            delayed(add)(bad, 1).compute()
+        assert good.result() == 3
 
 
 class TestMap:
@@ -160,11 +169,16 @@ class TestGather:
     def test_one(self, client: Client) -> None:
         assert client.gather(client.submit(add, 1, 1)) == 2
 
-    def test_errors(self, client: Client) -> None:
+    def test_errors(self, client: Client, gate: Gate) -> None:
         futures = client.map(lambda x: 1 // x, [1, 0, 1])
         with pytest.raises(ZeroDivisionError):
             client.gather(futures)
         assert client.gather(futures, errors="skip") == [1, 1]
+        blocked = client.submit(gate.waits())
+        cancelled = client.submit(add, blocked, "")
+        assert cancelled.cancel()
+        assert client.gather([cancelled, futures[0], 5], errors="skip") == [1, 5]
+        gate.open()
         with pytest.raises(ValueError, match="'raise' or 'skip'"):
             client.gather(futures, errors="ignore")
 
@@ -249,7 +263,7 @@ class TestFutures:
         done, not_done = concurrent.futures.wait([blocked, quick], return_when="FIRST_COMPLETED", timeout=30)
         assert (done, not_done) == ({quick}, {blocked})
         gate.open()
-        assert list(concurrent.futures.as_completed([blocked], timeout=30)) == [blocked]
+        assert list(concurrent.futures.as_completed(list[Any]([blocked]), timeout=30)) == [blocked]
         assert (blocked.result(), blocked.status) == ("through", Status.SUCCEEDED)
 
     def test_await_and_wrap_future(self, client: Client) -> None:
@@ -317,9 +331,7 @@ class TestFutures:
         assert client.gather(blocked) == ["through"] * 2
         assert blocked[0].cancel() is False  # it is over
 
-    def test_a_compute_that_runs_out_of_time_is_cancelled(
-        self, client: Client, gate: Gate, tmp_path: Path
-    ) -> None:
+    def test_a_compute_that_runs_out_of_time_is_cancelled(self, client: Client, gate: Gate, tmp_path: Path) -> None:
         blocked = client.submit(gate.waits())
         with pytest.raises(TimeoutError):
             compute(delayed(touch)(tmp_path / "ran", blocked), timeout=0)

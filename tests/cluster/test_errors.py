@@ -113,7 +113,9 @@ class TestWhatTasksRaise:
         assert caught.value.type_name.endswith("Stubborn")
         assert "raise Stubborn(3" in caught.value.traceback
 
-    @pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), BaseExceptionGroup("g", [SystemExit(1)])])
+    @pytest.mark.parametrize(
+        "error", [SystemExit(3), GeneratorExit(), KeyboardInterrupt(), BaseExceptionGroup("g", [SystemExit(1)])]
+    )
     def test_exceptions_that_are_not_meant_for_tasks(self, client: Client, error: BaseException) -> None:
         def fails() -> None:
             raise error
@@ -185,7 +187,9 @@ class TestRefusals:
     def test_an_option_that_is_not_honoured(self, client: Client) -> None:
         ran: list[int] = []
         node, line = delayed(ran.append, retries=3)(1), _line()
-        with pytest.raises(UnsupportedByExecutor, match=r"'cluster' does not honour retries=.*nothing was run") as caught:
+        with pytest.raises(
+            UnsupportedByExecutor, match=r"'cluster' does not honour retries=.*nothing was run"
+        ) as caught:
             node.compute()
         assert f"{__file__}:{line}" in str(caught.value)
         with pytest.raises(UnsupportedByExecutor, match="retries="):
@@ -210,7 +214,7 @@ class TestConnecting:
     def test_somebody_who_says_nothing(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]
-            with pytest.raises(CannotConnect, match="no answer within 0.2 s"):
+            with pytest.raises(CannotConnect, match=r"no answer within 0\.2 s"):
                 Client(f"tcp://127.0.0.1:{port}", token="x", timeout=0.2)
 
     def test_no_token(self) -> None:

@@ -83,7 +83,7 @@ class TestWorkers:
         lost = futures[0]
         name = client.scheduler_info()["workers"][holders[lost.key][0]]["name"]
         kill(cluster.workers[name], ended)
-        with pytest.raises(LostData, match="cannot be made again"):
+        with pytest.raises(LostData, match=r"'bytes'.*cannot be made again"):
             lost.result(30)
         with pytest.raises(LostData, match="cannot be made again"):
             client.submit(len, lost).result(30)
@@ -101,15 +101,57 @@ class TestWorkers:
         client.wait_for_workers(2)
         assert client.gather(client.map(add, range(10), range(10))) == [2 * i for i in range(10)]
 
-    def test_all_are_killed_at_once(
-        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool]
+    def test_many_tasks_that_kill_every_worker(self, client: Client) -> None:
+        futures = [client.submit(lambda: os.kill(os.getpid(), signal.SIGKILL)) for _ in range(3)]
+        for future in futures:
+            with pytest.raises(WorkerDied):
+                future.result(50)
+        assert client.submit(add, 1, 1).result(30) == 2
+
+    def test_the_cluster_ends_when_no_worker_can_be_started_again(
+        self, client: Client, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        (pid, _) = cluster.workers.values()
+        future = client.submit(signal.pause)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ConnectionLost):
+            future.result(30)
+        assert "no worker could be started again" in caplog.text
+
+    def test_all_are_killed_at_once(self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool]) -> None:
         (kept,) = lazygraph.persist(delayed(add)(20, 22))
         pids = list(cluster.workers.values())
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         assert all(ended(pid) for pid in pids)
         assert (kept + 0).compute() == 42
+
+
+class TestTasksAndTheirPrograms:
+    def test_standard_input_is_empty(self, client: Client) -> None:
+        assert client.submit(lambda: subprocess.run(["cat"], capture_output=True, check=True).stdout).result() == b""
+        assert client.submit(lambda: sys.stdin.read()).result() == ""
+
+    def test_what_a_task_prints_goes_to_the_errors(self, client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+        client.submit(lambda: os.write(1, b"printed by a task")).result()
+        assert "printed by a task" not in capfd.readouterr().out
+
+    def test_programs_that_tasks_started_end_with_the_cluster(self, tmp_path: Path) -> None:
+        held = tmp_path / "held"
+        os.mkfifo(held)
+
+        def starts() -> int:
+            with held.open("w") as writer:
+                script = "import signal; signal.pause()"
+                return subprocess.Popen([sys.executable, "-c", script], stdout=writer).pid
+
+        with LocalCluster(n_workers=1) as cluster, Client(cluster) as client:
+            future = client.submit(starts)
+            reader = held.open()
+            assert future.result() > 0
+        with reader:
+            assert reader.read() == ""  # nobody holds its other end any more
 
 
 class TestTheScheduler:

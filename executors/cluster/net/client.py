@@ -241,7 +241,7 @@ class Client:
         if errors not in ("raise", "skip"):
             raise ValueError(f"gather(errors={errors!r}): it is 'raise' or 'skip'")
         if errors == "skip" and isinstance(futures, list | tuple):
-            futures = [future for future in futures if future.exception() is None]
+            futures = [future for future in futures if not _has_failed(future)]
         leaves, ops = take_apart([futures], lambda value: isinstance(value, Future))
         values = [leaf.result() if isinstance(leaf, Future) else leaf for leaf in leaves]
         return put_together(ops, values)[0]
@@ -327,6 +327,10 @@ def _take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence
 
 
 _PLAIN = frozenset({int, float, str, bytes, bool, complex, type(None)})
+
+
+def _has_failed(one: Any) -> bool:
+    return isinstance(one, Future) and one.failure() is not None
 
 
 def _start_cluster() -> Any:

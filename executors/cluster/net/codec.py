@@ -23,7 +23,7 @@ from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.running.runner import Report
@@ -55,7 +55,7 @@ def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[byte
         try:
             functions.append(dumps(portable(function)))
         except Exception as error:
-            where = _built_at(shape, lambda at, row=row: shape.function[at] == row)  # type: ignore[misc]
+            where = _called_at(shape, tables, row)
             raise Unserializable(f"function {shape.names[row]!r}", where, reason_of(error)) from error
     try:
         rest = dumps((tables.constants, tables.templates))
@@ -64,9 +64,17 @@ def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[byte
     return m.TablesOnWire([len(blob) for blob in functions], len(rest)), [*functions, rest]
 
 
-def _built_at(shape: Shape, is_it: Callable[[int], bool]) -> str:
-    at = next((at for at in range(shape.externals, len(shape)) if is_it(at)), None)
-    return f"built at {shape.origin_of(at)}" if at is not None else "in a fused task"
+def _called_at(shape: Shape, tables: Tables, row: int) -> str:
+    """Say where the first call of a function was built; it may be a member of a fused task."""
+    for at in range(shape.externals, len(shape)):
+        function = tables.functions[shape.function[at]]
+        steps = function.steps if isinstance(function, Fused) else ()
+        origin = next((step.origin for step in steps if step.function == row), None)
+        if shape.function[at] == row:
+            origin = shape.origin[at]
+        if origin is not None and origin >= 0:
+            return f"built at {shape.origins[origin]}"
+    return "of this plan"
 
 
 def _culprit(shape: Shape, tables: Tables, error: BaseException) -> Unserializable:
@@ -191,8 +199,24 @@ def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
 _FIXED: Mapping[type, int] = {int: 28, float: 24, bool: 28, type(None): 16, complex: 32}
 
 
+_SAMPLES = (10, 4, 2)
+"""Of a container this many members are looked at, of containers in it fewer."""
+
+_UNKNOWN = 1024
+
+
 def size_of(value: Any) -> int:
-    """Estimate a value's bytes without pickling it: exact for numbers, texts and buffers, sampled for containers."""
+    """Estimate a value's bytes: exact for numbers, texts and buffers, sampled for containers, else by pickle."""
+    fixed = _FIXED.get(type(value))
+    if fixed is not None:
+        return fixed
+    try:
+        return _measure(value, 0)
+    except Exception:  # users' objects may raise anything; if it must travel, that is when it is an error
+        return _UNKNOWN
+
+
+def _measure(value: Any, depth: int) -> int:
     fixed = _FIXED.get(type(value))
     if fixed is not None:
         return fixed
@@ -202,39 +226,19 @@ def size_of(value: Any) -> int:
     if isinstance(value, str | bytes | bytearray):
         return len(value) + 50
     if isinstance(value, dict):
-        return 64 + _sampled(list(_first(value.items())), len(value))
+        return 64 + _sample(value.keys(), depth) + _sample(value.values(), depth)
     if isinstance(value, list | tuple | set | frozenset):
-        return 56 + _sampled(list(_first(value)), len(value))
-    return _by_pickle(value)
+        return 56 + _sample(value, depth)
+    return len(dumps(value)) if depth < 2 else 64
 
 
-def _first(items: Iterable[Any]) -> Iterable[Any]:
-    return islice(items, 10)
-
-
-def _sampled(sample: list[Any], count: int) -> int:
-    if not sample:
+def _sample(members: Collection[Any], depth: int) -> int:
+    if not members:
         return 0
-    return int(sum(8 + _shallow(item) for item in sample) / len(sample) * count)
-
-
-def _shallow(value: Any) -> int:
-    if isinstance(value, tuple) and len(value) == 2:
-        return 56 + _shallow(value[0]) + _shallow(value[1]) if not isinstance(value[0], tuple) else 128
-    fixed = _FIXED.get(type(value))
-    if fixed is not None:
-        return fixed
-    size = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size + 100
-    return len(value) + 50 if isinstance(value, str | bytes) else 64
-
-
-def _by_pickle(value: Any) -> int:
-    try:
-        return len(dumps(value))
-    except Exception:  # it may never have to travel; if it must, that is when it is an error
-        return 1024
+    if depth == len(_SAMPLES):
+        return 64 * len(members)
+    looked = [8 + _measure(member, depth + 1) for member in islice(members, _SAMPLES[depth])]
+    return sum(looked) * len(members) // len(looked)
 
 
 def pack_values(values: Sequence[Any], missing: Any) -> tuple[list[int], list[str], list[bytes]]:

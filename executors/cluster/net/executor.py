@@ -76,6 +76,15 @@ class ClusterExecutor(Executor):
         self._connection.send(message, *blobs)
         return run
 
+    def check(self, plan: Plan) -> None:
+        """Raise if the plan cannot run here, or reads what could not be sent here: it has failed already."""
+        super().check(plan)
+        for external in plan.externals:
+            if isinstance(external, Future) and external.run.owner is self and external.run.number not in self._runs:
+                error = external.exception()
+                if error is not None:
+                    raise error
+
     def why_not(self, plan: Plan) -> Exception | None:
         """Return the error for which `submit` would refuse a plan; None when it would not."""
         try:
@@ -287,7 +296,7 @@ def _cancelled(message: m.Ended, body: Buffer) -> BaseException:
 
 
 def _missing(message: m.Ended, body: Buffer) -> BaseException:
-    return LostData(f"the value of {message.node!r}", "its worker ended, and a scattered value cannot be made again")
+    return LostData(f"the value of {message.node!r}", m.LOST_FOR_GOOD)
 
 
 _KINDS: Mapping[str, Callable[[m.Ended, Buffer], BaseException]] = {

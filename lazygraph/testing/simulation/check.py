@@ -35,7 +35,7 @@ class Living:
         self.numbers: dict[int, int] = {}  # run of the life -> run of its client
         self.entries: dict[int, list[int]] = {}  # run -> the entry of each output
 
-    # -- acts --------------------------------------------------------------------------------------------------------------
+    # -- acts --------------------------------------------------------------------------------------
 
     def live(self) -> None:
         """Let everything happen that this life holds, and then all that follows from it."""
@@ -96,7 +96,7 @@ class Living:
         for worker in list(self.world.workers.values()):
             self.world.kill(worker)
 
-    # -- what must hold ----------------------------------------------------------------------------------------------------
+    # -- what must hold ----------------------------------------------------------------------------
 
     def check_endings(self) -> None:
         """Every claimed output of a client that stayed has ended, as the oracle allows, and once."""
@@ -113,9 +113,7 @@ class Living:
                 if client.claims[at] > 0:
                     self._check_output(oracle, client, run, ref, at)
 
-    def _check_output(
-        self, oracle: Oracle, client: PretendClient, run: int, ref: Ref, at: tuple[int, int]
-    ) -> None:
+    def _check_output(self, oracle: Oracle, client: PretendClient, run: int, ref: Ref, at: tuple[int, int]) -> None:
         who = f"output {at} of {client.address} (task {ref})"
         for ending in client.seen[at]:
             why = oracle.wrong(run, ref, ending)

@@ -14,7 +14,7 @@ from lazygraph.language.delayed import delayed
 from lazygraph.planning.plan import Plan, plan_of
 from lazygraph.values.node import External
 
-# -- what tasks compute ------------------------------------------------------------------------------------------------------
+# -- what tasks compute ----------------------------------------------------------------------------
 
 
 class Bad(ValueError):
@@ -67,7 +67,7 @@ def bad(number: int, *inputs: Any) -> Any:
 FUNCTIONS = {"plain": plain, "large": large, "lump": lump, "bad": bad}
 
 
-# -- runs --------------------------------------------------------------------------------------------------------------------
+# -- runs ------------------------------------------------------------------------------------------
 
 
 class Ref(NamedTuple):
@@ -119,13 +119,14 @@ def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref]]:
         return nodes[ref.at] if ref.run == index else elsewhere.setdefault(ref, Elsewhere(ref))
 
     for task in spec.tasks:
-        nodes.append(delayed(FUNCTIONS[task.kind])(task.number, *map(node, task.inputs)))
+        made = delayed(FUNCTIONS[task.kind])(task.number, *map(node, task.inputs))
+        nodes.append(made)
     outputs = [node(ref) for ref in spec.outputs]
     plan = plan_of(outputs, optimize_graph=spec.optimized, fail_fast=spec.fail_fast)
     return plan, [external.ref for external in plan.externals if isinstance(external, Elsewhere)]
 
 
-# -- acts --------------------------------------------------------------------------------------------------------------------
+# -- acts ------------------------------------------------------------------------------------------
 
 
 class Act(NamedTuple):

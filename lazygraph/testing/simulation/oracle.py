@@ -12,7 +12,7 @@ What may go wrong instead:
 6. Inheritance.  What may happen to an input may happen to its readers, in this run and in those bound to it.
 7. Failing fast.  In such a run, what may happen to one output may happen to all, and they may be "cancelled".
 
-An exception that must come (1, and below it 6) leaves no room for a value.  Dropping, and other clients, change nothing.
+An exception that must come (1, and below it 6) leaves no room for a value.  Drops and other clients change nothing.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Oracle:
             self.may[run, ref] = own_may | shared
 
     def _elsewhere(self, ref: Ref) -> frozenset[Any]:
-        # Bound by a future of the run that computes it, or of one that passes it on: whatever may happen to any of them.
+        # Bound by a future of the run that computes it, or of one that passes it on: what may happen to any of them.
         return frozenset().union(*(may for (_, other), may in self.may.items() if other == ref))
 
     def wrong(self, run: int, ref: Ref, ending: Ending) -> str:

@@ -52,7 +52,7 @@ class World:
         self._peers = 0
         self._undecided = False
 
-    # -- coming and going --------------------------------------------------------------------------------------------------
+    # -- coming and going --------------------------------------------------------------------------
 
     def add_worker(self, threads: int = 1) -> PretendWorker:
         """A worker joins."""
@@ -90,7 +90,7 @@ class World:
         self._route(self.mind.lost(peer, self.now))
         self._undecided = True
 
-    # -- links -------------------------------------------------------------------------------------------------------------
+    # -- links -------------------------------------------------------------------------------------
 
     def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
         """Ask the worker at `address` for values."""
@@ -117,7 +117,7 @@ class World:
         self._undecided = False
         self._route(self.mind.decide(self.now))
 
-    # -- time --------------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """Do one thing that can happen; False when nothing can."""

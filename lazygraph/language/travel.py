@@ -1,0 +1,101 @@
+"""How promises and canvases are pickled.
+
+A function travels by name where its name leads to it, also through its decorated form.  One of `__main__`, a lambda or
+a nested function travels by value: then the pickle can be read in another process too.
+
+A canvas is pickled as a list of flat rows, parts before wholes, so that no nesting is walked by recursion.
+
+Covers: functions in what people wrote, nested canvases.
+Does not cover: tables on a wire (executors.cluster.net.codec pickles those with cloudpickle anyway).
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from contextvars import ContextVar
+from dataclasses import replace
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.values.graph import Graph, Tables
+from lazygraph.values.references import portable, restored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_by_value: ContextVar[bool] = ContextVar("lazygraph_by_value", default=False)
+
+
+class Travelling:
+    """Stands for a callable while it is pickled; what comes out of the pickle is the callable itself."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function = portable(self.function)
+        # Inside a pickle by value cloudpickle does the rest, and knows what it has met already: a function may refer
+        # to a promise that refers to it.
+        if not isinstance(function, FunctionType) or _by_value.get() or _leads_home(function):
+            return restored, (function,)
+        # Needed by those only who pickle such functions, and `import lazygraph` must not pay for it.
+        import cloudpickle
+
+        token = _by_value.set(True)
+        try:
+            return pickle.loads, (cloudpickle.dumps(function, protocol=5),)
+        finally:
+            _by_value.reset(token)
+
+
+def _leads_home(function: FunctionType) -> bool:
+    """Whether another process finds the function under its own name."""
+    if function.__module__ == "__main__":
+        return False
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
+def travelling(graph: Graph) -> Graph:
+    """Return the graph with functions that can be pickled (to be pickled, not to be run)."""
+    tables = graph.tables
+    functions: Any = tuple(Travelling(f) if isinstance(f, FunctionType) else f for f in tables.functions)
+    return replace(graph, tables=Tables(functions, tables.constants, tables.templates))
+
+
+Row = tuple[Any, tuple[int, ...], Any]
+"""One canvas: what makes it again, the rows of its parts, and the rest.  A part that is no canvas has no maker."""
+
+
+def frozen(canvas: Any) -> tuple[Callable[..., Any], tuple[list[Row]]]:
+    """Return what pickle wants to know of a canvas: its rows, the last one its own."""
+    rows: list[Row] = []
+    number: dict[int, int] = {}
+    stack = [canvas]
+    while stack:
+        top = stack[-1]
+        if id(top) in number:
+            stack.pop()
+            continue
+        maker, parts, rest = top.state() if hasattr(type(top), "state") else (None, (), top)
+        missing = [part for part in parts if id(part) not in number]
+        if missing:
+            stack.extend(missing)
+            continue
+        stack.pop()
+        number[id(top)] = len(rows)
+        rows.append((maker, tuple(number[id(part)] for part in parts), rest))
+    return thawed, (rows,)
+
+
+def thawed(rows: list[Row]) -> Any:
+    """Return the canvas of these rows."""
+    made: list[Any] = []
+    for maker, parts, rest in rows:
+        made.append(rest if maker is None else maker([made[part] for part in parts], rest))
+    return made[-1]

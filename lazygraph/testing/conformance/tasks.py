@@ -1,0 +1,150 @@
+"""The tasks of the suite.  In a module, so that workers in other processes find them by name.
+
+Tasks that must be counted leave a mark in a folder: the only thing that threads, processes and machines share.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import tempfile
+import threading
+from typing import Any
+
+from lazygraph.language.delayed import delayed
+
+
+@delayed
+def add(x: Any, y: Any) -> Any:
+    """Return the sum."""
+    return x + y
+
+
+@delayed
+def total(values: Any) -> Any:
+    """Return the sum of a list."""
+    return sum(values)
+
+
+@delayed
+def give(value: Any = None) -> Any:
+    """Return what was given."""
+    return value
+
+
+@delayed
+def describe(*args: Any, **kwargs: Any) -> str:
+    """Return how it was called."""
+    return f"{args!r} {kwargs!r}"
+
+
+@delayed
+def divide(x: float, y: float) -> float:
+    """Divide; by zero it raises."""
+    return x / y
+
+
+@delayed
+def marked(folder: str, value: Any, *after: Any) -> Any:
+    """Leave a mark for this call in `folder`, and return the value."""
+    handle, _ = tempfile.mkstemp(prefix=f"{value}-", dir=folder)
+    os.close(handle)
+    return value
+
+
+def marks(folder: Any) -> int:
+    """Return how many marks there are."""
+    return len(os.listdir(folder))
+
+
+class Lasting(ValueError):
+    """An exception with more than a message."""
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail = code, detail
+
+
+class Awkward(KeyError):
+    """An exception that does not survive pickling: it has fewer args than its constructor wants."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+@delayed
+def fail_lasting() -> None:
+    """Raise an exception that carries facts."""
+    raise Lasting(7, "seven")
+
+
+@delayed
+def fail_awkwardly() -> None:
+    """Raise an exception that may not be able to travel."""
+    raise Awkward("a", "b")
+
+
+@delayed
+def fail_chained() -> None:
+    """Raise from another exception."""
+    try:
+        os.environ["missing\n"]  # no name of a variable has a line break in it
+    except KeyError as error:
+        raise ValueError("outer") from error
+
+
+@delayed
+def leave() -> None:
+    """Call sys.exit in a task."""
+    raise SystemExit(3)
+
+
+@delayed
+def give_lock() -> Any:
+    """Return something that cannot be pickled."""
+    return threading.Lock()
+
+
+@delayed
+def held(lock: Any) -> bool:
+    """Use a lock where it is."""
+    with lock:
+        return True
+
+
+@delayed
+def nested(depth: int) -> int:
+    """Compute inside a task."""
+    if depth == 0:
+        return 1
+    return 1 + int(nested(depth - 1).compute())
+
+
+@delayed
+def large(size: int) -> bytes:
+    """Return many bytes."""
+    return b"x" * size
+
+
+@delayed
+def length(value: Any) -> int:
+    """Return the length of a value."""
+    return len(value)
+
+
+@delayed
+def wait_for(path: str) -> str:
+    """Wait until somebody writes to a named pipe, and return what was written."""
+    with open(path, encoding="utf-8") as pipe:
+        return pipe.read()
+
+
+@delayed
+def tell(_: Any, path: str) -> None:
+    """Write "done" into a named pipe: somebody waits for it."""
+    with open(path, "w", encoding="utf-8") as pipe:
+        pipe.write("done")
+
+
+multiply = delayed(operator.mul)
+pair = delayed(divmod, nout=2)

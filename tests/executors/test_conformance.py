@@ -1,0 +1,56 @@
+"""The conformance suite over every executor there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lazygraph.executors.cluster.local import LocalCluster
+from lazygraph.executors.cluster.net.client import Client
+from lazygraph.executors.sync import SyncExecutor
+from lazygraph.executors.threads import ThreadExecutor
+from lazygraph.testing.conformance.matrix import SAMPLES, matrix
+from lazygraph.testing.conformance.suite import ConformanceSuite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lazygraph.executors.base import Executor
+
+
+class TestSync(ConformanceSuite):
+    in_process = True
+    runs_ahead = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with SyncExecutor() as executor:
+            yield executor
+
+
+class TestThreads(ConformanceSuite):
+    in_process = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with ThreadExecutor(2) as executor:
+            yield executor
+
+
+class TestCluster(ConformanceSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with LocalCluster(n_workers=2) as cluster, Client(cluster, set_as_default=False) as client:
+            yield client.executor
+
+
+def test_the_matrix_has_a_cell_for_every_option_and_executor():
+    executors = [SyncExecutor(), ThreadExecutor(1)]
+    table = matrix(executors)
+    assert set(table) == set(SAMPLES)
+    assert all(set(row) == {"sync", "threads"} for row in table.values())
+    assert {cell for row in table.values() for cell in row.values()} <= {"honoured", "refused"}
