@@ -40,10 +40,14 @@ class ThreadEngine(Engine):
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
-            run_lease(work.program, work.tasks, work.values, work.report, work.lender)
-            with self._counting:
-                self._unfinished -= 1
-            work.finished()
+            end = work.abandoned
+            try:
+                run_lease(work.program, work.tasks, work.values, work.report, work.lender)
+                end = work.finished
+            finally:
+                with self._counting:
+                    self._unfinished -= 1
+                end()
             del work  # an idle thread keeps no values alive
 
     def close(self) -> None:
