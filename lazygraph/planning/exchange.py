@@ -53,11 +53,12 @@ def to_networkx(graph: Graph) -> Any:
     for at, external in enumerate(graph.externals):
         nx_graph.add_node(at, name=shape.name_of(at), external=external, output=at in outputs)
     for at in graph.tasks():
+        function = function_of(graph.tables, shape.function[at])
         args, kwargs = _call_of(graph, at)
         nx_graph.add_node(
             at,
             name=shape.name_of(at),
-            function=function_of(graph.tables, shape.function[at]),
+            function=function,
             args=args,
             kwargs=kwargs,
             options=shape.options[shape.option[at]],

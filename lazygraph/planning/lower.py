@@ -194,13 +194,13 @@ def lift(graph: Graph) -> list[Delayed]:
     shape, tables = graph.shape, graph.tables
     made: list[Any] = list(graph.externals)
     for at in graph.tasks():
+        function, options = function_of(tables, shape.function[at]), shape.options[shape.option[at]]
         reads = [made[read] for read in shape.inputs_of(at)]
         kinds = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
         numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
         leaves = tuple(reads[n] if n >= 0 else tables.constants[~n] for n in numbers)
         after = tuple(read for read, kind in zip(reads, kinds, strict=True) if kind == ORDER)
         template: Any = tables.templates[shape.template[at]]
-        function, options = function_of(tables, shape.function[at]), shape.options[shape.option[at]]
         made.append(Delayed(function, leaves, template, options, shape.origin_of(at), after))
     for at in shape.callbacks:  # they hang on what they read
         owner = made[shape.inputs_of(at)[0]]

@@ -141,6 +141,9 @@ def _identity(graph: Graph, at: int, alias: Sequence[int], tokens: dict[int, Any
         if number >= 0:
             given.append(reads[number])
             continue
+        if number == PREVIOUS:
+            given.append(None)
+            continue
         if number not in tokens:
             tokens[number] = _token(constants[~number])
         given.append(tokens[number])
@@ -209,6 +212,7 @@ def _joined(graph: Graph) -> list[int] | None:
     fixed = bytearray(len(shape))
     for at in (*shape.outputs, *shape.callbacks, *range(shape.externals)):
         fixed[at] = 1
+    fused = {row for row, function in enumerate(graph.tables.functions) if isinstance(function, Fused)}
     joined = [-1] * len(shape)
     found = False
     for at in graph.tasks():
@@ -222,6 +226,7 @@ def _joined(graph: Graph) -> list[int] | None:
             and option[before] == option[at]
             and scope[before] == scope[at]
             and plain[option[at]]
+            and (not fused or (shape.function[at] not in fused and shape.function[before] not in fused))
         ):
             joined[at] = before
             found = True

@@ -53,7 +53,6 @@ def test_options_templates_and_order_survive() -> None:
     made = add.options(name="Sum", retries=2)([add(1, 2), {"k": add(3, 4)}], y=[5])
     again = there_and_back(made)
     assert again._options == made._options
-    assert again.options is not None
     assert there_and_back(add([add(1, 2), 7], y=[add(3, 4)])).compute() == [3, 7, 7]
     order = (add.s(1, 2) | group(add.si(3, 4), add.si(5, 6))).to_delayed()
     assert there_and_back(order).compute() == [7, 11]

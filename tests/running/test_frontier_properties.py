@@ -61,9 +61,9 @@ def test_every_task_ends_as_direct_evaluation_says(shape: Shape, bad: set[int], 
             assert base == block.base
             assert ends[origin][0] is State.FAILED
             assert origin == at or origin in ancestors(shape, at)
-    assert {entry: world.store[block, entry][0] for entry in set(shape.outputs) if ends[entry][0] is State.SUCCEEDED} == {
-        entry: world.worth[block][entry] for entry in set(shape.outputs) if ends[entry][0] is State.SUCCEEDED
-    }
+    assert {
+        entry: world.store[block, entry][0] for entry in set(shape.outputs) if ends[entry][0] is State.SUCCEEDED
+    } == {entry: world.worth[block][entry] for entry in set(shape.outputs) if ends[entry][0] is State.SUCCEEDED}
     world.let_everything_go()
 
 

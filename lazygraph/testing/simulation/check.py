@@ -126,9 +126,10 @@ class Living:
             raise Wrong(f"{who}: the scheduler said {len(told)} times that it ended")
 
     def check_work(self) -> None:
-        """No task runs twice, unless workers have died: then once more for each, or for each value asked for again."""
-        deaths = self.world.deaths
-        most = 1 + deaths + sum(client.wants for client in self.clients) if deaths else 1
+        """No task runs twice, unless workers have died: then once more for each, and for all who then ask for it."""
+        # What each asks for is made again on its own: inputs that two of them share may be freed in between.
+        askers = len(self.life.runs) + sum(client.wants for client in self.clients)
+        most = 1 + self.world.deaths * askers
         twice = {at: count for at, count in self.world.ran.items() if count > most}
         if twice:
             raise Wrong(f"ran more than {most} times: {twice}")

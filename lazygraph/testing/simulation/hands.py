@@ -7,7 +7,7 @@ Does not cover: who moves when (simulation.world), what is asked of the cluster 
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
@@ -17,13 +17,23 @@ from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, run_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from lazygraph.planning.plan import Plan
-    from lazygraph.testing.simulation.world import World
 
 Link = deque[tuple[m.Message, bytes]]
+
+
+class Surroundings(Protocol):
+    """What a hand needs of the world it is in."""
+
+    inline_limit: int
+    ran: Counter[tuple[int, int]]
+    tell: Callable[[str, str, m.Message], None]
+
+    def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
+        """Ask the worker at `address` for values."""
 
 
 class Ending(NamedTuple):
@@ -82,7 +92,7 @@ class PretendThread:
 class PretendWorker:
     """A worker's hand."""
 
-    def __init__(self, world: World, peer: int, threads: int) -> None:
+    def __init__(self, world: Surroundings, peer: int, threads: int) -> None:
         self.world, self.peer = world, peer
         self.address = f"worker-{peer}"
         self.mind = w.WorkerMachine()
@@ -149,7 +159,7 @@ class PretendWorker:
 class PretendClient:
     """A client's hand: submits plans, holds futures, collects endings, asks workers for values."""
 
-    def __init__(self, world: World, peer: int) -> None:
+    def __init__(self, world: Surroundings, peer: int) -> None:
         self.world, self.peer = world, peer
         self.address = f"client-{peer}"
         self.inbox: Link = deque()

@@ -1,0 +1,79 @@
+"""Random workflows for the tests of this floor, and what they give, by direct evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from lazygraph import delayed
+from lazygraph.language.promise import Delayed
+
+
+def mix(*args: Any, **kwargs: Any) -> Any:
+    """A value that tells every argument apart, of bounded size."""
+    return hash(("mix", repr(args), repr(sorted(kwargs.items()))))
+
+
+def other(*args: Any) -> Any:
+    """A second function."""
+    return hash(("other", repr(args)))
+
+
+FUNCTIONS = {
+    "mix": delayed(mix),
+    "other": delayed(other),
+    "pure": delayed(mix, pure=True),
+    "named": delayed(other, name="named", pure=True),
+}
+PLAIN = {"mix": mix, "other": other, "pure": mix, "named": other}
+CONSTANTS = st.sampled_from([0, 1, True, 1.0, 0.0, -0.0, "a", None, (1,), (True,)])
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a function: numbers of earlier calls and constants, some nested in a list."""
+
+    function: str
+    reads: tuple[int, ...]
+    constants: tuple[Any, ...]
+    nested: bool
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Calls, each reading earlier ones, and the numbers of those asked for."""
+
+    calls: tuple[Call, ...]
+    asked: tuple[int, ...]
+
+    def promises(self) -> list[Delayed]:
+        """Write it down with lazygraph."""
+        made: list[Delayed] = []
+        for call in self.calls:
+            args: list[Any] = [*(made[read] for read in call.reads), *call.constants]
+            made.append(FUNCTIONS[call.function](*([args] if call.nested else args)))
+        return [made[at] for at in self.asked]
+
+    def values(self) -> list[Any]:
+        """Run it directly."""
+        found: list[Any] = []
+        for call in self.calls:
+            args: list[Any] = [*(found[read] for read in call.reads), *call.constants]
+            found.append(PLAIN[call.function](*([args] if call.nested else args)))
+        return [found[at] for at in self.asked]
+
+
+@st.composite
+def workflows(draw: st.DrawFn, largest: int = 20) -> Workflow:
+    """Any workflow: chains, fans, diamonds, calls made twice, outputs asked for twice or not at all."""
+    calls: list[Call] = []
+    for at in range(draw(st.integers(1, largest))):
+        earlier = st.integers(max(0, at - 6), at - 1)
+        reads = draw(st.lists(earlier, max_size=3)) if at else []
+        constants = draw(st.lists(CONSTANTS, max_size=2))
+        function = draw(st.sampled_from(sorted(FUNCTIONS)))
+        calls.append(Call(function, tuple(reads), tuple(constants), draw(st.booleans())))
+    asked = draw(st.lists(st.integers(0, len(calls) - 1), min_size=1, max_size=4))
+    return Workflow(tuple(calls), tuple(asked))

@@ -1,0 +1,101 @@
+"""Whatever the optimizer does, random workflows give what they give when they are run directly."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazygraph import compute
+from lazygraph.planning.exchange import from_networkx, to_networkx
+from lazygraph.planning.lower import lift, lower
+from lazygraph.planning.optimize import PASSES, optimize
+from lazygraph.running.program import Program
+from lazygraph.values.graph import Graph
+from tests.planning.graphs import Workflow, workflows
+
+
+def values_of(graph: Graph) -> list[Any]:
+    """Run a graph by its numbers, without an executor."""
+    program, values = Program(graph.shape, graph.tables), {}
+    for at in graph.tasks():
+        values[at] = program.run(at, values)
+    return [values[at] for at in graph.shape.outputs]
+
+
+def check(graph: Graph) -> None:
+    """Every column has its length, inputs come first and once, arguments point at something."""
+    shape = graph.shape
+    n = len(shape)
+    for column in (shape.template, shape.option, shape.scope, shape.origin):
+        assert len(column) == n
+    assert len(shape.input_offsets) == len(shape.argument_offsets) == n + 1
+    assert shape.input_offsets[-1] == len(shape.inputs) == len(shape.kinds)
+    assert shape.argument_offsets[-1] == len(shape.arguments)
+    for at in range(n):
+        reads = list(shape.inputs_of(at))
+        assert len(set(reads)) == len(reads)
+        assert all(0 <= read < at for read in reads)
+        numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
+        assert all(number < len(reads) for number in numbers)
+
+
+@given(workflows())
+def test_compute_gives_what_direct_evaluation_gives(workflow: Workflow) -> None:
+    expected = tuple(workflow.values())
+    assert compute(*workflow.promises(), executor="sync") == expected
+    assert compute(*workflow.promises(), executor="sync", optimize_graph=False) == expected
+
+
+@pytest.mark.parametrize(("name", "pass_"), PASSES)
+@given(workflow=workflows())
+def test_each_pass_keeps_the_values(name: str, pass_: Any, workflow: Workflow) -> None:
+    graph = lower(workflow.promises())
+    changed = pass_(graph)
+    check(graph)
+    check(changed)
+    assert len(changed) <= len(graph)
+    assert len(changed.shape.outputs) == len(workflow.asked)
+    assert values_of(changed) == values_of(graph) == workflow.values()
+
+
+@pytest.mark.parametrize("order", list(permutations([pass_ for _, pass_ in PASSES])))
+@given(workflow=workflows(largest=10))
+def test_passes_keep_the_values_in_any_order(order: Any, workflow: Workflow) -> None:
+    graph = lower(workflow.promises())
+    for pass_ in order:
+        graph = pass_(graph)
+    check(graph)
+    assert values_of(graph) == workflow.values()
+
+
+@given(workflows())
+def test_optimizing_twice_changes_nothing_more(workflow: Workflow) -> None:
+    once = optimize(lower(workflow.promises()))
+    twice = optimize(once)
+    assert len(twice) == len(once)
+    assert values_of(twice) == values_of(once)
+
+
+@given(workflows())
+def test_graphs_survive_pickles_lifting_and_networkx(workflow: Workflow) -> None:
+    graph = lower(workflow.promises())
+    expected = workflow.values()
+    assert values_of(pickle.loads(pickle.dumps(graph))) == expected
+    assert values_of(lower(lift(graph))) == expected
+    again = from_networkx(to_networkx(graph))
+    check(again)
+    by_entry = dict(zip(sorted(set(graph.shape.outputs)), values_of(again), strict=True))
+    assert [by_entry[output] for output in graph.shape.outputs] == expected
+
+
+@given(workflows(), st.data())
+def test_parts_of_a_workflow_can_be_asked_for(workflow: Workflow, data: st.DataObject) -> None:
+    promises = workflow.promises()
+    kept = data.draw(st.lists(st.sampled_from(range(len(promises))), min_size=1))
+    graph = optimize(lower([promises[at] for at in kept]))
+    assert values_of(graph) == [workflow.values()[at] for at in kept]

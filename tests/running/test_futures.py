@@ -1,0 +1,527 @@
+"""One future: a concurrent.futures.Future whose condition is made on the first wait."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import pickle
+import threading
+import traceback
+import weakref
+from typing import Any
+
+import pytest
+
+from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.planning.plan import Plan
+from lazygraph.running.futures import Future
+from lazygraph.running.run import GroupResult, Run, as_completed, wait
+from lazygraph.values.graph import Tables
+from lazygraph.values.outcome import Failure, Outcome, Value
+from lazygraph.values.status import Status
+from tests.running.shapes import shape_of
+
+
+class Owner:
+    """Computes nothing; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.dropped: list[int] = []
+        self.cancelled: list[int] = []
+        self.fetched: list[int] = []
+        self.value: Outcome = Value("fetched")
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def fetch(self, run: Any, output: int, timeout: float | None) -> Outcome:
+        self.fetched.append(output)
+        if not self.gate.wait(timeout):
+            raise TimeoutError("not here yet")
+        return self.value
+
+    def cancel(self, run: Any, output: int, force: bool) -> bool:
+        self.cancelled.append(output)
+        return True
+
+    def look(self, run: Any) -> None:
+        return
+
+    def drop(self, run: Any, output: int) -> None:
+        self.dropped.append(output)
+
+
+def run_of(count: int, owner: Owner | None = None, fail_fast: bool = False) -> Run:
+    """Return a run of `count` tasks, all of them outputs."""
+    shape = shape_of([[]] * count, outputs=range(count))
+    return Run(Plan(shape, Tables((len,), ()), fail_fast=fail_fast), owner or Owner())
+
+
+def raised(error: BaseException) -> Failure:
+    """Return the failure of a task that raised `error`."""
+    try:
+        raise error
+    except BaseException as caught:
+        return Failure("task", "task-1-0", 1, caught, origin="somewhere:1")
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+@pytest.fixture
+def run(owner: Owner) -> Run:
+    return run_of(3, owner)
+
+
+@pytest.fixture
+def future(run: Run) -> Future[Any]:
+    return run.futures[0]
+
+
+class TestAsTheStandardOne:
+    def test_is_one(self, future: Future[Any]) -> None:
+        assert isinstance(future, concurrent.futures.Future)
+        assert not future.done()
+        assert not future.running()
+        assert not future.cancelled()
+
+    def test_a_value(self, run: Run, future: Future[Any]) -> None:
+        run.settle(0, Status.SUCCEEDED, Value(5))
+        assert (future.done(), future.result(), future.exception(), future.status) == (True, 5, None, Status.SUCCEEDED)
+
+    @pytest.mark.parametrize("value", [None, False, 0, "", [], ()])
+    def test_falsy_values_are_values(self, run: Run, future: Future[Any], value: Any) -> None:
+        run.settle(0, Status.SUCCEEDED, Value(value))
+        assert future.result() is value
+
+    def test_an_exception(self, run: Run, future: Future[Any]) -> None:
+        failure = raised(KeyError("k"))
+        run.settle(0, Status.FAILED, failure)
+        assert future.exception() is failure.exception
+        assert future.failure() is failure
+        with pytest.raises(KeyError) as caught:
+            future.result()
+        assert caught.value is failure.exception
+
+    def test_a_cancellation(self, run: Run, future: Future[Any]) -> None:
+        run.settle(0, Status.CANCELLED, raised(concurrent.futures.CancelledError("'task' was cancelled")))
+        assert future.cancelled()
+        for ask in (future.result, future.exception):
+            with pytest.raises(concurrent.futures.CancelledError, match="'task' was cancelled"):
+                ask()
+
+    def test_cancelled_because_something_failed(self, run: Run, future: Future[Any]) -> None:
+        run.settle(0, Status.CANCELLED, raised(ValueError("bad")))
+        with pytest.raises(concurrent.futures.CancelledError, match="because 'task' raised ValueError: bad"):
+            future.result()
+
+    def test_a_timeout(self, future: Future[Any]) -> None:
+        for ask in (future.result, future.exception, future.get, future.failure):
+            with pytest.raises(TimeoutError, match="has not ended within 0"):
+                ask(timeout=0)
+
+    def test_it_ends_once(self, run: Run, future: Future[Any]) -> None:
+        run.settle(0, Status.SUCCEEDED, Value(1))
+        run.settle(0, Status.FAILED, raised(ValueError()))
+        future.settle(Status.FAILED, raised(ValueError()))
+        assert (future.result(), future.status) == (1, Status.SUCCEEDED)
+
+    def test_only_its_run_settles_it(self, future: Future[Any]) -> None:
+        with pytest.raises(TypeError, match="settled by its run"):
+            future.set_result(1)
+        with pytest.raises(TypeError, match="settled by its run"):
+            future.set_exception(ValueError())
+
+    def test_wait(self, run: Run) -> None:
+        futures = run.futures
+        run.settle(1, Status.SUCCEEDED, Value(1))
+        assert concurrent.futures.wait(futures, timeout=0) == ({futures[1]}, {futures[0], futures[2]})
+        thread = threading.Thread(target=lambda: [run.settle(at, Status.SUCCEEDED, Value(at)) for at in (0, 2)])
+        thread.start()
+        assert wait(futures) == (set(futures), set())
+        thread.join()
+
+    def test_wait_for_the_first_exception(self, run: Run) -> None:
+        futures = run.futures
+        run.settle(2, Status.FAILED, raised(ValueError()))
+        done, _ = concurrent.futures.wait(futures, return_when="FIRST_EXCEPTION")
+        assert done == {futures[2]}
+
+    def test_standard_as_completed(self, run: Run) -> None:
+        found = concurrent.futures.as_completed(run.futures)
+        run.settle(1, Status.SUCCEEDED, Value(1))
+        assert next(found) is run.futures[1]
+        run.settle(0, Status.CANCELLED, raised(concurrent.futures.CancelledError()))
+        assert next(found) is run.futures[0]
+
+    def test_two_threads_that_wait_for_settled_and_open_futures_in_two_orders(self) -> None:
+        run = run_of(200)
+        futures = run.futures
+        for at in range(0, 200, 2):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        threads = [
+            threading.Thread(target=concurrent.futures.wait, args=(part,)) for part in (futures, futures[::-1]) * 4
+        ]
+        for thread in threads:
+            thread.start()
+        for at in range(1, 200, 2):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        for thread in threads:
+            thread.join()
+
+    def test_celery_s_words(self, run: Run, future: Future[Any], owner: Owner) -> None:
+        assert (future.state, future.ready(), future.successful(), future.failed()) == ("PENDING", False, False, False)
+        future.revoke()
+        assert owner.cancelled == [0]
+        run.settle(0, Status.SUCCEEDED, Value(3))
+        assert (future.state, future.ready(), future.successful(), future.failed()) == ("SUCCESS", True, True, False)
+        assert future.get() == 3
+        bad = run.futures[1]
+        run.settle(1, Status.FAILED, raised(ValueError()))
+        assert (bad.state, bad.successful(), bad.failed()) == ("FAILURE", False, True)
+
+    @pytest.mark.parametrize("name", ["parent", "inputs", "children"])
+    def test_what_is_not_there_yet_says_so(self, future: Future[Any], name: str) -> None:
+        with pytest.raises(NotImplementedYet, match=name):
+            getattr(future, name)
+
+
+class TestCallbacks:
+    def test_before_and_after(self, run: Run, future: Future[Any]) -> None:
+        seen: list[Any] = []
+        future.add_done_callback(lambda f: seen.append(("before", f.result())))
+        run.settle(0, Status.SUCCEEDED, Value(7))
+        future.add_done_callback(lambda f: seen.append(("after", f.result())))
+        assert seen == [("before", 7), ("after", 7)]
+
+    def test_one_that_raises_hurts_nobody(
+        self, run: Run, future: Future[Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        seen: list[Any] = []
+        future.add_done_callback(lambda f: 1 / 0)
+        future.add_done_callback(seen.append)
+        run.settle(0, Status.SUCCEEDED, Value(7))
+        future.add_done_callback(lambda f: 1 / 0)
+        assert seen == [future]
+        assert caplog.text.count("ZeroDivisionError") >= 2
+
+    def test_no_lock_is_held_while_they_run(self, run: Run, future: Future[Any]) -> None:
+        answers: list[Any] = []
+
+        def ask(_: Any) -> None:
+            thread = threading.Thread(target=lambda: answers.append((future.result(), run.done())))
+            thread.start()
+            thread.join()
+
+        future.add_done_callback(ask)
+        run.settle(0, Status.SUCCEEDED, Value(7))
+        assert answers == [(7, False)]
+
+    def test_a_value_that_is_elsewhere_is_fetched_by_another_thread_first(self, run: Run, owner: Owner) -> None:
+        future, called = run.futures[0], threading.Event()
+        run.settle(0, Status.SUCCEEDED, None)
+        owner.gate.clear()
+        future.add_done_callback(lambda f: called.set())
+        assert not called.is_set()
+        owner.gate.set()
+        assert called.wait(30)
+        assert (future.result(), owner.fetched) == ("fetched", [0])
+
+
+class TestAwaiting:
+    def test_await(self, run: Run) -> None:
+        async def main() -> list[Any]:
+            asyncio.get_running_loop().call_soon(run.settle, 1, Status.SUCCEEDED, Value(2))
+            run.settle(0, Status.SUCCEEDED, Value(1))
+            return [await run.futures[0], await run.futures[1], await asyncio.wrap_future(run.futures[0])]
+
+        assert asyncio.run(main()) == [1, 2, 1]
+
+    def test_awaiting_a_failure(self, run: Run) -> None:
+        async def main() -> None:
+            run.settle(0, Status.FAILED, raised(KeyError("k")))
+            await run.futures[0]
+
+        with pytest.raises(KeyError):
+            asyncio.run(main())
+
+    def test_awaiting_a_group(self, run: Run) -> None:
+        async def main() -> list[Any]:
+            for at in range(3):
+                run.settle(at, Status.SUCCEEDED, Value(at))
+            return await GroupResult([run.futures[0], GroupResult(run.futures[1:])])
+
+        assert asyncio.run(main()) == [0, [1, 2]]
+
+
+class TestFetching:
+    def test_once(self, run: Run, owner: Owner) -> None:
+        future = run.futures[0]
+        run.settle(0, Status.SUCCEEDED, None)
+        assert (future.done(), owner.fetched) == (True, [])
+        assert (future.result(), future.result(), owner.fetched) == ("fetched", "fetched", [0])
+
+    def test_what_is_gone(self, run: Run, owner: Owner) -> None:
+        owner.value = raised(LookupError("gone"))
+        run.settle(0, Status.SUCCEEDED, None)
+        with pytest.raises(LookupError):
+            run.futures[0].result()
+        assert run.futures[0].status is Status.LOST
+
+    def test_a_timeout_is_for_both_waits_together(self, run: Run, owner: Owner) -> None:
+        run.settle(0, Status.SUCCEEDED, None)
+        owner.gate.clear()
+        with pytest.raises(TimeoutError):
+            run.futures[0].result(timeout=0.001)
+
+
+class TestErrors:
+    def test_raising_again_starts_from_the_original_traceback(self, run: Run, future: Future[Any]) -> None:
+        run.settle(0, Status.FAILED, raised(ValueError("x")))
+        lengths, notes = set(), set()
+        for _ in range(5):
+            with pytest.raises(ValueError, match="x") as caught:
+                future.result()
+            lengths.add(len(traceback.extract_tb(caught.value.__traceback__)))
+            notes.add(tuple(caught.value.__notes__))
+        assert len(lengths) == 1
+        assert notes == {("lazygraph: node 'task' (key task-1-0, attempt 1), built at somewhere:1",)}
+
+    def test_an_exception_that_takes_no_attributes(self, run: Run, future: Future[Any]) -> None:
+        class Strict(Exception):
+            def __setattr__(self, name: str, value: Any) -> None:
+                raise AttributeError(name)
+
+        run.settle(0, Status.FAILED, raised(Strict("s")))
+        with pytest.raises(Strict):
+            future.result()
+
+    def test_a_future_that_has_raised_goes_with_its_last_reference(self, owner: Owner) -> None:
+        (future,) = run_of(1, owner).let_go()
+        future.run.settle(0, Status.FAILED, raised(ValueError("x")))
+        gc.disable()
+        try:
+            with pytest.raises(ValueError, match="x"):
+                future.result()
+            del future
+            assert owner.dropped == [0]
+        finally:
+            gc.enable()
+
+    def test_cause(self, run: Run) -> None:
+        failure = raised(ValueError())
+        run.settle(0, Status.FAILED, failure)
+        run.settle(1, Status.UPSTREAM_FAILED, failure)
+        run.settle(2, Status.SUCCEEDED, Value(1))
+        assert [future.cause for future in run.futures] == [None, "task-1-0", None]
+
+
+class TestDropping:
+    def test_the_claim_goes_with_the_future(self, owner: Owner) -> None:
+        futures = run_of(3, owner).let_go()
+        del futures[1]
+        assert owner.dropped == [1]
+        futures.clear()
+        assert sorted(owner.dropped) == [0, 1, 2]
+
+    def test_a_run_holds_its_futures_until_it_lets_go(self, owner: Owner) -> None:
+        run = run_of(2, owner)
+        run.futures
+        assert owner.dropped == []
+        run.let_go()
+        assert sorted(owner.dropped) == [0, 1]
+
+    def test_detached_futures_stay_until_all_have_ended(self, owner: Owner) -> None:
+        run = run_of(2, owner)
+        run.detach()
+        run.settle(0, Status.SUCCEEDED, Value(1))
+        assert owner.dropped == []
+        run.settle(1, Status.SUCCEEDED, Value(1))
+        assert sorted(owner.dropped) == [0, 1]
+
+    def test_a_chain_of_futures_does_not_keep_its_first_ones(self, owner: Owner) -> None:
+        (first,) = run_of(1, owner).let_go()
+        shape = shape_of([[], [0]], outputs=[1], externals=1)
+        run = Run(Plan(shape, Tables((len,), ()), externals=(first,)), owner)
+        gone = weakref.ref(first)
+        del first
+        assert gone() is None
+        assert len(run.plan) == 1
+
+    def test_a_future_does_not_travel(self, future: Future[Any]) -> None:
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(future)
+
+    def test_waiting_in_a_forked_child_is_an_error(self, future: Future[Any]) -> None:
+        future.run.pid = -1  # as it looks from there
+        with pytest.raises(UsedAfterFork):
+            future.result()
+
+
+def test_waiters_and_setters_that_meet(owner: Owner) -> None:
+    """Many threads wait, poll and add callbacks while others settle: nobody is forgotten."""
+    count, threads_of_each = 400, 4
+    run = run_of(count, owner)
+    futures = run.futures
+    called = [threading.Semaphore(0) for _ in range(count)]
+    start = threading.Barrier(4 * threads_of_each)
+    wrong: list[Any] = []
+
+    def waiter() -> None:
+        start.wait()
+        wrong.extend(at for at, future in enumerate(futures) if future.result(30) != at)
+
+    def caller() -> None:
+        start.wait()
+        for at, future in enumerate(futures):
+            future.add_done_callback(lambda f, at=at: called[at].release())  # type: ignore[misc]
+
+    def gatherer() -> None:
+        start.wait()
+        wrong.extend(concurrent.futures.wait(futures, timeout=30).not_done)
+        wrong.extend(set(futures) - set(as_completed(futures, timeout=30)))
+
+    def setter(first: int) -> None:
+        start.wait()
+        for at in range(first, count, threads_of_each):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+
+    threads = [threading.Thread(target=job) for job in (waiter, caller, gatherer) for _ in range(threads_of_each)]
+    threads += [threading.Thread(target=setter, args=(first,)) for first in range(threads_of_each)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert all(one.acquire(timeout=30) for one in called for _ in range(threads_of_each))
+    assert run.result(0) == tuple(range(count))
+
+
+class TestAsCompleted:
+    def test_in_the_order_in_which_they_end(self, run: Run) -> None:
+        found = as_completed(run.futures)
+        for at in (2, 0, 1):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        assert [future.result() for future in found] == [2, 0, 1]
+
+    def test_more_can_be_added(self, run: Run) -> None:
+        found = as_completed(run.futures[:1])
+        run.settle(0, Status.SUCCEEDED, Value("a"))
+        run.settle(1, Status.SUCCEEDED, Value("b"))
+        seen = []
+        for future in found:
+            seen.append(future.result())
+            found.add(run.futures[0])
+            found.add(run.futures[1])
+        assert seen == ["a", "b"]
+
+    def test_with_results(self, run: Run) -> None:
+        for at in range(3):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        assert list(as_completed(run.futures, with_results=True)) == list(zip(run.futures, range(3), strict=True))
+
+    def test_a_timeout(self, run: Run) -> None:
+        run.settle(1, Status.SUCCEEDED, Value(1))
+        found = as_completed(run.futures, timeout=0)
+        assert next(found) is run.futures[1]
+        with pytest.raises(TimeoutError, match="2 of 3"):
+            next(found)
+
+    def test_other_people_s_futures(self, run: Run) -> None:
+        other: concurrent.futures.Future[int] = concurrent.futures.Future()
+        found = as_completed([other, run.futures[0]])
+        other.set_result(1)
+        assert next(found) is other
+        run.settle(0, Status.SUCCEEDED, Value(1))
+        assert next(found) is run.futures[0]
+
+    def test_of_a_group(self, run: Run) -> None:
+        group = GroupResult([run.futures[0], GroupResult(run.futures[1:])])
+        for at in (1, 0, 2):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        assert [future.result() for future in group.as_completed()] == [0, 1, 2]
+        assert group.get(timeout=1) == [0, [1, 2]]
+
+
+class TestGroups:
+    def test_counts_and_words(self, run: Run, owner: Owner) -> None:
+        group = GroupResult(run.futures)
+        assert (len(group), group[1], list(group)) == (3, run.futures[1], run.futures)
+        assert (group.ready(), group.successful(), group.failed(), group.completed_count()) == (False, False, False, 0)
+        run.settle(0, Status.SUCCEEDED, Value(1))
+        run.settle(1, Status.FAILED, raised(ValueError("x")))
+        assert (group.failed(), group.completed_count(), repr(group)) == (True, 1, "<GroupResult of 3, 1 completed>")
+        run.settle(2, Status.SUCCEEDED, Value(3))
+        assert (group.ready(), group.successful()) == (True, False)
+        with pytest.raises(ValueError, match="x"):
+            group.join()
+
+    def test_one_timeout_for_all(self, run: Run) -> None:
+        with pytest.raises(TimeoutError):
+            GroupResult(run.futures).get(timeout=0)
+
+    def test_cancel_asks_every_member(self, run: Run, owner: Owner) -> None:
+        assert GroupResult(run.futures).cancel() is True
+        assert owner.cancelled == [0, 1, 2]
+
+
+class TestRuns:
+    def test_the_shape_asked_for(self, run: Run) -> None:
+        run.repack = lambda values: {"all": values}
+        for at in range(3):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        assert run.result() == {"all": [0, 1, 2]}
+
+    def test_an_output_asked_for_twice(self, owner: Owner) -> None:
+        run = Run(Plan(shape_of([[]], outputs=[0, 0]), Tables((len,), ())), owner)
+        run.settle(0, Status.SUCCEEDED, Value(1))
+        assert run.result() == (1, 1)
+        assert run.futures[0].key == run.futures[1].key
+
+    def test_fail_fast_raises_at_once(self, owner: Owner) -> None:
+        run = run_of(2, owner, fail_fast=True)
+        run.settle(1, Status.FAILED, raised(ValueError("x")))
+        with pytest.raises(ValueError, match="x"):
+            run.result()
+
+    def test_otherwise_everything_ends_first(self, run: Run) -> None:
+        run.settle(1, Status.FAILED, raised(ValueError("x")))
+        with pytest.raises(TimeoutError):
+            run.result(timeout=0)
+        for at in (0, 2):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        with pytest.raises(ValueError, match="x"):
+            run.result()
+
+    def test_a_cancelled_run(self, run: Run) -> None:
+        for at in range(3):
+            run.settle(at, Status.CANCELLED, raised(concurrent.futures.CancelledError("gone")))
+        with pytest.raises(concurrent.futures.CancelledError, match="gone"):
+            run.result()
+
+    def test_cancel_is_the_owner_s(self, run: Run, owner: Owner) -> None:
+        run.cancel()
+        assert owner.cancelled == [-1]
+
+    def test_progress_and_stats(self, run: Run) -> None:
+        run.tasks_done = 2
+        assert run.progress() == (2, 3)
+        stats = run.stats()
+        assert (stats["tasks"], stats["bytes_kept"], stats["bytes_moved"]) == (3, None, None)
+        assert stats["elapsed"] >= 0
+        assert repr(run) == f"<Run {run.id}: 2 of 3 tasks done>"
+
+    def test_what_is_not_there_yet_says_so(self, run: Run) -> None:
+        with pytest.raises(NotImplementedYet):
+            run.events()
+        with pytest.raises(NotImplementedYet):
+            run.report("x.html")
+
+    def test_keys_name_the_node_the_run_and_the_place(self, run: Run) -> None:
+        assert [future.key for future in run.futures] == [f"task-{run.number}-{at}" for at in range(3)]
+
+    def test_nothing_asked_for_is_done_at_once(self, owner: Owner) -> None:
+        run = run_of(0, owner)
+        assert (run.done(), run.result(0)) == (True, ())
