@@ -198,7 +198,7 @@ class SchedulerMachine(Handing):
         for record in self.clients.pop(peer).values():
             block = record.block
             self._handle(events.CancelRun(block), now)
-            claims = [entry for entry, count in block.futures.items() for _ in range(count)]
+            claims = [e for held in (block.futures, block.given_up) for e, count in held.items() for _ in range(count)]
             self._handle(events.Dropped(block, claims), now)
 
     # -- workers -----------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class Contract:
 
     def check_part(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site | str) -> None:
         """Raise `WrongCall` if no further positional arguments could make this a right call."""
-        self._bind(args, kwargs, site, whole=False)
+        if kwargs or len(args) > self.most:
+            self._bind(args, kwargs, site, whole=False)
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], site: Site | str, *, whole: bool) -> None:
         if self._signature is None:

@@ -35,6 +35,7 @@ class Block:
         "delivered",
         "fail_fast",
         "futures",
+        "given_up",
         "inputs",
         "open",
         "pending",
@@ -60,6 +61,7 @@ class Block:
             self.futures[output] = self.futures.get(output, 0) + 1
             self.claims[output] += 1
         self.callbacks = frozenset(shape.callbacks)
+        self.given_up: dict[int, int] = {}  # cancelled outputs that others want -> futures that still name them
         self.delivered: set[int] = set()  # outputs whose value their owner has
         self.open = n - shape.externals  # tasks that have not ended
         self.plain = [row.plain for row in shape.options]

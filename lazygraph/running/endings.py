@@ -148,7 +148,8 @@ class Endings(Arena):
 
     def _forget_if_over(self, block: Block, actions: list[Action]) -> None:
         """Forget a block whose run has ended and of which nobody claims anything."""
-        if block.open or block.futures or block.watchers or block.bound or block.base not in self.blocks:
+        claimed = block.futures or block.given_up or block.watchers or block.bound
+        if block.open or claimed or block.base not in self.blocks:
             return
         self._forget(block)
         owners = {bound[0].base: bound[0] for bound in block.bindings if bound is not None}

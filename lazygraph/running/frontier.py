@@ -256,14 +256,16 @@ class Frontier(Arrivals):
     def _dropped(self, event: Dropped, actions: list[Action]) -> None:
         block = event.block
         for entry in event.tasks:
-            left = block.futures.get(entry, 0) - 1
+            held = block.futures if entry in block.futures else block.given_up
+            left = held.get(entry, 0) - 1
             if left < 0:
                 continue
             if left:
-                block.futures[entry] = left
+                held[entry] = left
             else:
-                del block.futures[entry]
-            self._let_go(block, [entry], wholly=True)
+                del held[entry]
+            if held is block.futures:
+                self._let_go(block, [entry], wholly=True)
         self._touched[block.base] = block
 
     def _cancel_task(self, event: CancelTask, actions: list[Action]) -> None:
@@ -279,7 +281,8 @@ class Frontier(Arrivals):
         below = [(block, reader) for reader in block.consumers_of(task) if not ENDED[block.state[reader]]]
         if task in block.futures:
             actions.append(Settled(block, [task], State.CANCELLED))
-            block.claims[task] -= block.futures.pop(task)
+            block.given_up[task] = block.futures.pop(task)
+            block.claims[task] -= block.given_up[task]
         block.causes[task] = cause
         for where, reader in below:
             self._end(where, reader, State.CANCELLED, cause, actions)

@@ -29,7 +29,7 @@ class Point(NamedTuple):
     y: Any = 0
 
 
-Pair = namedtuple("Pair", ["left", "right"])  # noqa: PYI024 - the old spelling is the one under test
+Pair = namedtuple("Pair", ["left", "right"])
 
 
 @dataclasses.dataclass

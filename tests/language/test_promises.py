@@ -107,7 +107,7 @@ def test_a_promise_knows_the_verbs() -> None:
         iter,
         len,
         lambda d: d and 1,
-        lambda d: [x for x in d],
+        list,
         lambda d: (lambda *args: args)(*d),
         lambda d: 3 in d,
         lambda d: sorted([d, d]),
@@ -172,6 +172,6 @@ def test_a_copy_of_a_promise_is_the_promise() -> None:
 def test_operators_take_the_options_around_them() -> None:
     promise = delayed([1, 2])
     with lazygraph.options(queue="io"):
-        made = [promise + [3], promise[0], promise.real, promise.count(1), promise(), 1 + promise]
+        made = [promise * 2, promise[0], promise.real, promise.count(1), promise(), 1 + promise]
     assert {node._options.queue for node in made} == {"io"}
-    assert (promise + [3])._options.queue == "default"
+    assert (promise * 2)._options.queue == "default"

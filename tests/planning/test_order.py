@@ -42,9 +42,8 @@ def orders(shape: Shape) -> Iterator[list[int]]:
         if len(done) == len(shape):
             yield done
             continue
-        for at in range(len(shape)):
-            if at not in done and all(read in done for read in shape.inputs_of(at)):
-                stack.append([*done, at])
+        ready = (at for at in range(len(shape)) if at not in done and all(r in done for r in shape.inputs_of(at)))
+        stack.extend([*done, at] for at in ready)
 
 
 def order_of(shape: Shape) -> list[int]:

@@ -50,9 +50,11 @@ def shape_of(
 def random_shape(random: Random, most: int = 12, externals: int = 0) -> Shape:
     """Return a shape in which every task is needed: by an output, or as a callback."""
     n = externals + random.randint(0 if externals else 1, most)
-    reads: list[list[int]] = [[] for _ in range(externals)]
-    for at in range(externals, n):
-        reads.append(sorted(random.sample(range(at), random.randint(0, min(at, 3)))))
+    tasks = range(externals, n)
+    reads = [
+        *([] for _ in range(externals)),
+        *(sorted(random.sample(range(at), random.randint(0, min(at, 3)))) for at in tasks),
+    ]
     read = {one for row in reads for one in row}
     ends = [at for at in range(externals, n) if at not in read]
     callbacks = [at for at in ends if reads[at] and random.random() < 0.2]

@@ -130,7 +130,7 @@ class TestEndings:
         assert leased(frontier) == [0]
         assert frontier.handle(Failed(block, 0, 1), 0.0) == [Settled(block, [3], State.UPSTREAM_FAILED)]
         assert states(block) == ["FAILED", "QUEUED", "UPSTREAM_FAILED", "UPSTREAM_FAILED", "WAITING"]
-        assert block.causes == {at: (block.base, 0) for at in (0, 2, 3)}
+        assert block.causes == dict.fromkeys((0, 2, 3), (block.base, 0))
 
     def test_siblings_of_a_failure_run_on(self, frontier: Frontier) -> None:
         block = admitted(frontier, shape_of([[], [], [0, 1]], outputs=[2]))

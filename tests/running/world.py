@@ -33,7 +33,6 @@ from lazygraph.running.lease import Lease
 from lazygraph.values.graph import ORDER, Shape
 from lazygraph.values.status import MOVES, TERMINAL, UNHAPPY, State
 
-
 _ALLOWED = {(int(before), int(after)) for before, targets in MOVES.items() for after in targets}
 
 

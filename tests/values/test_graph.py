@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import pickle
 from array import array
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ plus = delayed(operator.add)
 @given(st.lists(st.integers(0, 5)))
 def test_offsets_are_running_sums(lengths: list[int]) -> None:
     offsets = offsets_of(lengths)
-    assert [end - start for start, end in zip(offsets, offsets[1:], strict=False)] == lengths
+    assert [end - start for start, end in pairwise(offsets)] == lengths
     assert offsets[0] == 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from lazygraph.values.options import (
     together,
 )
 
-SOON = datetime(2031, 1, 1, tzinfo=timezone.utc)
+SOON = datetime(2031, 1, 1, tzinfo=UTC)
 
 GOOD: dict[str, list[Any]] = {
     "retries": [0, 3, RetryPolicy(2, on=(ValueError,))],
@@ -62,8 +62,8 @@ BAD: dict[str, list[Any]] = {
     "concurrency": [0, -1, 1.5, True],
     "at_most_once": [1],
     "countdown": [-3, "soon"],
-    "eta": [5, datetime(2031, 1, 1), "tomorrow"],  # noqa: DTZ001 - without a time zone is what is wrong with it
-    "expires": [-1, datetime(2031, 1, 1), "tomorrow"],  # noqa: DTZ001
+    "eta": [5, datetime(2031, 1, 1), "tomorrow"],
+    "expires": [-1, datetime(2031, 1, 1), "tomorrow"],
     "pure": [None, 1],
     "key": ["", 3],
     "cache": [[1]],

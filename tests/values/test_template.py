@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -70,4 +71,4 @@ def test_putting_together_undoes_taking_apart(values: list[Any]) -> None:
     leaves, ops = take_apart(values, is_lazy)
     assert put_together(ops, leaves) == values
     assert sum(op.size for op in ops if op.kind == "leaf") == len(leaves)
-    assert not any(later.kind == op.kind == "leaf" for op, later in zip(ops, ops[1:], strict=False))
+    assert not any(later.kind == op.kind == "leaf" for op, later in pairwise(ops))

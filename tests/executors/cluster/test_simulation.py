@@ -30,7 +30,7 @@ def test_lives_end_as_they_must(first: int) -> None:
         check(live(seed))
 
 
-@pytest.mark.parametrize("seed", [15, 78, 84, 129, 172, 198, 273, 581, 962, 1322, 1456, 2037, 2058, 2959, 15975])
+@pytest.mark.parametrize("seed", [15, 78, 84, 129, 172, 198, 273, 581, 962, 1322, 1456, 2037, 2058, 2959, 15975, 68412])
 def test_lives_that_once_ended_badly(seed: int) -> None:
     check(live(seed))
 

@@ -201,7 +201,7 @@ async def test_what_is_no_greeting_is_answered_by_nothing(host: Host, far: Any, 
         (raw(HELLO) + raw(HELLO), "Hello came out of turn; a connection begins with Hello, then Proof"),
         (
             raw(structs.replace(HELLO, role="spy")),
-            "nobody connects here as 'spy'",
+            "nobody connects here as 'spy', only as client or worker; check the address",
         ),
     ],
 )
