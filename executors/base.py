@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections import deque
 
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.futures import Future
     from lazygraph.running.program import Program
     from lazygraph.running.run import Run
     from lazygraph.running.runner import Report
@@ -29,6 +30,12 @@ class Executor(ABC):
     capabilities: frozenset[str] = frozenset()
     """Names of the task options that are honoured; a plan that asks for others is refused."""
 
+    @property
+    def detached(self) -> set[Run | Future[Any]]:
+        """Runs and futures that go on although nobody may hold them; each leaves when it has ended."""
+        made: set[Run | Future[Any]] = vars(self).setdefault("_detached", set())
+        return made
+
     @abstractmethod
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once."""
@@ -40,6 +47,15 @@ class Executor(ABC):
     @abstractmethod
     def owns(self, external: External) -> bool:
         """Whether this executor holds a value, so that it can be an input where it is."""
+
+    @abstractmethod
+    def drop(self, run: Any, output: int) -> None:
+        """Nobody holds a future any more.  Called by the collector: must not block."""
+
+    def drop_all(self, run: Any) -> None:
+        """Nobody holds any future of a run any more."""
+        for output in range(len(run.plan.shape.outputs)):
+            self.drop(run, output)
 
     def check(self, plan: Plan) -> None:
         """Raise `UnsupportedByExecutor` if the plan needs what this executor cannot do."""

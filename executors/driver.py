@@ -14,12 +14,13 @@ import time
 import weakref
 from collections import deque
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, LazyGraphError, UsedAfterFork
+from lazygraph.errors import Closed, UsedAfterFork
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import leave
-from lazygraph.running.context import inside_task
+from lazygraph.running.context import MAX_NESTING, NestingTooDeep, inside_task
+from lazygraph.running.course import Course, Ending, Work, settle
 from lazygraph.running.events import (
     Action,
     CancelRun,
@@ -47,78 +48,11 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Engine
     from lazygraph.planning.plan import Plan
     from lazygraph.running.block import Block
-    from lazygraph.running.lease import Lease
     from lazygraph.running.runner import Broken, Report
     from lazygraph.values.node import External
 
 
-MAX_NESTING = 100
-"""How many tasks of one executor may wait for other work at once."""
-
-
-class NestingTooDeep(LazyGraphError, RecursionError):
-    """Too many tasks wait for work that they have started themselves."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            f"{most} tasks of this executor wait for other work at once; let a task return what is to be done instead "
-            f"of waiting for it, or build the whole graph before it runs"
-        )
-
-
-class _Ending(NamedTuple):
-    """A future to settle once the lock is released: its callbacks are other people's code."""
-
-    run: Run
-    entry: int
-    status: Status
-    outcome: Outcome
-
-
-class _Course:
-    """What the driver knows of one run besides the mind's block.
-
-    `failures` are by cause, also of other runs.  `spared` are entries that are freed, but that a runner may be about to
-    read: for a task that was given up too late to be taken back.
-    """
-
-    __slots__ = ("block", "failures", "program", "run", "seconds_per_task", "spared", "values")
-
-    def __init__(self, run: Run, block: Block, program: Program) -> None:
-        self.run, self.block, self.program = run, block, program
-        self.values: list[Any] = [None] * len(block)
-        self.failures: dict[tuple[int, int], Failure] = {}
-        self.seconds_per_task: float | None = None
-        self.spared: set[int] = set()
-
-
-class Work:
-    """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
-
-    __slots__ = ("_driver", "attempt", "course", "program", "spared", "tasks", "values")
-
-    def __init__(self, driver: Driver, course: _Course, lease: Lease) -> None:
-        self._driver, self.course, self.attempt = driver, course, lease.attempt
-        self.program, self.values = course.program, course.values
-        self.tasks = deque(lease.tasks)
-        self.spared: set[int] = set()
-
-    @property
-    def lender(self) -> Driver:
-        """Whom a task that waits gives its slot to."""
-        return self._driver
-
-    def report(self, report: Report) -> None:
-        """Tell the driver what has been done so far."""
-        self._driver.reported(self, report)
-
-    def finished(self) -> None:
-        """Tell the driver that the engine is done with this lease, whatever is left in it."""
-        self._driver.finished(self)
-
-    def abandoned(self) -> None:
-        """Tell the driver that the program was interrupted in the middle of this lease."""
-        self._driver.abandoned(self)
+_LEASED = int(State.LEASED)
 
 
 class Driver(Executor):
@@ -128,7 +62,7 @@ class Driver(Executor):
         self.name = name
         self._engine = engine
         self._frontier = Frontier(lineage=False)  # nothing is lost here that would have to be made again
-        self._courses: dict[int, _Course] = {}
+        self._courses: dict[int, Course] = {}
         self._busy: list[Work] = []
         self._dropped: deque[tuple[Run, int]] = deque()
         # Not reentrant: the collector may drop futures while this very thread holds it, and must see that.
@@ -155,10 +89,14 @@ class Driver(Executor):
                 raise Closed(f"executor {self.name!r}")
             block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast)
             run.block = block
-            self._courses[block.base] = _Course(run, block, program)
+            self._courses[block.base] = Course(run, block, program)
             endings = self._perform(actions)
-        _settle(endings)
-        self._pump()
+        try:
+            settle(endings)
+            self._pump()
+        except BaseException:  # Ctrl-C: nobody will ever hold this run
+            self.cancel(run, -1, False)
+            raise
         return run
 
     def owns(self, external: External) -> bool:
@@ -173,13 +111,13 @@ class Driver(Executor):
         """Finish what was submitted (`wait=False`: start nothing more), then end the engine.  Safe to call twice."""
         with self._lock:
             self._closed = True
-            endings: list[_Ending] = []
+            endings: list[Ending] = []
             if not wait:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
             elif inside_task.get() is not self:  # a task, or what is called when one has ended, would wait for itself
                 self._idle.wait_for(lambda: not any(block.open for block in self._frontier.blocks.values()))
-        _settle(endings)
+        settle(endings)
         self._engine.close()
 
     def __exit__(self, kind: Any = None, *rest: object) -> None:
@@ -203,16 +141,20 @@ class Driver(Executor):
             else:
                 endings, cancelled = self._cancel_entry(run.block, run.entry_of(output))
             self._idle.notify_all()
-        _settle(endings)
+        settle(endings)
         return cancelled
 
-    def _cancel_entry(self, block: Block, entry: int) -> tuple[list[_Ending], bool]:
-        endings: list[_Ending] = []
-        for work in self._works_of(block):
-            if _removed(work.tasks, entry):  # handed out, and not started
-                endings = self._handle(Returned(block, [entry], work.attempt))
+    def _cancel_entry(self, block: Block, entry: int) -> tuple[list[Ending], bool]:
+        endings = self._call_back(block, entry) if block.state[entry] == _LEASED else []
         endings += self._handle(CancelTask(block, entry))
         return endings, entry in block.causes
+
+    def _call_back(self, block: Block, entry: int) -> list[Ending]:
+        """Take a task back that is handed out and has not started, with what stands behind it: that may need it."""
+        for work in self._works_of(block):
+            if taken := work.take_from(entry):
+                return self._handle(Returned(block, taken, work.attempt))
+        return []
 
     def drop(self, run: Run, output: int) -> None:
         """A future was collected.  Runs wherever the collector runs: only notes it when the lock is taken."""
@@ -222,14 +164,23 @@ class Driver(Executor):
                 endings = self._drain()
             finally:
                 self._lock.release()
-            _settle(endings)
+            settle(endings)
 
-    def _drain(self) -> list[_Ending]:
-        endings: list[_Ending] = []
+    def drop_all(self, run: Run) -> None:
+        """Nobody holds any future of a run any more: one event instead of one for each."""
+        with self._lock:
+            endings = self._handle(Dropped(run.block, list(run.plan.shape.outputs)))
+        settle(endings)
+
+    def _drain(self) -> list[Ending]:
+        endings: list[Ending] = []
         while self._dropped:
             run, output = self._dropped.popleft()
             if run.block is not None and run.block.base in self._courses:
-                endings += self._handle(Dropped(run.block, [run.entry_of(output)]))
+                entry = run.entry_of(output)
+                if run.block.state[entry] == _LEASED and run.block.claims[entry] == 1:
+                    endings += self._call_back(run.block, entry)
+                endings += self._handle(Dropped(run.block, [entry]))
         return endings
 
     # -- what engines tell -------------------------------------------------------------------------
@@ -238,17 +189,17 @@ class Driver(Executor):
         """Take in what a runner has done; hand out what may run now."""
         course, block = work.course, work.course.block
         with self._lock:
-            count = len(report.done) + len(report.broken)
-            if count:
-                course.seconds_per_task = _smoothed(course.seconds_per_task, report.seconds / count)
+            course.worked(len(report.done) + len(report.broken), report.seconds)
             if work.spared:
                 self._spare_no_longer(work)
             progress = self._frontier.succeeded(block, report.done, work.attempt)
-            course.run.tasks_done += len(report.done) - len(progress.late)
-            values = course.values
-            endings = [_Ending(course.run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs]
-            self._free(course, progress.freed)
-            self._free(course, [task for task in progress.late if block.state[task] != State.SUCCEEDED])
+            run, values = course.run, course.values
+            endings: list[Ending] = []
+            if run is not None:
+                run.tasks_done += len(report.done) - len(progress.late)
+                endings = [Ending(run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs]
+            course.free(progress.freed)
+            course.free([task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
             for broken in report.broken:
                 course.failures[block.base, broken.task] = self._failure(work, broken)
@@ -256,14 +207,14 @@ class Driver(Executor):
             if report.skipped:
                 endings += self._handle(Returned(block, report.skipped, work.attempt))
             endings += self._drain()
-        _settle(endings)
+        settle(endings)
         if not work.tasks or len(self._busy) < self._slots:
             self._pump()
 
     def _failure(self, work: Work, broken: Broken) -> Failure:
         return Failure(
             broken.node,
-            f"{broken.node}-{work.course.run.number}-{broken.task}",
+            f"{broken.node}-{work.course.number}-{broken.task}",
             work.attempt,
             broken.exception,
             broken.text,
@@ -274,22 +225,26 @@ class Driver(Executor):
     def finished(self, work: Work) -> None:
         """A lease has ended; what is left in it is free again."""
         with self._lock:
-            self._busy.remove(work)
+            if work in self._busy:
+                self._busy.remove(work)
             self._spare_no_longer(work)
+            if not work.course.block.open:
+                work.course.program = None  # its constants may be large, and a future may be held for long
             endings = []
             if work.tasks:
                 endings = self._handle(Returned(work.course.block, list(work.tasks), work.attempt))
             self._idle.notify_all()
-        _settle(endings)
+        settle(endings)
         self._pump()
 
     def abandoned(self, work: Work) -> None:
         """The program was interrupted while it ran this lease: nothing more of its run is started, here or anywhere."""
         with self._lock:
-            self._busy.remove(work)
+            if work in self._busy:
+                self._busy.remove(work)
             endings = self._handle(CancelRun(work.course.block))
             self._idle.notify_all()
-        _settle(endings)
+        settle(endings)
 
     # -- slots of tasks that wait ------------------------------------------------------------------
 
@@ -321,7 +276,11 @@ class Driver(Executor):
                 if work is None:
                     return
                 self._busy.append(work)
-            self._engine.start(work)
+            try:
+                self._engine.start(work)
+            except BaseException:  # Ctrl-C, in a task or just here
+                self.abandoned(work)
+                raise
 
     def _next_work(self) -> Work | None:
         if len(self._busy) >= self._slots:
@@ -339,7 +298,7 @@ class Driver(Executor):
         self._fill_externals(course, lease.tasks)
         return Work(self, course, lease)
 
-    def _fill_externals(self, course: _Course, tasks: Sequence[int]) -> None:
+    def _fill_externals(self, course: Course, tasks: Sequence[int]) -> None:
         k = course.block.shape.externals
         if not k:
             return
@@ -358,13 +317,7 @@ class Driver(Executor):
         if longest is None or len(longest.tasks) < 2:
             return False
         block = longest.course.block
-        taken: list[int] = []
-        for _ in range(len(longest.tasks) // 2):
-            try:
-                taken.append(longest.tasks.pop())
-            except IndexError:  # the runner was faster
-                break
-        taken.reverse()
+        taken = longest.take_later_half()
         if not any(block.pending[task] == 0 for task in taken):
             longest.tasks.extend(taken)
             return False
@@ -373,18 +326,25 @@ class Driver(Executor):
 
     # -- what the mind answers ---------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> list[_Ending]:
+    def _handle(self, event: Event) -> list[Ending]:
         return self._perform(self._frontier.handle(event, time.monotonic()))
 
-    def _perform(self, actions: Sequence[Action]) -> list[_Ending]:
-        endings: list[_Ending] = []
+    def _perform(self, actions: Sequence[Action]) -> list[Ending]:
+        endings: list[Ending] = []
+        if not actions:
+            return endings
+        recalled: dict[Block, list[int]] = {}
+        # Recalls first: what is then freed is spared where it has begun.  Ended runs last: others name what is in them.
+        for action in actions:
+            if isinstance(action, Recall):
+                recalled.setdefault(action.block, []).extend(action.tasks)
+        for block, tasks in recalled.items():
+            self._recall(block, tasks)
         for action in actions:
             if isinstance(action, Settled):
                 endings += self._endings(action)
             elif isinstance(action, Freed):
-                self._free(self._courses[action.block.base], action.tasks)
-            elif isinstance(action, Recall):
-                self._recall(action)
+                self._courses[action.block.base].free(action.tasks)
         for action in actions:
             if isinstance(action, Ended):
                 self._courses.pop(action.block.base, None)
@@ -393,13 +353,14 @@ class Driver(Executor):
     def _works_of(self, block: Block) -> list[Work]:
         return [work for work in self._busy if work.course.block is block]
 
-    def _recall(self, recall: Recall) -> None:
+    def _recall(self, block: Block, tasks: Sequence[int]) -> None:
         """Take tasks that are given up out of their leases; a runner that has begun one keeps what it reads."""
-        works = self._works_of(recall.block)
-        begun = [task for task in recall.tasks if not any(_removed(work.tasks, task) for work in works)]
+        begun = set(tasks)
+        works = self._works_of(block)
         for work in works:
-            for task in begun:
-                work.spared.update(recall.block.inputs_of(task))
+            work.strike(begun)
+        for work in works if begun else ():
+            work.spared.update(read for task in begun for read in block.inputs_of(task))
             work.course.spared |= work.spared
 
     def _spare_no_longer(self, work: Work) -> None:
@@ -407,65 +368,36 @@ class Driver(Executor):
         course, spared = work.course, work.spared
         work.spared = set()
         course.spared = {entry for other in self._works_of(course.block) for entry in other.spared}
-        self._free(course, [entry for entry in spared if course.block.state[entry] != State.SUCCEEDED])
+        course.free([entry for entry in spared if course.block.state[entry] != State.SUCCEEDED])
 
-    def _free(self, course: _Course, entries: Sequence[int]) -> None:
-        values, spared = course.values, course.spared
-        for entry in entries:
-            if not spared or entry not in spared:
-                values[entry] = None
-
-    def _endings(self, settled: Settled) -> list[_Ending]:
+    def _endings(self, settled: Settled) -> list[Ending]:
         course = self._courses[settled.block.base]
-        return [
-            _Ending(course.run, entry, settled.state.status, self._outcome(course, entry, settled.state))
-            for entry in settled.tasks
-        ]
+        run, state = course.run, settled.state
+        if run is None:
+            return []
+        return [Ending(run, entry, state.status, self._outcome(course, entry, state)) for entry in settled.tasks]
 
-    def _outcome(self, course: _Course, entry: int, state: State) -> Outcome:
+    def _outcome(self, course: Course, entry: int, state: State) -> Outcome:
         if state is State.SUCCEEDED:  # an external that was asked for
             owner, origin = course.block.owner(entry)
             return Value(self._courses[owner.base].values[origin])
         cause = course.block.causes[entry]
         if cause == (course.block.base, WHOLE_RUN):
-            return _cancelled(course.run, entry)
+            return course.cancelled(entry)
         failure = course.failures.get(cause)
         if failure is None:
             failure = course.failures[cause] = self._failure_elsewhere(course, cause)
         return failure
 
-    def _failure_elsewhere(self, course: _Course, cause: tuple[int, int]) -> Failure:
+    def _failure_elsewhere(self, course: Course, cause: tuple[int, int]) -> Failure:
         """Return what happened at `cause`, which is in another run, or was cancelled."""
         bound = [bound[0].base for bound in course.block.bindings if bound is not None]
         for home in filter(None, map(self._courses.get, (cause[0], *bound))):
             if cause in home.failures:
                 return home.failures[cause]
         home_of_cause = self._courses.get(cause[0])
-        if home_of_cause is None or cause[1] == WHOLE_RUN:
-            key = home_of_cause.run.id if home_of_cause is not None else "a run that is over"
-            return Failure(key, key, 1, CancelledError(f"{key!r}, which this reads from, was cancelled"))
-        return _cancelled(home_of_cause.run, cause[1])
-
-
-def _cancelled(run: Run, entry: int) -> Failure:
-    shape = run.plan.shape
-    name = shape.name_of(entry)
-    error = CancelledError(f"{name!r} was cancelled before it ran")
-    return Failure(name, run.key_of_entry(entry), 1, error, origin=shape.origin_of(entry))
-
-
-def _removed(tasks: deque[int], task: int) -> bool:
-    try:
-        tasks.remove(task)
-    except ValueError:  # not there, or the runner was faster
-        return False
-    return True
-
-
-def _settle(endings: Sequence[_Ending]) -> None:
-    for run, entry, status, outcome in endings:
-        run.settle(entry, status, outcome)
-
-
-def _smoothed(old: float | None, new: float) -> float:
-    return new if old is None else 0.5 * old + 0.5 * new
+        if home_of_cause is not None and cause[1] != WHOLE_RUN:
+            return home_of_cause.cancelled(cause[1])
+        run = home_of_cause.run if home_of_cause is not None else None
+        name = run.id if run is not None else "run"
+        return Failure(name, name, 1, CancelledError(f"the {name} that this reads from was cancelled"))

@@ -48,7 +48,7 @@ class ThreadEngine(Engine):
                 with self._counting:
                     self._unfinished -= 1
                 end()
-            del work  # an idle thread keeps no values alive
+            del work, end  # an idle thread keeps no values alive
 
     def close(self) -> None:
         """End the threads once they have nothing to do."""

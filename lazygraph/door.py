@@ -55,7 +55,7 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
             run.cancel()
         raise
     finally:
-        run.let_go()
+        run.release()
 
 
 def start(

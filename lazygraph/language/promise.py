@@ -16,7 +16,7 @@ from lazygraph.language.calls import name_of, site_of
 from lazygraph.language.travel import travelling
 from lazygraph.values.node import External, Node, Recipe, Site
 from lazygraph.values.options import DEFAULT, TaskOptions, in_context
-from lazygraph.values.template import PLAIN, Template, put_together, take_apart
+from lazygraph.values.template import PLAIN, Template, put_together, take_apart, template_of
 from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
 
 if TYPE_CHECKING:
@@ -215,9 +215,7 @@ def build(
     if any(isinstance(leaf, Recipe) for leaf in leaves):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)
-    flat = not kwargs and all(op.kind == "leaf" for op in ops)
-    template = None if flat else Template(tuple(ops), len(args), tuple(kwargs))
-    return Delayed(function, tuple(leaves), template, options, site, after)
+    return Delayed(function, tuple(leaves), template_of(tuple(ops), len(args), tuple(kwargs)), options, site, after)
 
 
 def settled(values: Sequence[Any]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from lazygraph.running.block import Block
-from lazygraph.values.status import MOVES, State
+from lazygraph.values.status import State, can_move
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ANYWHERE = -1
 """The lane of tasks that no runner is better for than another."""
+
+
+_ALLOWED = [can_move(target) for target in State]
 
 
 class Arena:
@@ -73,8 +76,8 @@ class Arena:
 
     def _move(self, block: Block, entry: int, target: State) -> None:
         """Assign a state, if the table of moves allows it."""
-        state = State(block.state[entry])
-        if target not in MOVES[state]:
+        if not _ALLOWED[target][block.state[entry]]:
+            state = State(block.state[entry])
             raise AssertionError(f"entry {entry} of {block!r} cannot move from {state.name} to {target.name}")
         block.state[entry] = target
 

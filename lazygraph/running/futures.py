@@ -49,6 +49,11 @@ class RunOf(Protocol):
 class Owner(Protocol):
     """What a future needs of whoever computes it."""
 
+    @property
+    def detached(self) -> set[Any]:
+        """Runs and futures that go on although nobody may hold them; each leaves when it has ended."""
+        ...
+
     def fetch(self, run: Any, output: int, timeout: float | None) -> Outcome:
         """Bring the value of a settled output here; raises TimeoutError."""
         ...
@@ -59,6 +64,10 @@ class Owner(Protocol):
 
     def look(self, run: Any) -> None:
         """Somebody asks how far a run is: bring what is known up to date, without waiting."""
+        ...
+
+    def drop_all(self, run: Any) -> None:
+        """Nobody holds any future of a run any more."""
         ...
 
     def drop(self, run: Any, output: int) -> None:
@@ -200,6 +209,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
             condition.notify_all()
         if "_made_callbacks" in self.__dict__:
             self._invoke_callbacks()  # type: ignore[attr-defined]
+            self._keep_no_longer()
 
     def set_result(self, result: Any) -> None:
         """Futures are settled by their run only."""
@@ -277,14 +287,28 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
 
     def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
         """Call `fn(self)` when the work has ended and its value is here; at once if it has and is."""
-        with self._condition:
-            if self._state is PENDING:
-                self._done_callbacks.append(fn)
-                return
+        if self._state is PENDING:
+            self._keep()
+            with self._condition:
+                if self._state is PENDING:
+                    self._done_callbacks.append(fn)
+                    return
+            self._keep_no_longer()
         if self._outcome is None:  # the caller may be an event loop, which must not wait for a transfer
             threading.Thread(target=self._fetch_and_call, args=(fn,), name="lazygraph-callback", daemon=True).start()
         else:
             self._call(fn)
+
+    def _keep(self) -> None:
+        """Live until the end: somebody wants to be called, and may hold nothing himself."""
+        owner = self.run.owner
+        if owner is not None:
+            owner.detached.add(self)
+
+    def _keep_no_longer(self) -> None:
+        owner = self.run.owner
+        if owner is not None:
+            owner.detached.discard(self)
 
     def _fetch_and_call(self, fn: Callable[[Any], Any]) -> None:
         try:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, cancellation, raise_original
-from lazygraph.values.graph import Fused
+from lazygraph.values.graph import Fused, Tables
+from lazygraph.values.node import identity
 from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import Status
 
@@ -170,6 +171,8 @@ class Run:
             if not self._left:
                 self._ended = time.monotonic()
                 self._detached = None
+                self.owner.detached.discard(self)
+                self.plan = replace(self.plan, tables=_only_fused(self.plan.tables))
             self._changed.notify_all()
 
     def _settle_at(self, place: int, status: Status, outcome: Outcome | None) -> None:
@@ -196,17 +199,32 @@ class Run:
         """Hold the futures weakly from now on; return them, for the caller to hold."""
         futures = self.futures
         self._futures = None
+        self.repack = tuple  # the one for the result holds what was asked for
         return futures
+
+    def release(self) -> None:
+        """Drop all futures at once.  For whoever knows that nobody else has seen them."""
+        futures, self._futures = self._futures or [], None
+        for future in futures:
+            del future.run  # it has nothing to say any more when it goes
+        self.owner.drop_all(self)
 
     def detach(self) -> list[Future[Any]]:
         """Let go of the futures, but only when all have ended: what was started so runs, whoever still looks."""
         with self._changed:
-            self._detached = self.futures if self._left else None
+            if self._left:
+                self._detached = self.futures
+                self.owner.detached.add(self)
         return self.let_go()
 
     def dropped(self, place: int) -> None:
         """A future is gone."""
         self.owner.drop(self, place)
+
+
+def _only_fused(tables: Tables) -> Tables:
+    """Return what still matters of a run that is over: its constants may be large, and its futures be held for long."""
+    return Tables(tuple(f if isinstance(f, Fused) else identity for f in tables.functions), ())
 
 
 class GroupResult(Sequence[Future[Any]]):

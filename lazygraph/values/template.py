@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, defaultdict, deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -156,26 +157,28 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
     A container that contains itself is not opened a second time.
     """
     leaves: list[Any] = []
-    ops: list[Op] = []
+    ops: list[Op | int] = []  # a number stands for so many leaves until the end
     open_ = [_Open(None, ("root", list(values), None), 0, 0)]
     inside: set[int] = set()  # the containers being taken apart, by id: one may contain itself
     while open_:
         top = open_[-1]
         for item in top.items:
-            if is_lazy(item):
+            if type(item) in PLAIN:
+                pass
+            elif is_lazy(item):
                 top.lazy = True
             else:
                 once = ONCE.get(type(item))
                 whole = item if once is None else once(item)
                 top.lazy = top.lazy or once is not None  # what held the iterator must not keep it, now that it is read
-                parts = None if type(whole) in PLAIN or id(whole) in inside else _take(whole)
+                parts = None if id(whole) in inside else _take(whole)
                 if parts is not None and not PLAIN.issuperset(map(type, parts[1])):
                     inside.add(id(whole))
                     open_.append(_Open(whole, parts, len(leaves), len(ops)))
                     break
                 item = whole
             leaves.append(item)
-            ops.append(_LEAF)
+            _count_leaf(ops, top.first_op)
         else:
             open_.pop()
             if open_:
@@ -184,25 +187,30 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
     return leaves, _merged(ops)
 
 
-_LEAF = Op("leaf", 1)
+def _count_leaf(ops: list[Op | int], first_op: int) -> None:
+    # Not into a number that stands before the open container: when this closes, its own are taken back.
+    if len(ops) > first_op and type(ops[-1]) is int:
+        ops[-1] += 1
+    else:
+        ops.append(1)
 
 
-def _close(done: _Open, parent: _Open, leaves: list[Any], ops: list[Op]) -> None:
+def _close(done: _Open, parent: _Open, leaves: list[Any], ops: list[Op | int]) -> None:
     if done.lazy:
         parent.lazy = True
         ops.append(Op(done.kind, done.size, done.extra))
         return
     del leaves[done.first_leaf :], ops[done.first_op :]
     leaves.append(done.whole)
-    ops.append(_LEAF)
+    _count_leaf(ops, parent.first_op)
 
 
-def _merged(ops: list[Op]) -> list[Op]:
+def _merged(ops: list[Op | int]) -> list[Op]:
     merged: list[Op] = []
     run = 0
     for op in ops:
-        if op.kind == "leaf":
-            run += op.size
+        if isinstance(op, int):
+            run += op
             continue
         if run:
             merged.append(Op("leaf", run))
@@ -211,6 +219,14 @@ def _merged(ops: list[Op]) -> list[Op]:
     if run:
         merged.append(Op("leaf", run))
     return merged
+
+
+@lru_cache(maxsize=4096)
+def template_of(ops: tuple[Op, ...], positional: int, keywords: tuple[str, ...]) -> Template | None:
+    """Return the template of a call, the same one for every call of its shape; None when all leaves are positional."""
+    if not keywords and all(op.kind == "leaf" for op in ops):
+        return None
+    return Template(ops, positional, keywords)
 
 
 def put_together(ops: Sequence[Op], leaves: Sequence[Any]) -> list[Any]:

@@ -24,7 +24,8 @@ def names(graph: Graph) -> list[str]:
 
 
 def values_of(graph: Graph) -> list[Any]:
-    program, values = Program(graph.shape, graph.tables), {}
+    program = Program(graph.shape, graph.tables)
+    values: dict[int, Any] = {}
     for at in graph.tasks():
         values[at] = program.run(at, values)
     return [values[at] for at in graph.shape.outputs]

@@ -51,7 +51,9 @@ def order_of(shape: Shape) -> list[int]:
 
 
 # A tree as nested lists: a node is the list of its inputs.
-TREES = st.recursive(st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=5)
+TREES: st.SearchStrategy[list[Any]] = st.recursive(
+    st.just([]), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=5
+)
 
 
 def size(tree: list[Any]) -> int:

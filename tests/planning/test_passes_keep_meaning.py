@@ -21,7 +21,8 @@ from tests.planning.graphs import Workflow, workflows
 
 def values_of(graph: Graph) -> list[Any]:
     """Run a graph by its numbers, without an executor."""
-    program, values = Program(graph.shape, graph.tables), {}
+    program = Program(graph.shape, graph.tables)
+    values: dict[int, Any] = {}
     for at in graph.tasks():
         values[at] = program.run(at, values)
     return [values[at] for at in graph.shape.outputs]

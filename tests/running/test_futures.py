@@ -27,6 +27,7 @@ class Owner:
     """Computes nothing; remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.detached: set[Any] = set()
         self.dropped: list[int] = []
         self.cancelled: list[int] = []
         self.fetched: list[int] = []
@@ -49,6 +50,9 @@ class Owner:
 
     def drop(self, run: Any, output: int) -> None:
         self.dropped.append(output)
+
+    def drop_all(self, run: Any) -> None:
+        self.dropped += range(len(run.plan.shape.outputs))
 
 
 def run_of(count: int, owner: Owner | None = None, fail_fast: bool = False) -> Run:
@@ -333,6 +337,10 @@ class TestDropping:
         run.let_go()
         assert sorted(owner.dropped) == [0, 1]
 
+    def test_all_at_once(self, owner: Owner) -> None:
+        run_of(3, owner).release()
+        assert owner.dropped == [0, 1, 2]
+
     def test_detached_futures_stay_until_all_have_ended(self, owner: Owner) -> None:
         run = run_of(2, owner)
         run.detach()
@@ -340,6 +348,7 @@ class TestDropping:
         assert owner.dropped == []
         run.settle(1, Status.SUCCEEDED, Value(1))
         assert sorted(owner.dropped) == [0, 1]
+        assert owner.detached == set()
 
     def test_a_chain_of_futures_does_not_keep_its_first_ones(self, owner: Owner) -> None:
         (first,) = run_of(1, owner).let_go()

@@ -296,7 +296,8 @@ class World:
             if state[entry] is State.WAITING and entry >= k:
                 assert block.pending[entry]
         assert block.open == sum(one not in TERMINAL for one in state[k:])
-        assert block.open or block.futures or block.watchers or block.bound, f"{block} should be forgotten"
+        claimed = block.futures or block.given_up or block.watchers or block.bound
+        assert block.open or claimed, f"{block} should be forgotten"
 
     def check_over(self) -> None:
         """Nothing runs and nothing is ready: nobody may still be waiting."""

@@ -1,0 +1,146 @@
+"""What the driver knows of a run and of its leases besides what the mind knows.
+
+Covers: values, failures, leases in the hands of engines, taking tasks out of them.
+Does not cover: what is done with them (executors.driver).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lazygraph.values.outcome import Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lazygraph.running.block import Block
+    from lazygraph.running.lease import Lease
+    from lazygraph.running.program import Program
+    from lazygraph.running.run import Run
+    from lazygraph.running.runner import Report
+    from lazygraph.values.status import Status
+
+
+class Ending(NamedTuple):
+    """A future to settle once the lock is released: its callbacks are other people's code."""
+
+    run: Run
+    entry: int
+    status: Status
+    outcome: Outcome
+
+
+class Course:
+    """What the driver knows of one run.
+
+    `failures` are by cause, also of other runs.  `spared` are entries that are freed, but that a runner may be about to
+    read: for a task that was given up too late to be taken back.
+    """
+
+    __slots__ = ("_run", "block", "failures", "number", "program", "seconds_per_task", "spared", "values")
+
+    def __init__(self, run: Run, block: Block, program: Program) -> None:
+        # Weak: a run lives as long as somebody holds it or one of its futures.
+        self._run, self.number, self.block = weakref.ref(run), run.number, block
+        self.program: Program | None = program
+        self.values: list[Any] = [None] * len(block)
+        self.failures: dict[tuple[int, int], Failure] = {}
+        self.seconds_per_task: float | None = None
+        self.spared: set[int] = set()
+
+    @property
+    def run(self) -> Run | None:
+        """The run, or None when nobody wants to know of it any more."""
+        return self._run()
+
+    def free(self, entries: Sequence[int]) -> None:
+        """Forget values, but not under a runner's hands."""
+        values, spared = self.values, self.spared
+        for entry in entries:
+            if not spared or entry not in spared:
+                values[entry] = None
+
+    def worked(self, tasks: int, seconds: float) -> None:
+        """Note how long tasks took."""
+        if tasks:
+            new, old = seconds / tasks, self.seconds_per_task
+            self.seconds_per_task = new if old is None else 0.5 * old + 0.5 * new
+
+    def cancelled(self, entry: int) -> Failure:
+        """Return the record of an entry that was cancelled."""
+        shape, run = self.block.shape, self.run
+        name = shape.name_of(entry)
+        key = run.key_of_entry(entry) if run is not None else f"{name}-{self.number}-{entry}"
+        error = CancelledError(f"{name!r} was cancelled before it ran")
+        return Failure(name, key, 1, error, origin=shape.origin_of(entry))
+
+
+class Work:
+    """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
+
+    __slots__ = ("_driver", "attempt", "course", "program", "spared", "tasks", "values")
+
+    def __init__(self, driver: Any, course: Course, lease: Lease) -> None:
+        self._driver, self.course, self.attempt = driver, course, lease.attempt
+        assert course.program is not None
+        self.program, self.values = course.program, course.values
+        self.tasks = deque(lease.tasks)
+        self.spared: set[int] = set()
+
+    @property
+    def lender(self) -> Any:
+        """Whom a task that waits gives its slot to."""
+        return self._driver
+
+    def report(self, report: Report) -> None:
+        """Tell the driver what has been done so far."""
+        self._driver.reported(self, report)
+
+    def finished(self) -> None:
+        """Tell the driver that the engine is done with this lease, whatever is left in it."""
+        self._driver.finished(self)
+
+    def abandoned(self) -> None:
+        """Tell the driver that the program was interrupted in the middle of this lease."""
+        self._driver.abandoned(self)
+
+    # Runners take from the left of `tasks` meanwhile, without a lock: each step below is one of the deque's own.
+
+    def take_later_half(self) -> list[int]:
+        """Take back the later half of what has not started, in order."""
+        return self._pop(len(self.tasks) // 2)
+
+    def take_from(self, first: int) -> list[int]:
+        """Take back `first` and what stands behind it, which may need it; [] when it has started."""
+        waiting = list(self.tasks)
+        return self._pop(len(waiting) - waiting.index(first)) if first in waiting else []
+
+    def _pop(self, count: int) -> list[int]:
+        taken: list[int] = []
+        for _ in range(count):
+            try:
+                taken.append(self.tasks.pop())
+            except IndexError:  # the runner was faster
+                break
+        taken.reverse()
+        return taken
+
+    def strike(self, tasks: set[int]) -> None:
+        """Take these out of the lease, and out of `tasks`; what stays in `tasks` has started, or is not in here."""
+        # From the right: a runner that meanwhile goes on from the left must not find a task without its inputs.
+        for task in reversed(list(self.tasks)):
+            if task in tasks:
+                try:
+                    self.tasks.remove(task)
+                except ValueError:  # the runner was faster
+                    continue
+                tasks.remove(task)
+
+
+def settle(endings: Sequence[Ending]) -> None:
+    """Tell runs of what has ended."""
+    for run, entry, status, outcome in endings:
+        run.settle(entry, status, outcome)
