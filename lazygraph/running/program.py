@@ -83,4 +83,6 @@ class Program:
         if step is None or not isinstance(function, Fused):
             return self.shape.name_of(task), self.shape.origin_of(task)
         member = function.steps[step]
-        return self.shape.names[member.function], str(self.shape.origins[member.origin])
+        # Members of one fused task share their option row.
+        own = self.shape.options[self.shape.option[task]].name
+        return own or self.shape.names[member.function], str(self.shape.origins[member.origin])

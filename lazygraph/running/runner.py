@@ -12,8 +12,10 @@ from threading import current_thread, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import NotImplementedYet
 from lazygraph.running.context import inside_task
 from lazygraph.running.program import FusedStepError
+from lazygraph.values.node import Node
 
 if TYPE_CHECKING:
     from collections import deque
@@ -75,7 +77,10 @@ def run_lease(
                 current.skipped.append(task)
                 continue
             try:
-                values[task] = run(task, values)
+                value = run(task, values)
+                if isinstance(value, Node):
+                    raise NotImplementedYet("a task that returns a promise", "return a value: compute it in the task")
+                values[task] = value
             except BaseException as error:
                 broken = _broken(program, task, error)
                 if isinstance(broken.exception, KeyboardInterrupt) and current_thread() is main_thread():

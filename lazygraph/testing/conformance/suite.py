@@ -330,6 +330,10 @@ class ConformanceSuite:
     def test_computing_inside_a_task(self) -> None:
         assert tasks.nested(3).compute() == 4
 
+    def test_a_task_that_returns_a_promise_is_told_what_to_do(self) -> None:
+        with pytest.raises(NotImplementedError, match="a task that returns a promise is not built yet; return a value"):
+            tasks.promise().compute()
+
     # -- options -----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("option", sorted(SAMPLES))

@@ -121,6 +121,12 @@ def nested(depth: int) -> int:
 
 
 @delayed
+def promise() -> Any:
+    """Return a promise instead of a value."""
+    return add(1, 1)
+
+
+@delayed
 def large(size: int) -> bytes:
     """Return many bytes."""
     return b"x" * size
