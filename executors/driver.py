@@ -16,10 +16,10 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, UsedAfterFork
+from lazygraph.errors import Closed, NestingTooDeep, UsedAfterFork
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import leave
-from lazygraph.running.context import MAX_NESTING, NestingTooDeep, inside_task
+from lazygraph.running.context import MAX_NESTING, inside_task
 from lazygraph.running.course import Course, Ending, Work, settle
 from lazygraph.running.events import (
     Action,

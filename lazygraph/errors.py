@@ -165,6 +165,16 @@ class LostData(LazyGraphError, KeyError):
     __str__ = Exception.__str__
 
 
+class NestingTooDeep(LazyGraphError, RecursionError):
+    """Too many tasks wait for work that they have started themselves."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} tasks of this executor wait for other work at once; let a task return what is to be done instead "
+            f"of waiting for it, or build the whole graph before it runs"
+        )
+
+
 class Closed(LazyGraphError, RuntimeError):
     """An executor or client was used after `close()`."""
 

@@ -24,6 +24,7 @@ from lazygraph.executors.cluster.records import (
     unpack_shape,
 )
 from lazygraph.running import events
+from lazygraph.running.frontier import WHOLE_RUN
 from lazygraph.values.graph import offsets_of
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
 
@@ -383,10 +384,12 @@ class SchedulerMachine(Handing):
         home = self.records.get(base)
         failure = home.failures.get(origin) if home is not None else None
         if failure is None:
-            shape = record.block.shape
+            # Of a run that was cancelled whole every node is its own cause.
+            where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entries[0])
+            shape = where.block.shape
             kind = "lost" if state in (State.LOST, State.UPSTREAM_FAILED) else "cancelled"
-            name = shape.name_of(entries[0])
-            failure = FailureRecord(name, name, 1, kind, "", "", shape.origin_of(entries[0]))
+            name = shape.name_of(at)
+            failure = FailureRecord(name, f"{name}-{where.run}-{at}", 1, kind, "", "", shape.origin_of(at))
         message = m.Ended(
             record.run,
             m.ints(entries),

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import LazyGraphError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,16 +17,6 @@ inside_task: ContextVar[Any] = ContextVar("lazygraph_inside_task", default=None)
 
 `compute` in a task runs inline, so that no slot waits for a slot.
 """
-
-
-class NestingTooDeep(LazyGraphError, RecursionError):
-    """Too many tasks wait for work that they have started themselves."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            f"{most} tasks of this executor wait for other work at once; let a task return what is to be done instead "
-            f"of waiting for it, or build the whole graph before it runs"
-        )
 
 
 @contextmanager

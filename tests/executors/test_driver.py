@@ -11,11 +11,11 @@ import pytest
 
 import lazygraph
 from lazygraph import compute, delayed, persist, start
-from lazygraph.errors import UnsupportedByExecutor
+from lazygraph.errors import NestingTooDeep, UnsupportedByExecutor
 from lazygraph.executors.driver import Driver
 from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
-from lazygraph.running.context import MAX_NESTING, NestingTooDeep
+from lazygraph.running.context import MAX_NESTING
 from lazygraph.values.status import Status
 from tests.executors.driven import WAIT, add, inverse, nothing_left
 

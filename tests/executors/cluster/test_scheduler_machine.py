@@ -81,7 +81,8 @@ def do(
 
 
 def lost(run: int, entry: int, state: State, name: str, kind: str = "lost", origin: str = "") -> Send:
-    return Send(CLIENT, m.Ended(run, m.ints([entry]), state, name, name, 1, kind, "", "", origin), (b"",))
+    key = f"{name}-{run}-{entry}"
+    return Send(CLIENT, m.Ended(run, m.ints([entry]), state, name, key, 1, kind, "", "", origin), (b"",))
 
 
 def test_one_task_there_and_back() -> None:
