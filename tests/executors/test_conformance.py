@@ -11,7 +11,7 @@ from lazygraph.executors.cluster.net.client import Client
 from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
-from lazygraph.testing.conformance.suite import ConformanceSuite
+from lazygraph.testing.conformance.suite import AsynchronousSuite, ConformanceSuite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 class TestSync(ConformanceSuite):
     in_process = True
-    runs_ahead = False
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -30,7 +29,7 @@ class TestSync(ConformanceSuite):
             yield executor
 
 
-class TestThreads(ConformanceSuite):
+class TestThreads(AsynchronousSuite):
     in_process = True
 
     @pytest.fixture(scope="class")
@@ -40,7 +39,7 @@ class TestThreads(ConformanceSuite):
             yield executor
 
 
-class TestCluster(ConformanceSuite):
+class TestCluster(AsynchronousSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:

@@ -1,8 +1,9 @@
 """The conformance suite: what every executor must do, in the user's language.
 
-An executor proves itself by subclassing `suite.ConformanceSuite` in its tests and saying how it is made:
+An executor proves itself by subclassing `suite.AsynchronousSuite` in its tests and saying how it is made (one whose
+`submit` returns only when the run has ended subclasses `suite.ConformanceSuite`):
 
-    class TestMine(ConformanceSuite):
+    class TestMine(AsynchronousSuite):
         @pytest.fixture(scope="class")
         @classmethod
         def executor(cls):

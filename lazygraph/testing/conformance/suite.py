@@ -292,36 +292,6 @@ class ConformanceSuite:
         assert add(kept, 2).compute() == 9
         assert marks(tmp_path) == 1
 
-    def test_what_has_not_started_can_be_cancelled(self, tmp_path: Path) -> None:
-        pipe = str(tmp_path / "pipe")
-        os.mkfifo(pipe)
-        if not self.runs_ahead:
-            pytest.skip("everything has run when submit returns")
-        first = tasks.wait_for.delay(pipe)
-        waiting = add.delay(first, "!")
-        assert waiting.cancel() is True
-        assert waiting.cancelled()
-        with pytest.raises(concurrent.futures.CancelledError):
-            waiting.result(30)
-        with open(pipe, "w", encoding="utf-8") as writer:
-            writer.write("go")
-        assert first.result(30) == "go"
-
-    runs_ahead = True
-    """Whether `submit` returns before the run has ended."""
-
-    def test_a_timeout_is_a_timeout(self, tmp_path: Path) -> None:
-        if not self.runs_ahead:
-            pytest.skip("everything has run when submit returns")
-        pipe = str(tmp_path / "pipe")
-        os.mkfifo(pipe)
-        future = tasks.wait_for.delay(pipe)
-        with pytest.raises(TimeoutError):
-            future.result(timeout=0.01)
-        with open(pipe, "w", encoding="utf-8") as writer:
-            writer.write("go")
-        assert future.result(30) == "go"
-
     def test_keys_are_new_for_every_submission(self) -> None:
         node = add(1, 1)
         keys = {f.key for f in door.start(node).futures} | {f.key for f in door.start(node).futures}
@@ -349,6 +319,33 @@ class ConformanceSuite:
         with pytest.raises(UnsupportedByExecutor, match=rf"{option}=.*'the node'.*suite\.py:\d+"):
             door.compute(first, node)
         assert marks(tmp_path) == 0
+
+
+class AsynchronousSuite(ConformanceSuite):
+    """What an executor must do besides, whose `submit` returns before the run has ended."""
+
+    def test_what_has_not_started_can_be_cancelled(self, tmp_path: Path) -> None:
+        pipe = str(tmp_path / "pipe")
+        os.mkfifo(pipe)
+        first = tasks.wait_for.delay(pipe)
+        waiting = add.delay(first, "!")
+        assert waiting.cancel() is True
+        assert waiting.cancelled()
+        with pytest.raises(concurrent.futures.CancelledError):
+            waiting.result(30)
+        with open(pipe, "w", encoding="utf-8") as writer:
+            writer.write("go")
+        assert first.result(30) == "go"
+
+    def test_a_timeout_is_a_timeout(self, tmp_path: Path) -> None:
+        pipe = str(tmp_path / "pipe")
+        os.mkfifo(pipe)
+        future = tasks.wait_for.delay(pipe)
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.01)
+        with open(pipe, "w", encoding="utf-8") as writer:
+            writer.write("go")
+        assert future.result(30) == "go"
 
 
 def _depth(error: BaseException) -> int:
