@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -85,8 +86,16 @@ def end_marked(token: str) -> None:
     """Kill every process that carries the token, and those they start meanwhile, until none is left."""
     while left := marked(token):
         for number in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+            _end(number)
+
+
+def _end(number: int) -> None:
+    """Kill a process and wait until it is dead: a dying one loses its environment, and so its mark, before it is."""
+    with contextlib.suppress(ProcessLookupError), contextlib.ExitStack() as leaving:
+        handle = os.pidfd_open(number)
+        leaving.callback(os.close, handle)
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        select.select([handle], [], [])
 
 
 def shown(command: Sequence[str], environment: Mapping[str, str]) -> str:
