@@ -12,6 +12,7 @@ import select
 import shlex
 import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import IO
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "LAZYGRAPH_BENCHMARK_RUN"
 PROCESSES = Path("/proc")
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class ContenderFailed(Exception):
@@ -52,18 +54,39 @@ def run(command: Sequence[str], environment: Mapping[str, str], time_limit: floa
 def _started(
     command: Sequence[str], environment: Mapping[str, str], token: str, errors: IO[str]
 ) -> Iterator[subprocess.Popen[str]]:
-    # A session of its own: Ctrl-C reaches this program only, which then ends the contender in the line below.
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+    # A session of its own: Ctrl-C reaches this program only, which then ends the contender in the lines below.
+    process: subprocess.Popen[str] | None = None
     try:
+        with _signals_held_back():
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                text=True, start_new_session=True,
+            )  # fmt: skip
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         end_marked(token)
-        process.communicate()
+        if process is not None:
+            process.communicate()
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait: in the middle of starting a process nobody could say yet what there is to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread only
+        return
+    held: list[int] = []
+    ours = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def _reason(errors: str, returncode: int) -> str:
