@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -29,6 +30,10 @@ IN_CI = bool(os.environ.get("CI"))
 SESSION = uuid.uuid4().hex
 """Every process that a test starts inherits this mark, also one whose parent has died."""
 os.environ["LAZYGRAPH_TEST_SESSION"] = SESSION
+
+# A background job or nohup leaves Ctrl-C ignored, and the processes that tests interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A task that changes its inputs is an error in every test that does not ask for something else.
 os.environ.setdefault("LAZYGRAPH_CHECK_MUTATION", "1")
