@@ -1,0 +1,1 @@
+"""Other libraries: their words, their graphs, their backends."""
