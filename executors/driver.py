@@ -16,15 +16,17 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, NestingTooDeep, UsedAfterFork
+from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import leave
 from lazygraph.running.context import MAX_NESTING, inside_task
 from lazygraph.running.course import Course, Ending, Work, settle
 from lazygraph.running.events import (
     Action,
+    Adopted,
     CancelRun,
     CancelTask,
+    Caught,
     Dropped,
     Ended,
     Event,
@@ -34,11 +36,13 @@ from lazygraph.running.events import (
     Returned,
     Settled,
 )
-from lazygraph.running.frontier import WHOLE_RUN, Frontier
+from lazygraph.running.frontier import MAX_REPLACEMENTS, WHOLE_RUN, Frontier
 from lazygraph.running.futures import Future
 from lazygraph.running.lease import fitting
 from lazygraph.running.program import Program
 from lazygraph.running.run import Run
+from lazygraph.running.runner import Broken
+from lazygraph.values.node import Caught as CaughtMark
 from lazygraph.values.outcome import Failure, Outcome, Value
 from lazygraph.values.status import State, Status
 
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Engine
     from lazygraph.planning.plan import Plan
     from lazygraph.running.block import Block
-    from lazygraph.running.runner import Broken, Report
+    from lazygraph.running.runner import Report
     from lazygraph.values.node import External
 
 
@@ -103,7 +107,9 @@ class Driver(Executor):
         """Whether a value is held by this executor (others are fetched and go in as constants)."""
         return isinstance(external, Future) and external.run.owner is self
 
-    def _binding(self, external: External) -> tuple[Block, int]:
+    def _binding(self, external: External) -> tuple[Block, int] | None:
+        if isinstance(external, CaughtMark):
+            return None
         assert isinstance(external, Future)
         return external.run.block, external.run.entry_of(external.output)
 
@@ -204,6 +210,8 @@ class Driver(Executor):
             for broken in report.broken:
                 course.failures[block.base, broken.task] = self._failure(work, broken)
                 endings += self._handle(Failed(block, broken.task, work.attempt))
+            for task, plan in report.replaced:
+                endings += self._replaced(work, task, plan)
             if report.skipped:
                 endings += self._handle(Returned(block, report.skipped, work.attempt))
             endings += self._drain()
@@ -214,13 +222,43 @@ class Driver(Executor):
     def _failure(self, work: Work, broken: Broken) -> Failure:
         return Failure(
             broken.node,
-            f"{broken.node}-{work.course.number}-{broken.task}",
+            work.course.key_of(broken.node, broken.task),
             work.attempt,
             broken.exception,
             broken.text,
             when=time.time(),
             origin=broken.origin,
         )
+
+    def _replaced(self, work: Work, task: int, plan: Plan) -> list[Ending]:
+        """Take in what a task is to become."""
+        course, block = work.course, work.course.block
+        try:
+            if block.depth >= MAX_REPLACEMENTS:
+                raise ReplacedTooDeep(block.shape.name_of(task), MAX_REPLACEMENTS)
+            self.check(plan)
+        except LazyGraphError as error:
+            broken = Broken(task, error, str(error), block.shape.name_of(task), block.shape.origin_of(task))
+            course.failures[block.base, task] = self._failure(work, broken)
+            return self._handle(Failed(block, task, work.attempt))
+        bindings = [self._binding(external) for external in plan.externals]
+        new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
+        if new is not None and course.run is not None:
+            program = Program(plan.shape, plan.tables)
+            self._courses[new.base] = Course(course.run, new, program, f"{course.number}.{task}")
+        return self._perform(actions)
+
+    def _adopt(self, action: Adopted, endings: list[Ending]) -> list[Action]:
+        """What stands for a task has ended well: its value is the task's."""
+        course = self._courses[action.block.base]
+        course.values[action.task] = self._courses[action.owner.base].values[action.entry]
+        progress = self._frontier.succeeded(action.block, [action.task], action.attempt)
+        run = course.run
+        if run is not None:
+            run.tasks_done += 1
+            endings += [Ending(run, at, Status.SUCCEEDED, Value(course.values[at])) for at in progress.outputs]
+        course.free(progress.freed)
+        return progress.actions
 
     def finished(self, work: Work) -> None:
         """A lease has ended; what is left in it is free again."""
@@ -331,23 +369,30 @@ class Driver(Executor):
 
     def _perform(self, actions: Sequence[Action]) -> list[Ending]:
         endings: list[Ending] = []
-        if not actions:
-            return endings
-        recalled: dict[Block, list[int]] = {}
-        # Recalls first: what is then freed is spared where it has begun.  Ended runs last: others name what is in them.
-        for action in actions:
-            if isinstance(action, Recall):
-                recalled.setdefault(action.block, []).extend(action.tasks)
-        for block, tasks in recalled.items():
-            self._recall(block, tasks)
-        for action in actions:
-            if isinstance(action, Settled):
-                endings += self._endings(action)
-            elif isinstance(action, Freed):
-                self._courses[action.block.base].free(action.tasks)
-        for action in actions:
-            if isinstance(action, Ended):
-                self._courses.pop(action.block.base, None)
+        while actions:
+            following: list[Action] = []
+            recalled: dict[Block, list[int]] = {}
+            # Recalls first: what is then freed is spared where it has begun.  Ended runs last: others name what is in
+            # them.
+            for action in actions:
+                if isinstance(action, Recall):
+                    recalled.setdefault(action.block, []).extend(action.tasks)
+            for block, tasks in recalled.items():
+                self._recall(block, tasks)
+            for action in actions:
+                if isinstance(action, Settled):
+                    endings += self._endings(action)
+                elif isinstance(action, Freed):
+                    self._courses[action.block.base].free(action.tasks)
+                elif isinstance(action, Caught):
+                    course = self._courses[action.block.base]
+                    course.values[action.entry] = self._failure_at(course, action.cause)
+                elif isinstance(action, Adopted):
+                    following += self._adopt(action, endings)
+            for action in actions:
+                if isinstance(action, Ended):
+                    self._courses.pop(action.block.base, None)
+            actions = following
         return endings
 
     def _works_of(self, block: Block) -> list[Work]:
@@ -382,8 +427,9 @@ class Driver(Executor):
             owner, origin = course.block.owner(entry)
             return Value(self._courses[owner.base].values[origin])
         cause = course.block.causes[entry]
-        if cause == (course.block.base, WHOLE_RUN):
-            return course.cancelled(entry)
+        return course.cancelled(entry) if cause == (course.block.base, WHOLE_RUN) else self._failure_at(course, cause)
+
+    def _failure_at(self, course: Course, cause: tuple[int, int]) -> Failure:
         failure = course.failures.get(cause)
         if failure is None:
             failure = course.failures[cause] = self._failure_elsewhere(course, cause)

@@ -12,6 +12,7 @@ from lazygraph.version import __version__
 if TYPE_CHECKING:
     from lazygraph.door import compute as compute
     from lazygraph.door import explain as explain
+    from lazygraph.door import optimize as optimize
     from lazygraph.door import persist as persist
     from lazygraph.door import start as start
     from lazygraph.door import use as use
@@ -19,14 +20,21 @@ if TYPE_CHECKING:
     from lazygraph.errors import LazyGraphError as LazyGraphError
     from lazygraph.executors.cluster.local import LocalCluster as LocalCluster
     from lazygraph.executors.cluster.net.client import Client as Client
-    from lazygraph.language.canvas import Signature as Signature
+    from lazygraph.interop.dask_words import annotate as annotate
+    from lazygraph.interop.dask_words import config as config
     from lazygraph.language.canvas import chain as chain
     from lazygraph.language.canvas import chord as chord
-    from lazygraph.language.canvas import each as each
     from lazygraph.language.canvas import group as group
-    from lazygraph.language.canvas import replace as replace
     from lazygraph.language.delayed import delayed as delayed
+    from lazygraph.language.dynamic import each as each
+    from lazygraph.language.dynamic import quote as quote
+    from lazygraph.language.dynamic import replace as replace
+    from lazygraph.language.manipulation import bind as bind
+    from lazygraph.language.manipulation import checkpoint as checkpoint
+    from lazygraph.language.manipulation import clone as clone
+    from lazygraph.language.manipulation import wait_on as wait_on
     from lazygraph.language.promise import Delayed as Delayed
+    from lazygraph.language.signature import Signature as Signature
     from lazygraph.running.futures import Future as Future
     from lazygraph.running.run import GroupResult as GroupResult
     from lazygraph.running.run import Run as Run
@@ -53,31 +61,49 @@ _HOMES = {
     "Rate": "lazygraph.values.options",
     "RetryPolicy": "lazygraph.values.options",
     "Run": "lazygraph.running.run",
-    "Signature": "lazygraph.language.canvas",
+    "Signature": "lazygraph.language.signature",
     "Status": "lazygraph.values.status",
+    "annotate": "lazygraph.interop.dask_words",
     "as_completed": "lazygraph.running.run",
+    "bind": "lazygraph.language.manipulation",
     "chain": "lazygraph.language.canvas",
+    "checkpoint": "lazygraph.language.manipulation",
     "chord": "lazygraph.language.canvas",
+    "clone": "lazygraph.language.manipulation",
     "compute": "lazygraph.door",
+    "config": "lazygraph.interop.dask_words",
     "delayed": "lazygraph.language.delayed",
-    "each": "lazygraph.language.canvas",
+    "each": "lazygraph.language.dynamic",
     "explain": "lazygraph.door",
     "group": "lazygraph.language.canvas",
+    "optimize": "lazygraph.door",
     "options": "lazygraph.values.options",
     "persist": "lazygraph.door",
-    "replace": "lazygraph.language.canvas",
+    "quote": "lazygraph.language.dynamic",
+    "replace": "lazygraph.language.dynamic",
     "start": "lazygraph.door",
     "use": "lazygraph.door",
     "visualize": "lazygraph.door",
     "wait": "lazygraph.running.run",
+    "wait_on": "lazygraph.language.manipulation",
 }
+_INSTEAD = {
+    "array": "it has no collections of its own; dask's stay with dask",
+    "bag": "it has no collections of its own; dask's stay with dask",
+    "base": "keys of content are lazygraph's own; see: lazygraph keys explain",
+    "dataframe": "it has no collections of its own; dask's stay with dask",
+    "get_annotations": "every node keeps its own options",
+    "graph_manipulation": "bind, wait_on, checkpoint and clone are names of lazygraph itself",
+    "is_dask_collection": "write isinstance(x, lazygraph.Delayed)",
+}
+"""Names that scripts written for dask may look for here."""
 __all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"lazygraph has no {name!r}")
+        raise AttributeError(f"lazygraph has no {name!r}" + (f"; {_INSTEAD[name]}" if name in _INSTEAD else ""))
     import importlib
 
     value = getattr(importlib.import_module(home), name)

@@ -1,38 +1,46 @@
 """The door: what users call.  Collections in, plans to executors, values out in the same shape.
 
-Covers: compute, persist, start, visualize, explain and what the verbs of lazy things need.
+Covers: compute, persist, start, visualize, explain, check, graphs from outside, and what the verbs of lazy things need.
 Does not cover: how any of it works (the floors below).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotImplementedYet, UnknownOption
 from lazygraph.executors.current import enter, leave
 from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
-from lazygraph.language.filling import as_node
+from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.promise import Delayed, build, is_lazy
+from lazygraph.planning.exchange import described
+from lazygraph.planning.exchange import from_networkx as from_networkx
+from lazygraph.planning.exchange import to_networkx as to_networkx
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.optimize import optimize
+from lazygraph.planning.optimize import cull, reorder, share
+from lazygraph.planning.optimize import optimize as optimized
 from lazygraph.planning.plan import plan_of
 from lazygraph.running.futures import Future
-from lazygraph.running.run import GroupResult, Run
+from lazygraph.running.run import Run
+from lazygraph.running.steps import asked_of, wired
+from lazygraph.showing.check import Finding, Target, found_in
+from lazygraph.showing.check import check as check_one
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
 from lazygraph.showing.explain import Profile, profile
 from lazygraph.showing.picture import Arrow, ArrowKind, Box, BoxKind, Picture
 from lazygraph.values.graph import ORDER, Fused, Graph
-from lazygraph.values.node import External, Node, Recipe, identity
+from lazygraph.values.node import Caught, External, Node, Recipe, identity
 from lazygraph.values.template import put_together, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.base import Executor
-    from lazygraph.language.filling import Filled
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.steps import Noted
 
 _KEYWORDS = (
     "executor traverse optimize_graph on_error fail_fast timeout run_name progress pdb scheduler num_workers"
@@ -109,7 +117,7 @@ def _plan_for(
     executor: Executor, lazies: Sequence[Node | External], optimize_graph: bool, fail_fast: bool, name: str
 ) -> Plan:
     plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name)
-    foreign = {external: None for external in plan.externals if not executor.owns(external)}
+    foreign = {e: None for e in plan.externals if not isinstance(e, Caught) and not executor.owns(e)}
     if not foreign:
         return plan
     # Held by another executor: fetched once, and in as constants.
@@ -124,6 +132,7 @@ def _value_of(external: External) -> Any:
 
 def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External], Callable[[list[Any]], Any]]:
     """Return the lazy things in `args`, and what puts their values where they were."""
+    args = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # what is read once would be used up
     if traverse:
         leaves, ops = take_apart(args, is_lazy)
         if any(isinstance(leaf, Recipe) for leaf in leaves):
@@ -144,10 +153,23 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
     return lazies, repack
 
 
-def persist(*args: Any, executor: Any = None, traverse: bool = True, optimize_graph: bool = True) -> tuple[Any, ...]:
-    """Start everything lazy in `args` now, keep the values where they are computed; return the same with promises."""
+def persist(
+    *args: Any,
+    executor: Any = None,
+    traverse: bool = True,
+    optimize_graph: bool = True,
+    scheduler: Any = None,
+    **unknown: Any,
+) -> tuple[Any, ...]:
+    """Start everything lazy in `args` now, keep the values where they are computed; return the same with promises.
+
+    `scheduler=` is dask's word for `executor=`.  Raises `UnknownOption` for a keyword that is none.
+    """
+    for name in unknown:
+        raise UnknownOption("persist()", name, ("executor", "traverse", "optimize_graph", "scheduler"))
     lazies, repack = _unpack(args, traverse)
-    run = _submit(lazies, resolve(executor), repack, optimize_graph, fail_fast=False)
+    executor = resolve(executor if executor is not None else scheduler)
+    run = _submit(lazies, executor, repack, optimize_graph, fail_fast=False)
     futures = run.let_go()
     kept = [
         build(identity, (future,), {}, lazy._options, lazy._site) if isinstance(lazy, Delayed) else future
@@ -156,15 +178,25 @@ def persist(*args: Any, executor: Any = None, traverse: bool = True, optimize_gr
     return repack(kept)  # type: ignore[no-any-return]
 
 
-def start_canvas(filled: Filled, options: Mapping[str, Any]) -> Any:
-    """Start what a canvas was lowered to; return its Future, or the GroupResult of its futures."""
-    lazies, repack = _unpack((as_node(filled) if filled.after else filled.value,), True)
-    run = _submit(lazies, resolve(None), repack, fail_fast=False)
-    return _as_result(repack(run.detach())[0])
+def start_canvas(filled: Filled, noted: Noted) -> Any:
+    """Start what a canvas was lowered to and keep the value of every step; return its Future or GroupResult."""
+    if not isinstance(filled.value, list) and (filled.after or not isinstance(filled.value, Node)):
+        filled = Filled(as_node(filled))
+    asked = asked_of(filled, noted)
+    run = _submit(asked, resolve(None), tuple, fail_fast=False)
+    return wired(filled, noted, asked, run.detach())
 
 
-def _as_result(shaped: Any) -> Any:
-    return GroupResult([_as_result(one) for one in shaped]) if isinstance(shaped, list) else shaped
+def optimize(*args: Any, traverse: bool = True) -> tuple[Any, ...]:
+    """Return everything lazy in `args` as promises of one merged graph: what is equal is one, nothing is computed.
+
+    Chains are not fused (that is done when a plan is made), so what comes back can be built upon like any promise.
+    """
+    lazies, repack = _unpack(args, traverse)
+    graph = lower(lazies)
+    for step in (cull, share, reorder):
+        graph = step(graph)
+    return repack(lift(graph))  # type: ignore[no-any-return]
 
 
 class use:
@@ -201,7 +233,7 @@ def explain(*args: Any, optimize_graph: bool = True) -> Profile:
     lazies, _ = _unpack(args, True)
     graph = lower(lazies)
     if optimize_graph:
-        graph = optimize(graph)
+        graph = optimized(graph)
     shape = graph.shape
     names = [shape.name_of(at) for at in range(len(shape))]
     return profile(len(shape), shape.input_offsets, shape.inputs, names, shape.outputs, graph.history)
@@ -216,7 +248,7 @@ def visualize(
     """
     lazies, _ = _unpack(args, True)
     graph = lower(lazies)
-    return draw(_picture(optimize(graph) if optimize_graph else graph), filename, format)
+    return draw(_picture(optimized(graph) if optimize_graph else graph), filename, format)
 
 
 def picture_of(lazy: Any) -> str:
@@ -238,3 +270,49 @@ def _kind(graph: Graph, at: int, outputs: set[int]) -> BoxKind:
     if at in outputs:
         return "output"
     return "fused" if isinstance(graph.tables.functions[graph.shape.function[at]], Fused) else "task"
+
+
+# -- checking graphs, and graphs from outside ------------------------------------------------------
+
+_IN_THIS_PROCESS = frozenset({"sync", "threads"})
+
+
+def check(*args: Any, executor: Any = None) -> list[Finding]:
+    """Return what is wrong with everything lazy in `args`, before anything runs; `[]` when nothing is.
+
+    Graphs, networkx graphs and JSON texts are taken too, also such that are no graphs because of a cycle or a missing
+    input.  `executor=` (a name, address or instance) adds what that one cannot do; without it, what could not be sent
+    to another process is a warning.  Codes and their meanings: `lazygraph.showing.check.CODES`.
+    """
+    target = _target_of(resolve(executor)) if executor is not None else None
+    findings: list[Finding] = []
+    lazy: list[Any] = []
+    for arg in args:
+        if isinstance(arg, Graph):
+            findings.extend(check_one(arg, target))
+        elif isinstance(arg, str) or hasattr(type(arg), "is_directed"):
+            graph, faults = described(arg)
+            findings.extend(map(found_in, faults))
+            findings.extend(check_one(graph, target) if graph is not None else ())
+        else:
+            lazy.append(arg)
+    if lazy:
+        findings.extend(check_one(lower(_unpack(lazy, True)[0]), target))
+    return sorted(findings, key=lambda finding: finding.code)
+
+
+def _target_of(executor: Executor) -> Target:
+    offers = getattr(executor, "offers", None) or {}
+    return Target(executor.name, executor.capabilities, executor.name not in _IN_THIS_PROCESS, offers)
+
+
+def draw_graph(graph: Graph, filename: str | None = None, format: str | None = None) -> Drawing:
+    """Draw a graph as it is."""
+    return draw(_picture(graph), filename, format)
+
+
+def profile_of(graph: Graph) -> Profile:
+    """Say what would run of a graph as it is."""
+    shape = graph.shape
+    names = [shape.name_of(at) for at in range(len(shape))]
+    return profile(len(shape), shape.input_offsets, shape.inputs, names, shape.outputs, graph.history)

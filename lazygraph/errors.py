@@ -37,11 +37,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 class UnknownOption(LazyGraphError, TypeError):
-    """A keyword that is no option."""
+    """A keyword that is no option; `instead` says what another library's option is called here."""
 
-    def __init__(self, where: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, where: str, name: str, known: Iterable[str], instead: str = "") -> None:
         known = sorted(known)
-        hint = suggest(name, known) or f"; it takes {', '.join(known)}"
+        hint = f"; {instead}" if instead else suggest(name, known) or f"; it takes {', '.join(known)}"
         super().__init__(f"{where} has no option {name!r}{hint}")
 
 
@@ -54,6 +54,10 @@ class WrongCall(LazyGraphError, TypeError):
 
     def __init__(self, function: str, signature: str, reason: str, where: str) -> None:
         super().__init__(f"{function}{signature} cannot be called like this: {reason} (written at {where})")
+
+
+class WrongCanvas(LazyGraphError, TypeError):
+    """Something that cannot stand where it stands in a canvas; the sentence says what to write."""
 
 
 class NotConcrete(LazyGraphError, TypeError):
@@ -74,11 +78,46 @@ class EmptyCanvas(LazyGraphError, ValueError):
         super().__init__("chain() is empty and has no value; put a signature into it first, for instance chain(f.s(1))")
 
 
+class Unkeyable(LazyGraphError, TypeError):
+    """A value has no content key, and the key of a pure or cached call is made from the content of its arguments."""
+
+    def __init__(self, what: str, where: str, reason: str) -> None:
+        super().__init__(
+            f"{what} has no content key: {reason} (built at {where}); give the call a key of its own with key='name', "
+            f"or leave pure= and cache= out"
+        )
+
+
+class DuplicateKey(LazyGraphError, ValueError):
+    """Two different calls were given one key."""
+
+    def __init__(self, key: str, first: str, second: str) -> None:
+        super().__init__(
+            f"two different calls have the key {key!r}: one was built at {first}, the other at {second}; "
+            f"give each a key of its own"
+        )
+        self.key, self.first, self.second = key, first, second
+
+
 class CyclicGraph(LazyGraphError, ValueError):
     """A graph from outside has a cycle."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(f"the graph has a cycle: {' -> '.join(names)}; a task cannot wait for itself")
+
+
+class LargeLiteralWarning(UserWarning):
+    """A large value stands in a call as a literal.  No error: it is stored once, and travels with the graph."""
+
+    def __init__(self, what: str, n_bytes: int, where: str) -> None:
+        super().__init__(what, n_bytes, where)
+
+    def __str__(self) -> str:
+        what, n_bytes, where = self.args
+        return (
+            f"{what} of {n_bytes / 1e6:.0f} MB is part of the graph (built at {where}) and is sent with it every time; "
+            f"load it in a task of its own, or send it once with client.scatter(value) and use the future"
+        )
 
 
 # -- what is not there -----------------------------------------------------------------------------
@@ -170,8 +209,28 @@ class NestingTooDeep(LazyGraphError, RecursionError):
 
     def __init__(self, most: int) -> None:
         super().__init__(
-            f"{most} tasks of this executor wait for other work at once; let a task return what is to be done instead "
-            f"of waiting for it, or build the whole graph before it runs"
+            f"{most} tasks of this executor wait for other work at once; let a task return replace(canvas) instead of "
+            f"waiting for it, or build the whole graph before it runs"
+        )
+
+
+class ReplacedTooDeep(LazyGraphError, RecursionError):
+    """What stands for a task was replaced again and again."""
+
+    def __init__(self, node: str, most: int) -> None:
+        super().__init__(
+            f"{node!r} stands for a task that has been replaced {most} times, each time by a task that was replaced in "
+            f"its turn; see that replace() comes to an end, or do more in one step"
+        )
+
+
+class ReturnedPromise(LazyGraphError, TypeError):
+    """A task returned a promise instead of a value."""
+
+    def __init__(self, promise: str) -> None:
+        super().__init__(
+            f"the task returned {promise}, which has no value yet; write `return lazygraph.replace(...)` to have it "
+            f"done in the task's place, or return a value"
         )
 
 

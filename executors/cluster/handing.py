@@ -155,9 +155,7 @@ class Handing:
 
     def _send_lease(self, worker: WorkerRecord, record: RunRecord, lease: Lease) -> None:
         block, base = record.block, record.block.base
-        if worker.id not in record.loaded:
-            record.loaded[worker.id] = record.touched[worker.id] = None
-            self._send(worker.id, m.Load(base, record.shape, record.tables, record.aliases), record.body)
+        self._load(worker, record)
         home = record.home
         for task in lease.tasks:
             home[task] = worker.id
@@ -165,6 +163,19 @@ class Handing:
         wanted = [task for task in lease.tasks if task in block.futures]
         where = self._where(worker, record, lease.tasks)
         self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where))
+
+    def _load(self, worker: WorkerRecord, record: RunRecord) -> None:
+        """See that a worker knows a plan."""
+        if worker.id not in record.loaded:
+            record.loaded[worker.id] = record.touched[worker.id] = None
+            self._send(worker.id, m.Load(record.block.base, record.shape, record.tables, record.aliases), record.body)
+
+    def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
+        """See that a worker knows the failure that an external is."""
+        if (worker.id, external) not in record.told:
+            record.told.add((worker.id, external))
+            failure = record.caught[external]
+            self._send(worker.id, m.Caught(record.block.base, external, *failure.facts), failure.body)
 
     def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
         """Return whom to ask for inputs the worker lacks, and note that it will have them."""
@@ -176,6 +187,9 @@ class Handing:
             for at in range(bounds[task], bounds[task + 1]):
                 read = inputs[at]
                 if (read >= k and home[read] == me) or kinds[at] == ORDER:
+                    continue
+                if read in record.caught:
+                    self._tell_failure(worker, record, read)
                     continue
                 owner, entry = (block, read) if read >= k else block.owner(read)
                 source = self.records[owner.base]

@@ -18,7 +18,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = 1
+PROTOCOL = 2
 INLINE_LIMIT = 64 * 1024
 """Values of at most this many bytes ride in the message that says they are done."""
 LOST_FOR_GOOD = "its worker ended, and a scattered value cannot be made again"
@@ -114,6 +114,7 @@ class ShapeOnWire(Message, frozen=True):
     callbacks: bytes
     names: list[str]
     options: list[dict[str, Any]]
+    scopes: list[tuple[int, str, bool, int, list[int]]]
     origins: list[str]
 
 
@@ -125,7 +126,10 @@ class TablesOnWire(Message, frozen=True):
 
 
 class Submit(Message, tag=10, frozen=True):
-    """Client to scheduler: a whole plan.  `bindings`: (run, entry) for each external.  Body: the tables."""
+    """Client to scheduler: a whole plan.  Body: the tables.
+
+    `bindings`: (run, entry) for each external; (-1, -1) for one that is the failure of a scope.
+    """
 
     run: int
     name: str
@@ -202,7 +206,7 @@ class Ended(Message, tag=21, frozen=True):
     node: str
     key: str
     attempt: int
-    kind: str  # "raised", "died", "lost" or "cancelled"
+    kind: str  # "raised", "died", "lost", "cancelled" or "too deep"
     text: str
     worker: str
     origin: str
@@ -292,6 +296,32 @@ class Store(Message, tag=35, frozen=True):
     lengths: list[int]
 
 
+class Caught(Message, tag=36, frozen=True):
+    """The failure that external `entry` stands for; fields and body as in `Ended`."""
+
+    block: int
+    entry: int
+    node: str
+    key: str
+    attempt: int
+    kind: str
+    text: str
+    worker: str
+    origin: str
+    times: int = 0
+
+
+class Adopt(Message, tag=37, frozen=True):
+    """What stands for `task` has ended well: its value, (owner, entry), is the task's own.  Answered by `Done`."""
+
+    block: int
+    task: int
+    attempt: int
+    owner: int
+    entry: int
+    wanted: bool
+
+
 # -- worker to scheduler ---------------------------------------------------------------------------
 
 
@@ -347,6 +377,16 @@ class Began(Message, tag=44, frozen=True):
     attempt: int
 
 
+class Replaced(Message, tag=45, frozen=True):
+    """A task that has returned a plan to be run in its place, which reads nothing held elsewhere.  Body: the tables."""
+
+    block: int
+    task: int
+    attempt: int
+    shape: ShapeOnWire
+    tables: TablesOnWire
+
+
 # -- anybody to a worker ---------------------------------------------------------------------------
 
 
@@ -369,7 +409,7 @@ class Values(Message, tag=51, frozen=True):
 ANY = (
     Hello | Challenge | Proof | Welcome | Refusal | Submit | Hold | Drop | Cancel | Want | AskStats | AskState
     | Succeeded | Ended | Stats | Answer | Located | StateOf | Load | Do | Free | Forget | TakeBack | Store
-    | Join | Done | Broke | Returned | Began | Get | Values
+    | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

@@ -10,7 +10,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.executors.cluster.messages import Message, ShapeOnWire, from_ints
-from lazygraph.values.graph import Shape
+from lazygraph.values.graph import Scope, Shape
 from lazygraph.values.options import DEFAULT, as_plain, changed
 
 if TYPE_CHECKING:
@@ -43,28 +43,40 @@ class FailureRecord(NamedTuple):
     times: int = 0
     body: bytes | memoryview = b""
 
+    @property
+    def facts(self) -> tuple[str, str, int, str, str, str, str, int]:
+        """Everything but the body, in order."""
+        return self[:8]
+
 
 class RunRecord:
-    """One run: whose it is, its plan as it came, and per entry where its value is and how large."""
+    """One run, or what stands for a task in one (`root` is then the run): whose it is, its plan as it came.
+
+    Per entry: where its value is and how large.  `label` is the part of keys that no other run has.
+    """
 
     __slots__ = (
         "aliases",
         "block",
         "body",
+        "caught",
         "client",
         "done",
         "failures",
         "home",
         "kept",
+        "label",
         "loaded",
         "moved",
         "replicas",
+        "root",
         "run",
         "seconds",
         "shape",
         "sizes",
         "stored",
         "tables",
+        "told",
         "touched",
         "wants",
     )
@@ -80,11 +92,18 @@ class RunRecord:
         self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
+        self.root, self.label = self, str(run)
         self.failures: dict[int, FailureRecord] = {}
+        self.caught: dict[int, FailureRecord] = {}  # external -> the failure that it is
+        self.told: set[tuple[int, int]] = set()  # (worker, external): who has been told of a failure
         self.wants: dict[int, list[int]] = {}  # entry -> the client's questions
         self.aliases: list[tuple[int, int]] = []
         self.seconds: float | None = None
         self.done = self.kept = self.moved = 0
+
+    def key_of(self, name: str, entry: int) -> str:
+        """Return the key of an entry that is called `name`."""
+        return f"{name}-{self.label}-{entry}"
 
     @property
     def stats(self) -> tuple[int, int, int]:
@@ -129,6 +148,7 @@ def pack_shape(shape: Shape) -> ShapeOnWire:
         shape.callbacks.tobytes(),
         list(shape.names),
         [dict(as_plain(row)) for row in shape.options],
+        [(s.parent, s.on_error, s.fail_fast, s.catch, list(s.given)) for s in shape.scopes],
         [str(origin) for origin in shape.origins],
     )
 
@@ -151,6 +171,7 @@ def unpack_shape(wire: ShapeOnWire) -> Shape:
         callbacks=from_ints(wire.callbacks),
         names=tuple(wire.names),
         options=tuple(changed(DEFAULT, "a plan", row) for row in wire.options),
+        scopes=tuple([Scope(parent, on, fast, catch, tuple(given)) for parent, on, fast, catch, given in wire.scopes]),
         origins=tuple(wire.origins),
     )
 

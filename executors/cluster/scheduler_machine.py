@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.handing import Handing
+from lazygraph.executors.cluster.answering import ENDED, SAD, Answering, given_up
 from lazygraph.executors.cluster.records import (
     NOWHERE,
     FailureRecord,
@@ -24,29 +24,25 @@ from lazygraph.executors.cluster.records import (
     unpack_shape,
 )
 from lazygraph.running import events
-from lazygraph.running.frontier import WHOLE_RUN
+from lazygraph.running.frontier import MAX_REPLACEMENTS
 from lazygraph.values.graph import offsets_of
-from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
+from lazygraph.values.status import State, in_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.running.block import Block
 
-_SAD = in_states(UNHAPPY)
-_ENDED = in_states(TERMINAL)
 _HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
 _SUCCEEDED, _RUNNING = int(State.SUCCEEDED), int(State.RUNNING)
 
 
-class SchedulerMachine(Handing):
+class SchedulerMachine(Answering):
     """One mind for all clients and workers of a cluster; peers are numbers that the hand gives out."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.clients: dict[int, dict[int, RunRecord]] = {}
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
-        self._last_lost = ""
 
     # -- the doors ---------------------------------------------------------------------------------
 
@@ -86,8 +82,8 @@ class SchedulerMachine(Handing):
     def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
         runs = self.clients[peer]
         flat = m.from_ints(message.bindings)
-        bound = [(runs[run], entry) for run, entry in zip(flat[::2], flat[1::2], strict=True)]
-        bindings = [(record.block, entry) for record, entry in bound]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        bindings = [(runs[run].block, entry) if run >= 0 else None for run, entry in pairs]
         block, actions = self.frontier.admit(unpack_shape(message.shape), bindings, message.fail_fast)
         record = RunRecord(block, peer, message.run, message.shape, message.tables, body)
         record.aliases = [(owner.base, entry) for owner, entry in map(block.owner, range(len(bindings)))]
@@ -146,7 +142,7 @@ class SchedulerMachine(Handing):
             cancelled = True
         elif record is not None:
             self._handle(events.CancelTask(record.block, message.entry), now)
-            cancelled = _given_up(record.block, message.entry)
+            cancelled = given_up(record.block, message.entry)
         self._send(peer, m.Answer(message.question, cancelled))
 
     def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
@@ -157,24 +153,6 @@ class SchedulerMachine(Handing):
         record.wants.setdefault(message.entry, []).append(message.question)
         self._handle(events.Wanted(record.block, message.entry), now)
         self._answer_wants(record, message.entry)
-
-    def _answer_wants(self, record: RunRecord, entry: int) -> None:
-        questions = record.wants.get(entry)
-        given_up = _given_up(record.block, entry)
-        if not questions or not (given_up or _ENDED[record.block.state[entry]]):
-            return
-        owner, origin = record.block.owner(entry)
-        home = self.records.get(owner.base)
-        state = State.CANCELLED if given_up else State(record.block.state[entry])
-        where, why = "", m.LOST_FOR_GOOD if state is State.LOST else f"it has ended as {state.status}"
-        if home is not None and state is State.SUCCEEDED:
-            alive = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
-            if not alive:
-                return  # on its way to a worker, or being computed again
-            where, why = alive[0], ""
-        for question in questions:
-            self._send(record.client, m.Located(question, where, owner.base, origin, why))
-        del record.wants[entry]
 
     def _ask_stats(self, peer: int, message: m.AskStats, body: bytes | memoryview, now: float) -> None:
         record = self.clients[peer].get(message.run)
@@ -222,14 +200,15 @@ class SchedulerMachine(Handing):
             if home[task] == peer:
                 fresh.append(task)
                 record.sizes[task] = size
-                record.kept += size
+                record.root.kept += size
         mean = message.seconds / max(len(tasks), 1)
-        record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
-        self._seconds = record.seconds
+        if message.seconds:  # taking over what stood for a task is no work
+            record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
+            self._seconds = record.seconds
         progress = self.frontier.succeeded(block, fresh, message.attempt)
-        record.done += len(fresh)
+        record.root.done += len(fresh)
         if block.causes:  # some may have been cancelled while they ran
-            self._free(record, [task for task in fresh if _SAD[block.state[task]]])
+            self._free(record, [task for task in fresh if SAD[block.state[task]]])
         if progress.outputs:
             self._tell_succeeded(record, progress.outputs, message.inlined, body)
         if progress.freed:
@@ -240,14 +219,6 @@ class SchedulerMachine(Handing):
             for entry in progress.outputs:
                 self._answer_wants(record, entry)
 
-    def _tell_succeeded(self, record: RunRecord, entries: list[int], inlined: bytes, body: bytes | memoryview) -> None:
-        worker = self.workers.get(record.home[entries[0]])
-        address = worker.address if worker else ""
-        message = m.Succeeded(record.run, record.block.base, m.ints(entries), inlined, address, record.stats)
-        self._send(record.client, message, body)
-        if inlined:
-            self._handle(events.Delivered(record.block, m.from_ints(inlined)), 0.0)
-
     def _broke(self, peer: int, message: m.Broke, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         self._loaded(worker, -1)
@@ -256,7 +227,7 @@ class SchedulerMachine(Handing):
             return
         record.failures[message.task] = FailureRecord(
             message.node,
-            f"{message.node}-{record.run}-{message.task}",
+            record.key_of(message.node, message.task),
             message.attempt,
             "raised",
             message.text,
@@ -265,6 +236,30 @@ class SchedulerMachine(Handing):
             body=body,
         )
         self._handle(events.Failed(record.block, message.task, message.attempt), now)
+
+    def _replaced(self, peer: int, message: m.Replaced, body: bytes | memoryview, now: float) -> None:
+        """Take in what a task is to become."""
+        worker = self.workers[peer]
+        self._loaded(worker, -1)
+        record = self.records.get(message.block)
+        if record is None or record.home[message.task] != peer or not _current(record.block, message):
+            return
+        block, task = record.block, message.task
+        if block.depth >= MAX_REPLACEMENTS:
+            name, origin = block.shape.name_of(task), block.shape.origin_of(task)
+            key = record.key_of(name, task)
+            record.failures[task] = FailureRecord(name, key, message.attempt, "too deep", "", worker.name, origin)
+            self._handle(events.Failed(block, task, message.attempt), now)
+            return
+        record.home[task] = NOWHERE
+        shape = unpack_shape(message.shape)
+        new, actions = self.frontier.replaced(block, task, message.attempt, shape, [None] * shape.externals)
+        assert new is not None  # it is current
+        stands = RunRecord(new, record.client, record.run, message.shape, message.tables, body)
+        stands.root, stands.label = record.root, f"{record.label}.{task}"
+        stands.aliases = [(new.base, external) for external in range(shape.externals)]
+        self.records[new.base] = stands
+        self._perform(actions)
 
     def _returned(self, peer: int, message: m.Returned, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
@@ -279,7 +274,7 @@ class SchedulerMachine(Handing):
         if record is not None:
             fresh = [task for task in tasks if record.home[task] == peer]
             for task in fresh:
-                if not _ENDED[record.block.state[task]]:
+                if not ENDED[record.block.state[task]]:
                     record.home[task] = NOWHERE
             self._given_back = message.asked
             self._handle(events.Returned(record.block, fresh, message.attempt), now)
@@ -345,119 +340,8 @@ class SchedulerMachine(Handing):
         self._last_lost = worker.name
         self._handle(events.RunnerLost(leased, running or first), now)
 
-    # -- what the frontier answers -----------------------------------------------------------------
 
-    def _handle(self, event: events.Event, now: float) -> None:
-        self._perform(self.frontier.handle(event, now))
-
-    def _perform(self, actions: Sequence[events.Action]) -> None:
-        settled: dict[tuple[int, int, tuple[int, int]], list[int]] = {}
-        for action in actions:
-            record = self.records.get(action.block.base)
-            if record is None:
-                continue
-            if isinstance(action, events.Settled):
-                for entry in action.tasks:
-                    cause = action.block.causes.get(entry, (action.block.base, entry))
-                    settled.setdefault((action.block.base, action.state, cause), []).append(entry)
-            elif isinstance(action, events.Freed):
-                self._free(record, action.tasks)
-            elif isinstance(action, events.Recall):
-                self._recall(record, action.tasks)
-            elif isinstance(action, events.Poisoned):
-                self._poisoned(record, action)
-        for (base, state, cause), entries in settled.items():
-            self._settled(self.records[base], State(state), cause, entries)
-        for action in actions:
-            if isinstance(action, events.Ended):
-                self._ended(action.block)
-
-    def _settled(self, record: RunRecord, state: State, cause: tuple[int, int], entries: list[int]) -> None:
-        if record.client not in self.clients:
-            return
-        if state is State.SUCCEEDED:
-            self._tell_succeeded(record, entries, b"", b"")
-            for entry in entries:
-                self._answer_wants(record, entry)
-            return
-        base, origin = cause
-        home = self.records.get(base)
-        failure = home.failures.get(origin) if home is not None else None
-        if failure is None:
-            # Of a run that was cancelled whole every node is its own cause.
-            where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entries[0])
-            shape = where.block.shape
-            kind = "lost" if state in (State.LOST, State.UPSTREAM_FAILED) else "cancelled"
-            name = shape.name_of(at)
-            failure = FailureRecord(name, f"{name}-{where.run}-{at}", 1, kind, "", "", shape.origin_of(at))
-        message = m.Ended(
-            record.run,
-            m.ints(entries),
-            state,
-            failure.node,
-            failure.key,
-            failure.attempt,
-            failure.kind,
-            failure.text,
-            failure.worker,
-            failure.origin,
-            failure.times,
-        )
-        self._send(record.client, message, failure.body)
-        for entry in entries:
-            self._answer_wants(record, entry)
-
-    def _poisoned(self, record: RunRecord, action: events.Poisoned) -> None:
-        name = record.block.shape.name_of(action.task)
-        record.failures[action.task] = FailureRecord(
-            name,
-            f"{name}-{record.run}-{action.task}",
-            record.block.attempt(action.task),
-            "died",
-            "",
-            self._last_lost,
-            record.block.shape.origin_of(action.task),
-            action.times,
-        )
-
-    def _recall(self, record: RunRecord, tasks: list[int]) -> None:
-        by_worker: dict[int, list[int]] = {}
-        for task in tasks:
-            by_worker.setdefault(record.home[task], []).append(task)
-        for worker, mine in by_worker.items():
-            if worker in self.workers:
-                self._send(worker, m.TakeBack(record.block.base, m.ints(mine)))
-
-    def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
-        base, k = record.block.base, record.block.shape.externals
-        for entry in entries:
-            holders = list(record.touched) if entry < k else record.holders(entry)
-            for holder in holders:
-                worker = self.workers.get(holder)
-                if worker is not None:
-                    worker.freed.setdefault(base, []).append(entry)
-            record.home[entry] = NOWHERE
-            record.replicas.pop(entry, None)
-
-    def _ended(self, block: Block) -> None:
-        record = self.records.pop(block.base, None)
-        if record is None:
-            return
-        runs = self.clients.get(record.client)
-        if runs is not None:
-            runs.pop(record.run, None)
-        for worker in record.touched:
-            if worker in self.workers:
-                self._send(worker, m.Forget(block.base))
-
-
-def _given_up(block: Block, entry: int) -> bool:
-    """Whether an entry was cancelled for its run, whatever others that want it go on to do."""
-    state = block.state[entry]
-    return state == State.CANCELLED or (entry in block.causes and not _SAD[state])
-
-
-def _current(block: Block, message: m.Broke) -> bool:
+def _current(block: Block, message: m.Broke | m.Replaced) -> bool:
     """Whether a task is still being waited for, and this attempt of it."""
     return bool(_HANDED_OUT[block.state[message.task]]) and block.attempt(message.task) == message.attempt
 
@@ -475,6 +359,7 @@ _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryvie
     m.Broke: SchedulerMachine._broke,
     m.Returned: SchedulerMachine._returned,
     m.Began: SchedulerMachine._began,
+    m.Replaced: SchedulerMachine._replaced,
 }
 FROM_CLIENTS = (m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState)
-FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began)
+FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced)

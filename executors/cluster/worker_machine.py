@@ -95,7 +95,15 @@ class Fail:
     why: str
 
 
-Action = Say | Fetch | Start | Fail
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Report these tasks of a lease as done: their values are here."""
+
+    lease: WorkLease
+    tasks: list[int]
+
+
+Action = Say | Fetch | Start | Fail | Tell
 
 
 class WorkerMachine:
@@ -283,7 +291,7 @@ class WorkerMachine:
 
     def answered(self, lease: WorkLease, report: Report) -> None:
         """The hand has told the scheduler of these; a lease with nothing left is forgotten."""
-        lease.answered += len(report.done) + len(report.broken) + len(report.skipped)
+        lease.answered += len(report.done) + len(report.broken) + len(report.replaced) + len(report.skipped)
         self._end_if_answered(lease)
 
     def _end_if_answered(self, lease: WorkLease) -> None:
@@ -331,6 +339,19 @@ class WorkerMachine:
         self._end_if_answered(lease)
 
     # -- values ------------------------------------------------------------------------------------
+
+    def _adopt(self, message: m.Adopt) -> None:
+        """A value here is that of a task which has become what made it."""
+        block = self._block(message.block)
+        [value] = self.lookup(message.owner, (message.entry,))
+        if value is MISSING:
+            missing = [("", message.owner, m.ints((message.entry,)))]
+            self._say(m.Returned(message.block, message.attempt, m.ints((message.task,)), missing))
+            return
+        block.values[message.task] = value
+        wanted = frozenset((message.task,) if message.wanted else ())
+        lease = WorkLease(message.block, message.attempt, deque(), wanted, block, (message.task,))
+        self._actions.append(Tell(lease, [message.task]))
 
     def _free(self, message: m.Free) -> None:
         block = self.blocks.get(message.block)
@@ -383,6 +404,7 @@ def _tail(lease: WorkLease, count: int) -> list[int]:
 _HANDLERS: Mapping[type, Callable[[WorkerMachine, Any], None]] = {
     m.Do: WorkerMachine._do,
     m.TakeBack: WorkerMachine._take_back,
+    m.Adopt: WorkerMachine._adopt,
     m.Free: WorkerMachine._free,
     m.Forget: WorkerMachine._forget,
 }

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 _HOMES: Mapping[str, str] = {
     "demo": "lazygraph.cli.demo.command:demo",
+    "keys": "lazygraph.cli.keys:keys",
     "scheduler": "lazygraph.cli.serving:scheduler",
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "run explain graph logs cancel retry resume drain replay report keys certs config doctor".split()
+_LATER = "run explain graph logs cancel retry resume drain replay report certs config doctor".split()
 
 
 class _Lazy(click.Group):

@@ -10,12 +10,15 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import NotImplementedYet, WrongCall
+from lazygraph.errors import WrongCall
 from lazygraph.values.node import Site
+from lazygraph.values.options import changed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
+
+    from lazygraph.values.options import TaskOptions
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _UNLIMITED = sys.maxsize
@@ -40,8 +43,6 @@ class Contract:
     def __init__(self, function: Callable[..., Any], bound: int = 0) -> None:
         self.name = name_of(function)
         self.ours: tuple[str, ...] = OURS
-        if inspect.iscoroutinefunction(function):
-            raise NotImplementedYet(f"running the async function {self.name!r}", "wrap it: asyncio.run(f(...))")
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError):  # builtins without a text signature take what they take
@@ -82,6 +83,17 @@ class Contract:
                 self._signature.bind_partial(*args, **kwargs)
         except TypeError as error:
             raise WrongCall(self.name, str(self._signature), str(error), str(site)) from None
+
+
+def taken(
+    options: TaskOptions, where: str, kwargs: dict[str, Any], ours: Sequence[str] = OURS
+) -> tuple[TaskOptions, dict[str, Any]]:
+    """Take `pure=` and `dask_key_name=` out of a call's keywords; `ours`: the function has no such parameters."""
+    mine = {name: kwargs[name] for name in ours if name in kwargs}
+    if not mine:
+        return options, kwargs
+    given = {"key" if name == "dask_key_name" else name: value for name, value in mine.items() if value is not None}
+    return changed(options, where, given), {name: value for name, value in kwargs.items() if name not in mine}
 
 
 def site_of(frame: FrameType) -> Site:

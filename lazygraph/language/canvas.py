@@ -1,49 +1,61 @@
-"""Signatures and how they compose: chain, group, chord.
+"""How work composes: chain, group, chord.
 
-A signature is a call with a hole.  A canvas is a tree of signatures, a value: composing never changes an operand, and
+A canvas is a tree of signatures (calls with a hole) and promises, a value: composing never changes an operand, and
 every lowering makes fresh nodes.  `filling` fills the holes; what comes out are promises like any other, so there is
 no second workflow engine.
 
-Covers: the canvas classes, their normal form, filling them.
-Does not cover: driving fillings (language.filling), running (door), graphs (planning.lower).
+Covers: the common part of all canvases, chains and groups, their normal form, filling them.
+Does not cover: one call (language.signature), fan-outs known at run time (language.dynamic), driving fillings
+(language.filling), running (door), graphs (planning.lower).
 """
 
 from __future__ import annotations
 
-from reprlib import Repr
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet
-from lazygraph.language.calls import Contract
-from lazygraph.language.filling import Filled, as_node, linked, nodes_in, run
-from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
-from lazygraph.language.travel import Travelling, frozen
+from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet, WrongCanvas
+from lazygraph.language.filling import (
+    NOTHING,
+    Before,
+    Filled,
+    Within,
+    as_node,
+    behind,
+    given_in,
+    linked,
+    nodes_in,
+    owned,
+    run,
+    scoped,
+)
+from lazygraph.language.promise import Delayed
+from lazygraph.language.travel import frozen
 from lazygraph.values.node import Recipe
-from lazygraph.values.options import Said, TaskOptions, over, said, together
-from lazygraph.values.template import put_together, take_apart
+from lazygraph.values.options import Said, said, together
 from lazygraph.values.verbs import Verbs, start_detached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lazygraph.language.filling import Filling, Waited
-    from lazygraph.values.node import Site
 
 _FIRST_ONLY = ("countdown", "eta", "expires")
-_DEEPEST_SHOWN = 3
+DEEPEST_SHOWN = 3
 _LONGEST_SHOWN = 6
 
 
 class Canvas(Recipe, Verbs):
     """The common part of everything that composes with `|`."""
 
-    __slots__ = ("_links", "_said")
+    __slots__ = ("_handlers", "_links", "_said")
 
     _said: Said
     _links: tuple[Canvas, ...]
+    _handlers: tuple[Canvas, ...]
 
-    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
-        """Lower this canvas behind `prefix` (values put in front) and `after` (what to wait for); see filling.run."""
+    def filling(self, before: Before, within: Within) -> Filling:
+        """Lower this canvas behind `before`, inside of `within`; see filling.run."""
         raise NotImplementedError
 
     def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
@@ -52,6 +64,15 @@ class Canvas(Recipe, Verbs):
 
     def shown(self, depth: int) -> str:
         """Return the text of this canvas inside `depth` others."""
+        raise NotImplementedError
+
+    @property
+    def simple(self) -> bool:
+        """Whether `filled` will do: filling this asks for no other filling."""
+        return False
+
+    def filled(self, before: Before, within: Within) -> Filled:
+        """Lower a simple canvas at once."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -69,8 +90,6 @@ class Canvas(Recipe, Verbs):
     # -- composing ---------------------------------------------------------------------------------
 
     def __or__(self, other: Any) -> Chain:
-        if not isinstance(other, Canvas | Delayed):
-            return NotImplemented
         return Chain((self, _step(other)))
 
     def __ror__(self, other: Any) -> Chain:
@@ -99,29 +118,26 @@ class Canvas(Recipe, Verbs):
 
     def link(self, *others: Canvas) -> Any:
         """Return the same canvas with callbacks: each runs once with its value after it has succeeded."""
-        for other in others:
-            if not isinstance(other, Canvas):
-                raise InvalidOption(
-                    f"a callback is a signature or a canvas, not {other!r}; for a function f write f.s()"
-                )
         copy = self._copy()
-        copy._links = (*self._links, *others)
+        copy._links = (*self._links, *map(_callback, others))
         return copy
 
     def link_error(self, *others: Canvas) -> Any:
-        """Not built yet: callbacks for failures."""
-        raise NotImplementedYet("link_error", "look at future.exception() instead")
+        """Return the same canvas with handlers: each runs once with a `Failure` when a node of this has failed."""
+        copy = self._copy()
+        copy._handlers = (*self._handlers, *map(_callback, others))
+        return copy
 
     # -- lowering ----------------------------------------------------------------------------------
 
     def to_nodes(self, *args: Any) -> Any:
         """Return fresh promises for this canvas: one, or nested lists of them where it ends in a group."""
-        filled = run(self.filling(args, (), ()))
+        filled = run(self.filling(Before(args), Within()))
         return as_node(filled) if filled.after else filled.value
 
-    def to_delayed(self, *args: Any) -> Delayed:
+    def to_delayed(self, *args: Any, **kwargs: Any) -> Delayed:
         """Return one fresh promise for this canvas: of a list where it ends in a group."""
-        return as_node(run(self.filling(args, (), ())))
+        return as_node(run(self.filling(Before(args, (), kwargs), Within())))
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -141,143 +157,33 @@ class Canvas(Recipe, Verbs):
         link_error: Canvas | Iterable[Canvas] | None = None,
         **options: Any,
     ) -> Any:
-        """Start this with options; return its Future or GroupResult.  Unknown options raise `UnknownOption`."""
+        """Start this with options; return its Future or GroupResult.  Unknown options raise `UnknownOption`.
+
+        `args` and `kwargs` go to what comes first: the first step of a chain, every member of a group.
+        """
         given = {name: value for name, value in options.items() if value is not None}
         for name in _FIRST_ONLY:
             if name in given:
                 raise NotImplementedYet(f"{name}= of apply_async")
-        if link_error:
-            raise NotImplementedYet("link_error", "look at future.exception() instead")
         self._refuse_labels(given)
         defaults = said("apply_async()", given)
-        links = (link,) if isinstance(link, Canvas) else tuple(link or ())
-        whole = self._with_kwargs(kwargs or {}).link(*links)
-        return start_detached(run(whole.filling(tuple(args), (), defaults)))
+        whole = self.link(*_callbacks(link)).link_error(*_callbacks(link_error))
+        within = Within(defaults, noted=[])
+        return start_detached(run(whole.filling(Before(tuple(args), (), dict(kwargs or {})), within)), within.noted)
 
-    def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Canvas:
-        if kwargs:
-            raise InvalidOption(f"a {_word(self)} takes no keyword arguments; give them to its signatures")
-        return self
+
+def _callbacks(given: Canvas | Iterable[Canvas] | None) -> tuple[Canvas, ...]:
+    return (given,) if isinstance(given, Canvas) else tuple(given or ())
+
+
+def _callback(other: Any) -> Canvas:
+    if isinstance(other, Canvas):
+        return other
+    raise WrongCanvas(f"a callback is a signature or a canvas, not {other!r}; for a function f write f.s()")
 
 
 def _word(canvas: Canvas) -> str:
     return type(canvas).__name__.lower()
-
-
-class _Shown(Repr):
-    """Texts of arguments: short, and no deeper than the canvas they are in."""
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        self.depth, self.maxstring, self.maxother = depth, 60, 60
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        return x.shown(self.depth + 1) if isinstance(x, Canvas) else super().repr_instance(x, level)
-
-
-class Signature(Canvas):
-    """A call with a hole: what comes before it is put in front of its arguments (`.s`) or only waited for (`.si`)."""
-
-    __slots__ = ("args", "contract", "function", "immutable", "kwargs", "options", "site")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        contract: Contract,
-        options: TaskOptions,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        immutable: bool,
-        site: Site | str,
-    ) -> None:
-        self.function, self.contract, self.options = function, contract, options
-        self.args, self.kwargs, self.immutable, self.site = args, dict(kwargs), immutable, site
-        self._said, self._links = (), ()
-
-    def shown(self, depth: int) -> str:
-        """Return `f.s(1, k=2)`."""
-        verb = f"{self.contract.name}.{'si' if self.immutable else 's'}"
-        if depth > _DEEPEST_SHOWN:
-            return f"{verb}(…)"
-        text = _Shown(depth).repr
-        texts = [*map(text, self.args), *(f"{name}={text(value)}" for name, value in self.kwargs.items())]
-        return f"{verb}({', '.join(texts)})"
-
-    def _refuse_labels(self, options: Mapping[str, Any]) -> None:
-        return  # one signature may have a name
-
-    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Signature:
-        """Return a copy with `args` put in front, `kwargs` merged (new wins) and options set."""
-        copy: Signature = self._copy()
-        if not self.immutable:
-            copy.args = (*args, *self.args)
-            copy.kwargs = {**self.kwargs, **(kwargs or {})}
-            copy.contract.check_part(copy.args, copy.kwargs, self.site)
-        return copy.set(**options) if options else copy
-
-    def _with_kwargs(self, kwargs: Mapping[str, Any]) -> Signature:
-        return self.clone(kwargs=kwargs) if kwargs else self
-
-    def node(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], after: Waited, inherited: Said) -> Delayed:
-        """Return the node of this call with these arguments.  Raises `WrongCall` when a hole is left."""
-        contract = self.contract
-        if kwargs or not contract.least <= len(args) <= contract.most:
-            contract.check(args, kwargs, self.site)
-        # Signature.set > nearest canvas > apply_async > options() and the decorator: those are in `options` already.
-        holds = together(inherited, self._said)
-        return build(
-            self.function, args, kwargs, over(self.options, holds) if holds else self.options, self.site, after
-        )
-
-    def behind(self, prefix: tuple[Any, ...], after: Waited) -> tuple[tuple[Any, ...], Waited]:
-        """Return the arguments, and what to wait for, behind these values."""
-        if self.immutable:
-            return self.args, (*after, *(node for value in prefix for node in nodes_in(value)))
-        return (*prefix, *self.args), after
-
-    @property
-    def simple(self) -> bool:
-        """Whether filling this needs no other filling: no callbacks, and no canvas among the arguments."""
-        return not self._links and not self.kwargs and ATOMS.issuperset(map(type, self.args))
-
-    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
-        """Put the prefix in front and make the node; canvases among the arguments are filled first."""
-        args, after = self.behind(prefix, after)
-        leaves, ops = take_apart([*args, *self.kwargs.values()], is_lazy)
-        if any(isinstance(leaf, Canvas) for leaf in leaves):
-            for at, leaf in enumerate(leaves):
-                if isinstance(leaf, Canvas):
-                    filled = yield leaf.filling((), (), ())
-                    leaves[at] = as_node(filled) if filled.after else filled.value
-            whole = put_together(ops, leaves)
-            args, kwargs = tuple(whole[: len(args)]), dict(zip(self.kwargs, whole[len(args) :], strict=True))
-        else:
-            kwargs = self.kwargs
-        node = self.node(args, kwargs, after, inherited)
-        return (yield linked(Filled(node), self._links, a_list=False))
-
-    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
-        """Return the maker, the callbacks and the canvases among the arguments, and the rest."""
-        leaves, ops = take_apart([*self.args, *self.kwargs.values()], lambda value: isinstance(value, Canvas))
-        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Canvas)]
-        inner = [leaves[at] for at in places]
-        for at in places:
-            leaves[at] = None
-        call = (len(self.args), tuple(self.kwargs), self.immutable, str(self.site))
-        rest = (Travelling(self.function), self.options, leaves, ops, places, call, self._said)
-        return _signature_again, (*inner, *self._links), rest
-
-
-def _signature_again(parts: list[Any], rest: Any) -> Signature:
-    function, options, leaves, ops, places, (count, names, immutable, site), holds = rest
-    for at, part in zip(places, parts, strict=False):
-        leaves[at] = part
-    whole = put_together(ops, leaves)
-    kwargs = dict(zip(names, whole[count:], strict=True))
-    contract = Contract(function, bound=int(options.bind))
-    again = Signature(function, contract, options, tuple(whole[:count]), kwargs, immutable, site)
-    again._said, again._links = holds, tuple(parts[len(places) :])
-    return again
 
 
 class Composed(Canvas):
@@ -293,7 +199,7 @@ class Composed(Canvas):
     def __init__(self, parts: tuple[Any, ...]) -> None:
         self._parts = parts
         self._flat = False
-        self._said, self._links = (), ()
+        self._said, self._links, self._handlers = (), (), ()
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -303,7 +209,7 @@ class Composed(Canvas):
             stack = list(reversed(self._parts))
             while stack:
                 part = stack.pop()
-                if isinstance(part, self._kind) and not part._said and not part._links:
+                if isinstance(part, self._kind) and not part.own:
                     stack.extend(reversed(part._parts))
                 else:
                     flat.append(part)
@@ -318,13 +224,24 @@ class Composed(Canvas):
 
     def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
         """Return the maker, the parts and callbacks, and the rest."""
-        return _composed_again, (*self.parts, *self._links), (type(self), len(self.parts), self._said)
+        parts, links = self.parts, self._links
+        rest = (type(self), len(parts), len(links), self._said)
+        return _composed_again, (*parts, *links, *self._handlers), rest
+
+    @property
+    def own(self) -> bool:
+        """Whether this says something of its own stretch: options, callbacks, handlers."""
+        return bool(self._said or self._links or self._handlers)
 
 
-def _composed_again(parts: list[Any], rest: tuple[type[Composed], int, Said]) -> Composed:
-    cls, count, holds = rest
+def _composed_again(parts: list[Any], rest: tuple[type[Composed], int, int, Said]) -> Composed:
+    cls, count, links, holds = rest
     again = cls(tuple(parts[:count]))
-    again._said, again._links = holds, tuple(parts[count:])
+    again._said, again._links, again._handlers = (
+        holds,
+        tuple(parts[count : count + links]),
+        tuple(parts[count + links :]),
+    )
     return again
 
 
@@ -340,33 +257,42 @@ class Chain(Composed):
 
     def shown(self, depth: int) -> str:
         """Return `a | b`."""
-        if depth > _DEEPEST_SHOWN:
+        if depth > DEEPEST_SHOWN:
             return "chain(…)"
         texts = self._texts(depth)
         return " | ".join(texts) if len(texts) > 1 else f"chain({', '.join(texts)})"
 
-    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+    def filling(self, before: Before, within: Within) -> Filling:
         """Fill each step with what the one before it became."""
-        inherited = together(inherited, self._said)
+        if self._handlers:
+            within = yield scoped(self._handlers, within)
+        within = within._replace(said=together(within.said, self._said))
         steps = self.steps
-        if not steps and not prefix:
+        if not steps and not before.values:
             raise EmptyCanvas
-        filled = Filled(prefix[0] if prefix else None, after, given=True)
+        filled = Filled(before.values[0] if before.values else None, before.after, given=True)
         for at, step in enumerate(steps):
-            if isinstance(step, Signature) and step.simple:
-                args, after = step.behind(prefix, after)
-                filled = Filled(step.node(args, {}, after, inherited))
-            elif isinstance(step, Delayed):
-                if at or prefix:
-                    raise InvalidOption(f"{step!r} stands behind other steps of a chain, but a promise takes no values")
-                filled = Filled(step, given=True)
+            if isinstance(step, Delayed):
+                if at or before != NOTHING:
+                    raise WrongCanvas(f"{step!r} stands behind other steps of a chain, but a promise takes no values")
+                filled = given_in(within.scope, step)
+            elif step.simple:
+                filled = step.filled(before, within)
             else:
-                if isinstance(step, Group) and prefix and isinstance(prefix[0], list) and len(step) > 1:
-                    # Every member gets the whole list: one node holds it, or n x m edges would.
-                    prefix, after = (as_node(Filled(prefix[0], after)),), ()
-                filled = yield step.filling(prefix, after, inherited)
-            prefix, after = (filled.value,), filled.after
-        return (yield linked(filled, self._links, a_list=_ends_in_group(self)))
+                filled = yield step.filling(_one_list(before) if isinstance(step, Group) else before, within)
+            before = behind(filled)
+        a_list = _ends_in_group(self)
+        if self._handlers:
+            filled = owned(filled, within, a_list=a_list)
+        done: Filled = yield linked(filled, self._links, a_list=a_list)
+        return done
+
+
+def _one_list(before: Before) -> Before:
+    """Every member of a group gets the whole list before it: one node holds that, or n x m edges would."""
+    if before.values and isinstance(before.values[0], list):
+        return Before((as_node(Filled(before.values[0], before.after)),), (), before.kwargs, before.step)
+    return before
 
 
 def _ends_in_group(canvas: Any) -> bool:
@@ -393,31 +319,37 @@ class Group(Composed):
 
     def shown(self, depth: int) -> str:
         """Return `group(a, b)`."""
-        return f"group({', '.join(self._texts(depth)) if depth <= _DEEPEST_SHOWN else '…'})"
+        return f"group({', '.join(self._texts(depth)) if depth <= DEEPEST_SHOWN else '…'})"
 
-    def filling(self, prefix: tuple[Any, ...], after: Waited, inherited: Said) -> Filling:
+    def filling(self, before: Before, within: Within) -> Filling:
         """Fill every member with the same values.  Values of a group in it flatten; its options and callbacks stay."""
-        inherited = together(inherited, self._said)
+        if self._handlers:
+            within = yield scoped(self._handlers, within)
+        within = within._replace(said=together(within.said, self._said))
         members = self.members
         values: list[Any] = []
         given = False
-        rest: Waited = ()
-        if not members:
-            rest = (*after, *(node for value in prefix for node in nodes_in(value)))
+        rest: Waited = () if members else (*before.after, *nodes_in(before.values))
         for member in members:
-            filled = Filled(member, given=True)
-            if isinstance(member, Signature) and member.simple:
-                args, waited = member.behind(prefix, after)
-                filled = Filled(member.node(args, {}, waited, inherited))
-            elif isinstance(member, Canvas):
-                filled = yield member.filling(prefix, after, inherited)
+            if isinstance(member, Delayed):
+                filled = given_in(within.scope, member)
+            elif member.simple:
+                filled = member.filled(before, within)
+            else:
+                filled = yield member.filling(before, within)
             given = filled.given if not values else given
             if isinstance(member, Group):
                 values.extend(filled.value)
                 rest = (*rest, *filled.after)
             else:
                 values.append(as_node(filled))
-        return (yield linked(Filled(values, rest, given), self._links, a_list=True))
+                if within.noted is not None and values[-1] is not filled.value:
+                    within.noted.append((values[-1], filled))
+        whole = Filled(values, rest, given, before.step)
+        if self._handlers:
+            whole = owned(whole, within, a_list=True)
+        done: Filled = yield linked(whole, self._links, a_list=True)
+        return done
 
 
 Chain._kind, Group._kind = Chain, Group
@@ -434,10 +366,11 @@ class Header(Group):
 
 
 def _members(parts: tuple[Any, ...]) -> Iterable[Any]:
-    if len(parts) == 1 and not isinstance(parts[0], Canvas | Delayed):
-        members: Iterable[Any] = parts[0]
-        return members
-    return parts
+    if len(parts) != 1 or isinstance(parts[0], Canvas | Delayed):
+        return parts
+    if not isinstance(parts[0], Iterable) or isinstance(parts[0], str | bytes | Mapping):
+        return parts  # `_part` says what is wrong with it
+    return parts[0]
 
 
 def _part(where: str, part: Any) -> Any:
@@ -445,7 +378,7 @@ def _part(where: str, part: Any) -> Any:
     # A delayed function is a promise of the function, which nobody wants here: its call was forgotten.
     if isinstance(part, Canvas) or (isinstance(part, Delayed) and not isinstance(part, Recipe)):
         return part
-    raise InvalidOption(
+    raise WrongCanvas(
         f"a {where} is made of signatures, canvases and delayed calls, not of {part!r}; for a function f write f.s(...)"
     )
 
@@ -453,7 +386,7 @@ def _part(where: str, part: Any) -> Any:
 def _step(part: Any) -> Any:
     """Return `part` if it can stand behind other steps."""
     if isinstance(_part("chain", part), Delayed):
-        raise InvalidOption(f"{part!r} cannot stand behind other steps of a chain: a promise takes no values")
+        raise WrongCanvas(f"{part!r} cannot stand behind other steps of a chain: a promise takes no values")
     return part
 
 
@@ -483,13 +416,3 @@ def chord(header: Any, body: Any = None) -> Any:
     if body is not None:
         return Chain((header, _step(body)))
     return header if isinstance(header, Header) else Header((header,))
-
-
-def each(canvas: Canvas) -> Any:
-    """Not built yet: fan out over a list known only at run time."""
-    raise NotImplementedYet("each(canvas)", "fan out over a list that is known when the graph is written")
-
-
-def replace(canvas: Any) -> Any:
-    """Not built yet: a task that returns a graph."""
-    raise NotImplementedYet("replace(canvas)", "return the value, and let the next node make what follows")

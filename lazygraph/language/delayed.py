@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption
-from lazygraph.language.calls import Contract, site_of
-from lazygraph.language.canvas import Chain, Signature, group
+from lazygraph.errors import InvalidOption, WrongCanvas
+from lazygraph.language.calls import Contract, site_of, taken
+from lazygraph.language.canvas import Chain, group
 from lazygraph.language.promise import Delayed, build, settled
+from lazygraph.language.signature import Signature
 from lazygraph.language.travel import Travelling
 from lazygraph.values.node import External, Node, Recipe, Site, identity
 from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
@@ -38,27 +39,18 @@ class DelayedFunction(Delayed, Recipe):
     def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
         site = site_of(sys._getframe(1))
         options = in_context(self._options_of_calls)
-        if kwargs:
-            options, kwargs = self._own(options, kwargs)
         contract = self._contract
+        if kwargs:
+            options, kwargs = taken(options, contract.name, kwargs, contract.ours)
         if kwargs or not contract.least <= len(args) <= contract.most:
             contract.check(args, kwargs, site)
         return build(self._leaves[0], args, kwargs, options, site)
-
-    def _own(self, options: TaskOptions, kwargs: dict[str, Any]) -> tuple[TaskOptions, dict[str, Any]]:
-        """Take out `pure=` and `dask_key_name=`, unless the function has such parameters."""
-        mine = {name: kwargs[name] for name in self._contract.ours if name in kwargs}
-        if not mine:
-            return options, kwargs
-        given = {"key" if name == "dask_key_name" else name: value for name, value in mine.items() if value is not None}
-        rest = {name: value for name, value in kwargs.items() if name not in mine}
-        return changed(options, self._contract.name, given), rest
 
     def __repr__(self) -> str:
         return f"<delayed function {self._contract.name!r}>"
 
     def __or__(self, other: Any) -> Any:
-        raise InvalidOption(f"{self!r} has no place in a chain; write {self._contract.name}.s(...)")
+        raise WrongCanvas(f"{self!r} has no place in a chain; write {self._contract.name}.s(...)")
 
     __ror__ = __or__
 
@@ -88,7 +80,13 @@ class DelayedFunction(Delayed, Recipe):
         """Return an immutable signature: it waits for what is before it and ignores its value."""
         return self._partial(args, kwargs, immutable=True, site=site_of(sys._getframe(1)))
 
-    signature = s
+    def signature(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, immutable: bool = False, **options: Any
+    ) -> Signature:
+        """Return a signature, as Celery spells it: the arguments as one tuple, options as keywords."""
+        site = site_of(sys._getframe(1))
+        made = self._partial(tuple(args), dict(kwargs or {}), immutable=immutable, site=site)
+        return made.set(**options) if options else made
 
     def map(self, items: Iterable[Any]) -> Signature:
         """Return one task that calls the function on each item and gives the list."""

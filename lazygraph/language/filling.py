@@ -3,18 +3,18 @@
 `filling` of a canvas is a generator: it yields the fillings of its parts and is sent what they became.  `run` drives
 them on a stack of its own, so that no nesting of canvases is ever walked by recursion.
 
-Covers: the result of a filling, running one, making one promise of it, callbacks.
-Does not cover: what each kind of canvas does (language.canvas, language.signature).
+Covers: what a filling is given and what it results in, running one, callbacks.
+Does not cover: what each kind of canvas does (language.canvas, language.signature, language.dynamic).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.language.promise import Delayed, build
-from lazygraph.values.node import External, Node, identity
-from lazygraph.values.options import TaskOptions
+from lazygraph.values.node import External, Node, NodeScope, identity
+from lazygraph.values.options import Said, TaskOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,23 +27,51 @@ Waited = tuple[Node | External, ...]
 GATHER = TaskOptions(name="gather")
 
 
+class Before(NamedTuple):
+    """What comes before a canvas: values to put in front, what to wait for, keyword arguments to merge in.
+
+    `step` is the canvas step that became these values.
+    """
+
+    values: tuple[Any, ...] = ()
+    after: Waited = ()
+    kwargs: Mapping[str, Any] = {}
+    step: Filled | None = None
+
+
+class Within(NamedTuple):
+    """What a canvas stands in: options that hold unless a node says its own, and the scope that its nodes belong to.
+
+    `noted` is for whoever starts it: each step's node, and the step it was filled behind.
+    """
+
+    said: Said = ()
+    scope: NodeScope | None = None
+    noted: list[tuple[Node, Filled | None]] | None = None
+
+
+NOTHING, NOWHERE = Before(), Within()
+
+
 class Filled(NamedTuple):
     """What a canvas became: a promise or nested lists of promises, and what to wait for that no value mentions.
 
-    `given` says that the value, or its first, may be in other hands too: no callback may be hung on it.
+    `given` says that the value, or its first, may be in other hands too: no callback may be hung on it; `before` is the
+    step that a group was filled behind.
     """
 
     value: Any
     after: Waited = ()
     given: bool = False
+    before: Filled | None = None
 
 
-Filling = Generator[Any, Filled, Filled]
+Filling = Generator[Any, Any, Filled]
 
 
 def run(filling: Filling) -> Filled:
     """Drive a filling, and those it asks for, to the end."""
-    stack = [filling]
+    stack: list[Generator[Any, Any, Any]] = [filling]
     answer: Any = None
     while True:
         try:
@@ -66,32 +94,65 @@ def as_node(filled: Filled) -> Delayed:
     return build(identity, (filled.value,), {}, GATHER, _site_of(filled.value), filled.after)
 
 
+def behind(filled: Filled) -> Before:
+    """Return what the next step has before it."""
+    return Before((filled.value,), filled.after, {}, filled)
+
+
+# -- callbacks -------------------------------------------------------------------------------------
+
+
+def scoped(handlers: Sequence[Any], within: Within) -> Generator[Any, Any, Within]:
+    """Open the scope that handlers of its failure answer for: each is a canvas that gets the `Failure`."""
+    if not handlers:
+        return within
+    scope = NodeScope(within.scope)
+    for canvas in handlers:
+        handler = yield canvas.filling(Before((scope.caught,)), NOWHERE)
+        scope.handlers.append(as_node(handler))
+    return within._replace(scope=scope)
+
+
+def given_in(scope: NodeScope | None, node: Node | External) -> Filled:
+    """Return what a promise that was made elsewhere becomes in a canvas: itself, and of its scope too."""
+    if scope is not None:
+        scope.given.append(node)
+    return Filled(node, given=True)
+
+
 def linked(filled: Filled, links: Sequence[Any], *, a_list: bool) -> Filling:
     """Hang callbacks on what a canvas became: each is a canvas that gets its value.  A list stays a list."""
     if not links:
         return filled
     filled, holder, whole = _held(filled, a_list)
     for canvas in links:
-        callback = yield canvas.filling((whole,), (), ())
+        callback = yield canvas.filling(Before((whole,)), NOWHERE)
         holder._links += (as_node(callback),)
     return filled
 
 
-def _held(filled: Filled, a_list: bool) -> tuple[Filled, Node, Node]:
+def _held(filled: Filled, a_list: bool, scope: NodeScope | None = None) -> tuple[Filled, Node, Node]:
     """Return the same with a node made here that callbacks can hang on, that node, and the one that holds the value.
 
     Never a node that somebody else has: lowering twice must not link twice.
     """
-    values, after, given = filled
+    values, after, given, before = filled
     if a_list and values:
-        first = build(identity, (values[0],), {}, GATHER, values[0]._site) if given else values[0]
-        filled = Filled([first, *values[1:]], after)
+        first = build(identity, (values[0],), {}, GATHER, values[0]._site, (), scope) if given else values[0]
+        filled = Filled([first, *values[1:]], after, before=before)
         return filled, first, as_node(filled)
     node = as_node(filled)
     if given and node is values:
-        node = build(identity, (node,), {}, GATHER, node._site)
+        node = build(identity, (node,), {}, GATHER, node._site, (), scope)
     # Nobody reads an empty list, but what comes next can wait for the node that holds it.
-    return (Filled([], (node,)) if a_list else Filled(node)), node, node
+    return (Filled([], (node,), before=before) if a_list else Filled(node)), node, node
+
+
+def owned(filled: Filled, within: Within, *, a_list: bool) -> Filled:
+    """Return the same with a node of the scope in it, if what it was filled with was all made elsewhere."""
+    if not filled.given or (a_list and not filled.value):
+        return filled
+    return _held(filled, a_list, within.scope)[0]
 
 
 def _site_of(value: Any) -> Site | str:
@@ -102,10 +163,10 @@ def _site_of(value: Any) -> Site | str:
     return value._site if isinstance(value, Node) else "a canvas"
 
 
-def nodes_in(value: Any) -> Waited:
+def nodes_in(values: Sequence[Any]) -> Waited:
     """Return every promise in (nested lists of) promises, in order."""
     found: list[Node | External] = []
-    stack = [value]
+    stack = list(reversed(values))
     while stack:
         top = stack.pop()
         if isinstance(top, list):

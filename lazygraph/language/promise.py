@@ -10,17 +10,20 @@ import operator
 import sys
 import types
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
-from lazygraph.language.calls import name_of, site_of
+from lazygraph.language.calls import name_of, site_of, taken
 from lazygraph.language.travel import travelling
-from lazygraph.values.node import External, Node, Recipe, Site
+from lazygraph.values.node import External, Node, Quoted, Recipe, Site
 from lazygraph.values.options import DEFAULT, TaskOptions, in_context
 from lazygraph.values.template import PLAIN, Template, put_together, take_apart, template_of
 from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from lazygraph.values.node import NodeScope
 
 
 def call_method(owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -57,6 +60,7 @@ class Delayed(Node, Verbs):
         options: TaskOptions = DEFAULT,
         site: Site | str = "",
         after: tuple[Node | External, ...] = (),
+        scope: NodeScope | None = None,
     ) -> None:
         self._function = function
         self._leaves = leaves
@@ -65,15 +69,16 @@ class Delayed(Node, Verbs):
         self._site = site
         self._after = after
         self._links = ()
+        self._scope = scope
         self._key = options.key
 
     # -- what is ours ------------------------------------------------------------------------------
 
     @property
     def key(self) -> str:
-        """The node's name and a part that no other node of this process has, or the key it was given."""
+        """The node's name and a part that no other node has, or the key it was given."""
         if self._key is None:
-            self._key = f"{self._options.name or name_of(self._function)}-{id(self):x}"
+            self._key = f"{self._options.name or name_of(self._function)}-{uuid4().hex}"
         return self._key
 
     @property
@@ -129,7 +134,10 @@ class Delayed(Node, Verbs):
         return DelayedAttribute(getattr, (self, name), None, in_context(DEFAULT), site_of(sys._getframe(1)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
-        return build(apply, (self, *args), kwargs, in_context(DEFAULT), site_of(sys._getframe(1)))
+        options = in_context(DEFAULT)
+        if kwargs:
+            options, kwargs = taken(options, "a call", kwargs)
+        return build(apply, (self, *args), kwargs, options, site_of(sys._getframe(1)))
 
     def __or__(self, other: Any) -> Any:
         # `node | canvas` is a chain that starts with that node (Canvas.__ror__); `node | value` is the lazy operator.
@@ -147,7 +155,10 @@ class DelayedAttribute(Delayed):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
-        return build(call_method, (*self._leaves, *args), kwargs, in_context(DEFAULT), site_of(sys._getframe(1)))
+        options = in_context(DEFAULT)
+        if kwargs:
+            options, kwargs = taken(options, str(self._leaves[1]), kwargs)
+        return build(call_method, (*self._leaves, *args), kwargs, options, site_of(sys._getframe(1)))
 
 
 def _operator(function: Callable[..., Any], row: TaskOptions = DEFAULT) -> Callable[..., Delayed]:
@@ -192,11 +203,11 @@ _install()
 
 ATOMS = PLAIN | {Delayed, DelayedAttribute}
 """Types of arguments that need no taking apart."""
-_LAZY = (Node, Recipe, External)
+_LAZY = (Node, Recipe, External, Quoted)
 
 
 def is_lazy(value: Any) -> bool:
-    """Whether a value inside an argument is a promise, a recipe for promises, or held by an executor."""
+    """Whether a value inside an argument is a promise, a recipe for promises, held by an executor, or quoted."""
     return isinstance(value, _LAZY)
 
 
@@ -207,15 +218,17 @@ def build(
     options: TaskOptions,
     site: Site | str,
     after: tuple[Node | External, ...] = (),
+    scope: NodeScope | None = None,
 ) -> Delayed:
     """Make the node of one call.  Arguments that are containers are searched for promises; O(size of the call)."""
     if not kwargs and ATOMS.issuperset(map(type, args)):
-        return Delayed(function, tuple(args), None, options, site, after)
+        return Delayed(function, tuple(args), None, options, site, after, scope)
     leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
     if any(isinstance(leaf, Recipe) for leaf in leaves):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)
-    return Delayed(function, tuple(leaves), template_of(tuple(ops), len(args), tuple(kwargs)), options, site, after)
+    template = template_of(tuple(ops), len(args), tuple(kwargs))
+    return Delayed(function, tuple(leaves), template, options, site, after, scope)
 
 
 def settled(values: Sequence[Any]) -> tuple[Any, ...]:

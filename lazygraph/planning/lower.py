@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import NotImplementedYet
 from lazygraph.language.calls import name_of
 from lazygraph.language.promise import Delayed
-from lazygraph.values.graph import DATA, ORDER, Fused, Graph, Shape, Tables, offsets_of
-from lazygraph.values.node import External, Node, identity
+from lazygraph.values.graph import DATA, ORDER, Fused, Graph, Scope, Shape, Tables, offsets_of
+from lazygraph.values.node import Caught, External, Node, NodeScope, Quoted, identity
 from lazygraph.values.options import DEFAULT
 from lazygraph.values.template import PLAIN
 
@@ -63,45 +63,83 @@ def lower(outputs: Sequence[Node | External], held: Mapping[External, Any] | Non
     """
     if held:
         outputs = [Delayed(identity, (held[o],)) if isinstance(o, External) and o in held else o for o in outputs]
-    order, externals, callbacks = _walk(outputs)
-    return _Columns(order, [e for e in externals if e not in (held or {})], held or {}).graph(outputs, callbacks)
+    walk = _Walk(outputs)
+    return _Columns(walk, held or {}).graph(outputs)
 
 
-def _walk(outputs: Sequence[Node | External]) -> tuple[list[Node], list[External], list[Node]]:
-    """Return every needed node, inputs first, then externals and callbacks, all in the order they are met."""
-    callbacks: list[Node] = []
-    order: list[Node] = []
-    externals: dict[External, None] = {}
-    done: set[Any] = set()
-    stack: list[Any] = list(reversed(outputs))
-    followed = 0  # callbacks: nobody waits for them, so they come last
-    while stack or followed < len(callbacks):
-        if not stack:
-            stack.append(callbacks[followed])
-            followed += 1
-        node = stack[-1]
-        if node in done:
-            stack.pop()
-            continue
-        if isinstance(node, External):
+class _Walk:
+    """Every needed node, inputs first; then callbacks, then handlers of failures; all in the order they are met.
+
+    `gate` says of a node that only a handler needs which failure it has to wait for, or None when several want it:
+    then it runs in any case.
+    """
+
+    def __init__(self, outputs: Sequence[Node | External]) -> None:
+        self.order: list[Node] = []
+        self.externals: dict[External, None] = {}
+        self.callbacks: list[Node] = []
+        self.scopes: dict[NodeScope, int] = {}
+        self.gate: dict[Node, Caught | None] = {}
+        self._done: set[Any] = set()
+        self._hanging: list[tuple[Node, Caught | None]] = []
+        self._follow(list(reversed(outputs)), None)
+        looked = 0
+        while len(self.callbacks) < len(self._hanging) or looked < len(self.order):
+            if len(self.callbacks) < len(self._hanging):
+                node, caught = self._hanging[len(self.callbacks)]
+                self.callbacks.append(node)
+                self._follow([node], caught)
+                continue
+            scope = self.order[looked]._scope
+            looked += 1
+            while scope is not None and scope not in self.scopes:
+                self.scopes[scope] = len(self.scopes) + 1
+                self._hanging.extend((handler, scope.caught) for handler in scope.handlers)
+                scope = scope.parent
+
+    def _follow(self, stack: list[Any], caught: Caught | None) -> None:
+        order, done, gate = self.order, self._done, self.gate
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            if isinstance(node, External):
+                stack.pop()
+                done.add(node)
+                self.externals[node] = None
+                continue
+            missing = [
+                leaf
+                for leaf in node._leaves
+                if type(leaf) not in PLAIN and isinstance(leaf, _LAZY) and leaf not in done
+            ]
+            if node._after:
+                missing.extend(other for other in node._after if other not in done)
+            if missing:
+                missing.reverse()
+                stack.extend(missing)
+                continue
             stack.pop()
             done.add(node)
-            externals[node] = None
-            continue
-        missing = [
-            leaf for leaf in node._leaves if type(leaf) not in PLAIN and isinstance(leaf, _LAZY) and leaf not in done
-        ]
-        if node._after:
-            missing.extend(other for other in node._after if other not in done)
-        if missing:
-            missing.reverse()
-            stack.extend(missing)
-            continue
-        stack.pop()
-        done.add(node)
-        order.append(node)
-        callbacks.extend(node._links)
-    return order, list(externals), callbacks
+            order.append(node)
+            if node._links:
+                self._hanging.extend((link, caught) for link in node._links)
+            if caught is not None:
+                gate[node] = caught
+            if gate:
+                self._open_gates(node, caught)
+
+    def _open_gates(self, node: Node, caught: Caught | None) -> None:
+        """What a node reads and another handler reads too waits for neither of them."""
+        gate = self.gate
+        stack = [node]
+        while stack:
+            top = stack.pop()
+            for read in (*top._leaves, *top._after):
+                if isinstance(read, Node) and gate.get(read, caught) is not caught and gate[read] is not None:
+                    gate[read] = None
+                    stack.append(read)
 
 
 _LAZY = (Node, External)
@@ -110,11 +148,12 @@ _LAZY = (Node, External)
 class _Columns:
     """The columns of a graph while they are filled."""
 
-    def __init__(self, order: list[Node], externals: list[External], held: Mapping[External, Any]) -> None:
-        self.order, self.externals, self.held = order, externals, held
-        self.entry: dict[Any, int] = {external: at for at, external in enumerate(externals)}
-        first = len(externals)
-        for at, node in enumerate(order, first):
+    def __init__(self, walk: _Walk, held: Mapping[External, Any]) -> None:
+        self.walk, self.held = walk, held
+        self.order, self.externals = walk.order, [e for e in walk.externals if e not in held]
+        self.entry: dict[Any, int] = {external: at for at, external in enumerate(self.externals)}
+        first = len(self.externals)
+        for at, node in enumerate(self.order, first):
             self.entry[node] = at
         self.functions, self.constants = Rows(), Rows()
         self.templates = Rows([None], by_value=True)
@@ -122,7 +161,8 @@ class _Columns:
         self.origins: list[Site | str] = []
         self._origin_rows: dict[Any, int] = {}
 
-    def graph(self, outputs: Sequence[Node | External], callbacks: Sequence[Node]) -> Graph:
+    def graph(self, outputs: Sequence[Node | External]) -> Graph:
+        """Fill the columns, node after node."""
         k, held = len(self.externals), self.held
         entry, add_function, add_constant = self.entry, self.functions.add, self.constants.add
         function, template = array("i", [-1] * k), array("i", bytes(4 * k))
@@ -130,21 +170,27 @@ class _Columns:
         input_lengths, argument_lengths = [0] * k, [0] * k
         inputs, arguments = array("i"), array("i")
         kinds = bytearray()
+        scope, scopes, gate = array("i", bytes(4 * k)), self.walk.scopes, self.walk.gate
         for node in self.order:
             function.append(add_function(node._function))
             template.append(self._template(node._template))
             option.append(self.options.add(node._options) if node._options is not DEFAULT else 0)
             origin.append(self._origin(node._site))
+            scope.append(scopes[node._scope] if node._scope is not None else 0)
             reads: dict[int, int] = {}
             leaves = node._leaves
             for leaf in leaves:
                 if type(leaf) in PLAIN or not isinstance(leaf, _LAZY):
-                    arguments.append(~add_constant(leaf))
+                    arguments.append(~add_constant(leaf if type(leaf) is not Quoted else leaf.value))
                 elif held and leaf in held:
                     arguments.append(~add_constant(held[leaf]))  # type: ignore[index]
                 else:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
             kinds.extend(bytes(len(reads)))
+            caught = gate.get(node) if gate else None
+            if caught is not None and entry[caught] not in reads:
+                reads[entry[caught]] = len(reads)
+                kinds.append(ORDER)
             for other in node._after:
                 if other in entry and entry[other] not in reads:  # one that is held has ended already
                     reads[entry[other]] = len(reads)
@@ -157,7 +203,7 @@ class _Columns:
             function=function,
             template=template,
             option=option,
-            scope=array("i", bytes(4 * len(function))),
+            scope=scope,
             origin=origin,
             input_offsets=offsets_of(input_lengths),
             inputs=inputs,
@@ -165,13 +211,19 @@ class _Columns:
             argument_offsets=offsets_of(argument_lengths),
             arguments=arguments,
             outputs=array("i", [entry[output] for output in outputs]),
-            callbacks=array("i", [entry[node] for node in callbacks]),
+            callbacks=array("i", [entry[node] for node in self.walk.callbacks]),
             names=tuple(name_of(f) for f in self.functions.rows),
             options=tuple(self.options.rows),
+            scopes=(Scope(), *map(self._scope, scopes)),
             origins=tuple(self.origins),
         )
         tables = Tables(tuple(self.functions.rows), tuple(self.constants.rows), tuple(self.templates.rows))
         return Graph(shape, tables, tuple(self.externals))
+
+    def _scope(self, scope: NodeScope) -> Scope:
+        parent = self.walk.scopes[scope.parent] if scope.parent is not None else 0
+        given = tuple(self.entry[node] for node in scope.given if node in self.entry)
+        return Scope(parent, catch=self.entry.get(scope.caught, -1), given=given)
 
     def _origin(self, site: Site | str) -> int:
         # By the code's id: hashing a code object walks its bytecode.
@@ -193,20 +245,47 @@ def lift(graph: Graph) -> list[Delayed]:
     """Return fresh promises that mean what `graph` means, one for each output."""
     shape, tables = graph.shape, graph.tables
     made: list[Any] = list(graph.externals)
+    scopes = _lifted_scopes(graph)
     for at in graph.tasks():
         function, options = function_of(tables, shape.function[at]), shape.options[shape.option[at]]
         reads = [made[read] for read in shape.inputs_of(at)]
         kinds = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
         numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-        leaves = tuple(reads[n] if n >= 0 else tables.constants[~n] for n in numbers)
+        leaves = tuple(reads[n] if n >= 0 else _as_leaf(tables.constants[~n]) for n in numbers)
         after = tuple(read for read, kind in zip(reads, kinds, strict=True) if kind == ORDER)
         template: Any = tables.templates[shape.template[at]]
-        made.append(Delayed(function, leaves, template, options, shape.origin_of(at), after))
+        scope = scopes[shape.scope[at]]
+        made.append(Delayed(function, leaves, template, options, shape.origin_of(at), after, scope))
+    for row, scope in zip(shape.scopes, scopes, strict=True):
+        if scope is not None:
+            scope.given.extend(made[at] for at in row.given)
+    catches = shape.catches
     for at in shape.callbacks:  # they hang on what they read
-        owner = made[shape.inputs_of(at)[0]]
-        if isinstance(owner, Delayed):
-            owner._links += (made[at],)
+        first = shape.inputs_of(at)
+        handled = next((read for read in first if read in catches), None)
+        if handled is not None:
+            scopes[catches[handled]].handlers.append(made[at])  # type: ignore[union-attr]
+        elif isinstance(made[first[0]], Delayed):
+            made[first[0]]._links += (made[at],)
     return [_as_promise(made[output]) for output in shape.outputs]
+
+
+def _lifted_scopes(graph: Graph) -> list[NodeScope | None]:
+    scopes: list[NodeScope | None] = [None]
+    rows = graph.shape.scopes[1:]
+    scopes.extend(NodeScope(None) for _ in rows)
+    for row, scope in zip(rows, scopes[1:], strict=True):
+        assert scope is not None
+        scope.parent = scopes[row.parent]
+        if row.catch >= 0:
+            caught = graph.externals[row.catch]
+            assert isinstance(caught, Caught)
+            scope.caught = caught
+    return scopes
+
+
+def _as_leaf(constant: Any) -> Any:
+    return Quoted(constant) if isinstance(constant, _LAZY) else constant
 
 
 def function_of(tables: Tables, row: int) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """How values come to where they are wanted, across runs, and again after they were lost.
 
-Covers: externals (what one run reads of another), values computed again with whatever they need.
+Covers: externals (what one run reads of another), tasks that were replaced, values computed again with whatever they
+need.
 Does not cover: endings and claims (running.endings), what is next (running.frontier).
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lazygraph.running.endings import ENDED, SAD, Endings
-from lazygraph.running.events import Action, Settled
+from lazygraph.running.endings import ENDED, SAD, Endings, of_reader
+from lazygraph.running.events import Action, Adopted, Settled
 from lazygraph.values.graph import ORDER
 from lazygraph.values.status import State
 
@@ -27,7 +28,9 @@ class Arrivals(Endings):
 
     def _bind(self, block: Block, external: int, actions: list[Action]) -> None:
         """Let an external of a new block stand for what it was bound to."""
-        if not block.bindings:
+        if external in block.catches.values():
+            pass  # it comes when something fails
+        elif not block.bindings:
             self._arrived(block, external, actions)  # held already
         elif block.state[external] == _WAITING:  # else the end of another external has ended the whole run
             self._bind_to(block, external, actions)
@@ -58,8 +61,8 @@ class Arrivals(Endings):
             owner.claims[entry] += 1
 
     def _follow(self, block: Block, external: int, actions: list[Action]) -> None:
-        """Bring a waiting external to where what it stands for is already."""
-        owner, entry = block.owner(external)
+        """Bring a waiting external, or a task that was replaced, to where what it stands for is already."""
+        owner, entry = block.replaced.get(external) or block.owner(external)
         state = owner.state[entry]
         if block.state[external] != _WAITING:
             return
@@ -67,12 +70,15 @@ class Arrivals(Endings):
             self._arrived(block, external, actions)
         elif SAD[state]:
             target = State.CANCELLED if state == _CANCELLED else State.UPSTREAM_FAILED
-            self._end(block, external, target, owner.causes[entry], actions)
+            self._end(block, external, of_reader(block, external, target), owner.causes[entry], actions)
             self._end_below([(block, external)], actions)
 
     def _arrived(self, block: Block, external: int, actions: list[Action]) -> None:
-        """The value an external stands for is there."""
+        """The value an external, or a task that was replaced, stands for is there."""
         if block.state[external] != _WAITING:
+            return
+        if external >= block.shape.externals:
+            self._adopt(block, external, actions)
             return
         self._move(block, external, State.SUCCEEDED)
         for reader in block.consumers_of(external):
@@ -85,6 +91,34 @@ class Arrivals(Endings):
         if not block.claims[external]:
             self._orphans.append((block, external))
 
+    # -- replacements ------------------------------------------------------------------------------
+
+    def _replace(self, block: Block, task: int, owner: Block, entry: int, actions: list[Action]) -> None:
+        """Let a task wait for an entry of another block, whose value is to be its own."""
+        self._move(block, task, State.WAITING)
+        block.pending[task] += 1  # nothing else that comes may start it
+        owner, entry = owner.owner(entry)
+        block.replaced[task] = owner, entry
+        self._watch(block, task, owner, entry)
+        if owner.state[entry] == _RELEASED:
+            self._reopen(owner, entry, actions)
+        self._follow(block, task, actions)
+
+    def _adopt(self, block: Block, task: int, actions: list[Action]) -> None:
+        owner, entry = block.replaced[task]
+        block.pending[task] -= 1
+        self._move(block, task, State.LEASED)
+        actions.append(Adopted(block, task, block.attempt(task), owner, entry))
+
+    def _again(self, block: Block, task: int, actions: list[Action]) -> None:
+        """What was handed out has not been done: it is free again, or waits again for what stands for it."""
+        if task in block.replaced:
+            self._move(block, task, State.WAITING)
+            block.pending[task] += 1
+            self._follow(block, task, actions)
+        else:
+            self._requeue(block, task)
+
     # -- values that are gone ----------------------------------------------------------------------
 
     def _needed(self, block: Block, entry: int) -> bool:
@@ -93,7 +127,10 @@ class Arrivals(Endings):
             return True
         if any(not ENDED[block.state[r]] and self._takes(block, r, entry) for r in block.consumers_of(entry)):
             return True
-        return any(self._needed(watcher, external) for watcher, external in block.watchers.get(entry, ()))
+        return any(
+            external in watcher.replaced or self._needed(watcher, external)
+            for watcher, external in block.watchers.get(entry, ())
+        )
 
     def _let_lie(self, block: Block, entry: int) -> None:
         """A value is gone and nobody would miss it now: it is made again when somebody does."""
@@ -153,6 +190,8 @@ class Arrivals(Endings):
                 continue  # it has been waited for
             if SAD[state[read]]:
                 unhappy = read
+            elif state[read] == _RELEASED and read in block.catches.values():
+                self._move(block, read, State.SUCCEEDED)  # a failure is kept as long as its run
             elif state[read] == _RELEASED:
                 gone.append((block, read))  # reopening it counts it, for all its readers
             elif state[read] != _SUCCEEDED:

@@ -28,19 +28,25 @@ class Block:
         "bound",
         "bounds",
         "callbacks",
+        "catches",
         "causes",
         "claims",
         "consumers",
         "deaths",
         "delivered",
+        "depth",
+        "dormant",
         "fail_fast",
         "futures",
+        "given",
         "given_up",
+        "handling",
         "inputs",
         "open",
         "pending",
         "plain",
         "remade",
+        "replaced",
         "shape",
         "special",
         "starts",
@@ -48,7 +54,7 @@ class Block:
         "watchers",
     )
 
-    def __init__(self, base: int, shape: Shape, fail_fast: bool) -> None:
+    def __init__(self, base: int, shape: Shape, fail_fast: bool, depth: int = 0) -> None:
         n = len(shape)
         self.base, self.shape, self.fail_fast = base, shape, fail_fast
         self.state = bytearray(n)  # State.WAITING is 0
@@ -57,7 +63,7 @@ class Block:
         self.pending: list[int] = list(map(sub, self.bounds[1:], self.bounds))  # inputs without a value yet
         self.claims: list[int] = list(map(sub, self.starts[1:], self.starts))  # unfinished consumers and futures
         self.futures: dict[int, int] = {}  # output -> futures that claim it
-        for output in shape.outputs:
+        for output in () if depth else shape.outputs:
             self.futures[output] = self.futures.get(output, 0) + 1
             self.claims[output] += 1
         self.callbacks = frozenset(shape.callbacks)
@@ -73,6 +79,14 @@ class Block:
         self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it
         self.bound = 0  # other blocks that may yet want something of this one made again
         self.remade: set[int] = set()  # entries that are, or were, computed again
+        self.depth = depth  # how many replacements deep: nobody has futures of what stands for a task
+        self.replaced: dict[int, tuple[Block, int]] = {}  # task -> whose value is to be its own
+        self.catches = {row: scope.catch for row, scope in enumerate(shape.scopes) if scope.catch >= 0}
+        self.given = {entry: row for row, scope in enumerate(shape.scopes) for entry in scope.given}
+        # What waits for the failure of a scope: it is not open until that has come, and lets nobody wait for it.
+        self.dormant = {e for catch in self.catches.values() for e in self.consumers_of(catch)}
+        self.handling = frozenset(self.dormant)
+        self.open -= len(self.dormant)
 
     def __repr__(self) -> str:
         return f"<Block {self.base}: {len(self.state)} entries, {self.open} open>"

@@ -34,7 +34,7 @@ class Ending(NamedTuple):
 
 
 class Course:
-    """What the driver knows of one run.
+    """What the driver knows of one run, or of what stands for a task in one (`number` then says which).
 
     `failures` are by cause, also of other runs.  `spared` are entries that are freed, but that a runner may be about to
     read: for a task that was given up too late to be taken back.
@@ -42,9 +42,9 @@ class Course:
 
     __slots__ = ("_run", "block", "failures", "number", "program", "seconds_per_task", "spared", "values")
 
-    def __init__(self, run: Run, block: Block, program: Program) -> None:
+    def __init__(self, run: Run, block: Block, program: Program, number: str = "") -> None:
         # Weak: a run lives as long as somebody holds it or one of its futures.
-        self._run, self.number, self.block = weakref.ref(run), run.number, block
+        self._run, self.number, self.block = weakref.ref(run), number or str(run.number), block
         self.program: Program | None = program
         self.values: list[Any] = [None] * len(block)
         self.failures: dict[tuple[int, int], Failure] = {}
@@ -69,11 +69,15 @@ class Course:
             new, old = seconds / tasks, self.seconds_per_task
             self.seconds_per_task = new if old is None else 0.5 * old + 0.5 * new
 
+    def key_of(self, name: str, entry: int) -> str:
+        """Return the key of an entry that is called `name`."""
+        return f"{name}-{self.number}-{entry}"
+
     def cancelled(self, entry: int) -> Failure:
         """Return the record of an entry that was cancelled."""
         shape, run = self.block.shape, self.run
         name = shape.name_of(entry)
-        key = run.key_of_entry(entry) if run is not None else f"{name}-{self.number}-{entry}"
+        key = run.key_of_entry(entry) if run is not None and run.block is self.block else self.key_of(name, entry)
         error = CancelledError(f"{name!r} was cancelled before it ran")
         return Failure(name, key, 1, error, origin=shape.origin_of(entry))
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazygraph.running.arena import Arena
-from lazygraph.running.events import Action, Ended, Freed, Recall, Settled
+from lazygraph.running.events import Action, Caught, Ended, Freed, Recall, Settled
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from lazygraph.running.block import Block
 
@@ -25,6 +25,7 @@ ENDED = in_states(TERMINAL)
 SAD = in_states(UNHAPPY)
 UNSTARTED = in_states(frozenset({State.WAITING, State.SCHEDULED, State.QUEUED, State.RETRYING}))
 HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
+_WAITING = int(State.WAITING)
 _SUCCEEDED, _RELEASED, _CANCELLED = int(State.SUCCEEDED), int(State.RELEASED), int(State.CANCELLED)
 
 Cause = tuple[int, int]
@@ -59,17 +60,49 @@ class Endings(Arena):
                 self._broken.append((block, cause))
         self._touched[block.base] = block
         self._unwatch(block, entry)
+        if target is State.FAILED and (block.catches or block.given):
+            self._catch(block, entry, cause, actions)
         if entry >= block.shape.externals:
-            block.open -= 1
+            self._close(block, entry)
             # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
             self._let_go(block, block.inputs_of(entry), target is State.CANCELLED)
+
+    def _close(self, block: Block, task: int) -> None:
+        """A task has ended that does not succeed.  One that waited for a failure was never open."""
+        if task in block.dormant:
+            block.dormant.remove(task)
+        else:
+            block.open -= 1
+
+    def _catch(self, block: Block, entry: int, cause: Cause, actions: list[Action]) -> None:
+        """A node has failed: tell those who asked for the failure of a scope that it is in, each scope once."""
+        row = block.given.get(entry, block.shape.scope[entry])
+        while row >= 0:
+            catch = block.catches.get(row, -1)
+            if catch >= 0 and block.state[catch] == _WAITING:
+                self._move(block, catch, State.SUCCEEDED)
+                actions.append(Caught(block, catch, cause))
+                for reader in block.consumers_of(catch):
+                    self._wake(block, reader)
+            row = block.shape.scopes[row].parent
+
+    def _wake(self, block: Block, task: int) -> None:
+        """The failure that a task has waited for has come."""
+        if task not in block.dormant:
+            return
+        block.dormant.remove(task)
+        block.open += 1
+        block.pending[task] -= 1
+        if not block.pending[task] and block.state[task] == _WAITING:
+            self._move(block, task, State.QUEUED)
+            self._push(block, task)
 
     def _end_below(self, stack: list[tuple[Block, int]], actions: list[Action]) -> None:
         """Every node below these unhappy ones ends too, in whatever run, and names where it began."""
         while stack or self._broken:
             if not stack:
                 run, cause = self._broken.pop()
-                self._cancel_all(run, cause, actions)
+                self._cancel_all(run, cause, actions, run.handling)  # who asked for a failure is told of it
                 stack.extend((run, entry) for entry in run.watchers if SAD[run.state[entry]])
                 continue
             block, entry = stack.pop()
@@ -79,14 +112,14 @@ class Endings(Arena):
             readers.extend(block.watchers.get(entry, ()))
             for where, reader in readers:
                 if not ENDED[where.state[reader]]:
-                    self._end(where, reader, target, cause, actions)
+                    self._end(where, reader, of_reader(where, reader, target), cause, actions)
                     stack.append((where, reader))
 
-    def _cancel_all(self, block: Block, cause: Cause, actions: list[Action]) -> None:
-        """Start nothing more of a run; what is running is no longer waited for."""
+    def _cancel_all(self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()) -> None:
+        """Start nothing more of a run, but for what is `spared`; what is running is no longer waited for."""
         block.fail_fast = False
         for entry in range(len(block)):
-            if not ENDED[block.state[entry]]:
+            if not ENDED[block.state[entry]] and entry not in spared:
                 self._end(block, entry, State.CANCELLED, cause, actions)
 
     # -- claims ------------------------------------------------------------------------------------
@@ -100,8 +133,11 @@ class Endings(Arena):
                 self._orphans.append((block, entry))
 
     def _unwatch(self, block: Block, external: int) -> None:
-        """An external is no longer needed: withdraw its claim on the entry it stands for (a task has none)."""
-        bound = block.bindings[external] if external < len(block.bindings) else None
+        """An external, or a task that was replaced, is no longer needed: withdraw its claim on what it stands for."""
+        if external < len(block.bindings):
+            bound = block.bindings[external]
+        else:
+            bound = block.replaced.pop(external, None)
         if bound is None:
             return
         owner, entry = bound
@@ -115,7 +151,7 @@ class Endings(Arena):
         if not owner.claims[entry]:
             self._orphans.append((owner, entry))
         self._touched[owner.base] = owner
-        if not self._lineage:
+        if not self._lineage and external < len(block.bindings):
             block.bindings[external] = None  # or a chain of runs would keep its first one alive
 
     def _sweep(self, actions: list[Action]) -> None:
@@ -143,7 +179,7 @@ class Endings(Arena):
             self._touched[block.base] = block
             self._unwatch(block, entry)
             if entry >= block.shape.externals:
-                block.open -= 1
+                self._close(block, entry)
                 self._let_go(block, block.inputs_of(entry), wholly=True)
 
     def _forget_if_over(self, block: Block, actions: list[Action]) -> None:
@@ -160,6 +196,11 @@ class Endings(Arena):
                 owner.bound -= 1
             self._touched.update(owners)
         actions.append(Ended(block))
+
+
+def of_reader(block: Block, reader: int, target: State) -> State:
+    """A task that was replaced has become what stands for it: it fails as that does, not because of that."""
+    return State.FAILED if reader in block.replaced and target is State.UPSTREAM_FAILED else target
 
 
 # One action for neighbours of one kind: whoever acts on them does so in lists.

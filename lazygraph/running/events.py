@@ -143,7 +143,30 @@ class Ended:
     block: Block
 
 
-Action = Settled | Freed | Recall | Poisoned | Ended
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """A scope has failed: its external `entry` is the `Failure` that happened at `cause`."""
+
+    block: Block
+    entry: int
+    cause: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What stands for a task has ended well: take the value of `entry` of `owner` for the task's own.
+
+    The task counts as handed out until `succeeded` says that this has been done.
+    """
+
+    block: Block
+    task: int
+    attempt: int
+    owner: Block
+    entry: int
+
+
+Action = Settled | Freed | Recall | Poisoned | Caught | Adopted | Ended
 
 
 @dataclass(slots=True)

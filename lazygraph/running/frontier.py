@@ -4,7 +4,7 @@ Used by every driver and by the cluster's scheduler, so that all executors agree
 random source.  What happens to every task goes through `lease` and `succeeded`, in lists of entries; what is rare goes
 through `handle(event, now)`.  Both read one table of moves (values.status.MOVES).
 
-Covers: readiness, leases, claims and freeing, failure and cancellation, values computed again.
+Covers: readiness, leases, replacements, claims and freeing, failure and cancellation, values computed again.
 Does not cover yet: retries, rates, limits, times, queues (plans that ask for them are refused by the executors).
 """
 
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 MAX_DEATHS = 3
 """A task that was running on more dying runners than this has failed (as distributed's `allowed-failures`)."""
 
+MAX_REPLACEMENTS = 1000
+"""How often what stands for a task may be replaced in its turn: a task that returns itself for ever has failed."""
+
 WHOLE_RUN = -1
 """Stands for the task in the cause of what was cancelled with its whole run."""
 
@@ -58,13 +61,42 @@ class Frontier(Arrivals):
     # -- admission ---------------------------------------------------------------------------------
 
     def admit(
-        self, shape: Shape, bindings: Sequence[tuple[Block, int]] = (), fail_fast: bool = True
+        self, shape: Shape, bindings: Sequence[tuple[Block, int] | None] = (), fail_fast: bool = True
     ) -> tuple[Block, list[Action]]:
         """Take a plan in.  `bindings[i]` says whose value external i is; without any, externals are held values.
 
-        Returns its block and what follows at once (outputs that have ended already are `Settled`).
+        An external that is the failure of a scope is bound to nothing.  Returns the plan's block and what follows at
+        once (outputs that have ended already are `Settled`).
         """
-        block = self._new_block(shape, fail_fast)
+        actions: list[Action] = []
+        block = self._admit(shape, bindings, fail_fast, 0, actions)
+        self._sweep(actions)
+        return block, actions
+
+    def replaced(
+        self, block: Block, task: int, attempt: int, shape: Shape, bindings: Sequence[tuple[Block, int] | None] = ()
+    ) -> tuple[Block | None, list[Action]]:
+        """Take in the plan that a task has returned: its one output's ending is to be the task's.
+
+        Returns its block (None when nobody waits for this attempt any more) and what follows at once.
+        """
+        actions: list[Action] = []
+        if not HANDED_OUT[block.state[task]] or block.attempt(task) != attempt:
+            return None, actions
+        new = self._admit(shape, bindings, False, block.depth + 1, actions)
+        self._replace(block, task, new, shape.outputs[0], actions)
+        self._sweep(actions)
+        return new, actions
+
+    def _admit(
+        self,
+        shape: Shape,
+        bindings: Sequence[tuple[Block, int] | None],
+        fail_fast: bool,
+        depth: int,
+        actions: list[Action],
+    ) -> Block:
+        block = self._new_block(shape, fail_fast, depth)
         block.bindings = list(bindings)
         pending, base = block.pending, block.base
         state, lane = block.state, self._lanes[ANYWHERE]
@@ -76,15 +108,13 @@ class Frontier(Arrivals):
                 heappush(lane, base + at)
         else:
             lane.extend([base + at for at in roots])  # ascending: a heap already
-        actions: list[Action] = []
         for external in range(shape.externals):
             self._bind(block, external, actions)
         if self._lineage:
             for owner in {bound[0].base: bound[0] for bound in block.bindings if bound is not None}.values():
                 owner.bound += 1
         self._touched[base] = block
-        self._sweep(actions)
-        return block, actions
+        return block
 
     # -- the door for every task -------------------------------------------------------------------
 
@@ -139,7 +169,7 @@ class Frontier(Arrivals):
         outputs, freed = progress.outputs, progress.freed
         state, pending, claims, futures = block.state, block.pending, block.claims, block.futures
         starts, consumers, bounds, inputs = block.starts, block.consumers, block.bounds, block.inputs
-        attempts, watchers, base = block.attempts, block.watchers, block.base
+        attempts, watchers, base, replaced = block.attempts, block.watchers, block.base, block.replaced
         place, anywhere = self._place, self._lanes[ANYWHERE]
         for at in tasks:
             if not HANDED_OUT[state[at]] or attempts.get(at, 1) != attempt:
@@ -171,6 +201,8 @@ class Frontier(Arrivals):
                 outputs.append(at)
             if not claims[at]:
                 freed.append(at)
+            if replaced and at in replaced:
+                self._unwatch(block, at)
             if watchers and at in watchers:
                 for watcher, external in list(watchers[at]):
                     self._arrived(watcher, external, progress.actions)
@@ -221,7 +253,7 @@ class Frontier(Arrivals):
         block = event.block
         for task in event.tasks:
             if HANDED_OUT[block.state[task]] and block.attempt(task) == event.attempt:
-                self._requeue(block, task)
+                self._again(block, task, actions)
 
     def _runner_lost(self, event: RunnerLost, actions: list[Action]) -> None:
         for block, task in event.suspects:
@@ -234,7 +266,7 @@ class Frontier(Arrivals):
             for task in tasks:
                 if HANDED_OUT[block.state[task]]:
                     block.attempts[task] = block.attempt(task) + 1
-                    self._requeue(block, task)
+                    self._again(block, task, actions)
 
     def _values_lost(self, event: ValuesLost, actions: list[Action]) -> None:
         for block, entries in event.values:

@@ -13,17 +13,20 @@ import concurrent.futures
 import os
 import threading
 import time
+import traceback
+import weakref
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
-from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.errors import LostData, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.values.node import External
 from lazygraph.values.outcome import Failure, Outcome, Value, add_place
 from lazygraph.values.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
+    from types import TracebackType
 
 
 T = TypeVar("T")
@@ -110,6 +113,15 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
     _outcome: Outcome | None = None
     _status: Status = Status.WAITING
 
+    # What a started canvas sets (running.steps).
+    _steps: Any = None
+    _before: Any = None
+    _linked: tuple[Future[Any], ...] = ()
+    _asked = False  # whether somebody has this step from its result
+
+    _forgotten = False  # its value goes as soon as it is there
+    _withdrawn = False  # its claim is given up
+
     run: Any  # a running.run.Run; while its call has not been sent, what stands for one
 
     def __init__(self, run: RunOf, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
@@ -160,24 +172,44 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         return outcome.key
 
     @property
+    def id(self) -> str:
+        """`key`, as Celery calls it."""
+        return self.key
+
+    @property
     def parent(self) -> Any:
-        """Not built yet: the canvas step before."""
-        raise NotImplementedYet("future.parent")
+        """The canvas step before: its Future, or the GroupResult of a group; None where nothing came before.
+
+        Of a callback it is the future that it hangs on, as long as somebody holds that.
+        """
+        before = self._before() if isinstance(self._before, weakref.ref) else self._before
+        for future in futures_in(before):
+            future._asked = True  # it is in other hands now: cancelling this one leaves it alone
+        return before
 
     @property
-    def inputs(self) -> Any:
-        """Not built yet: all canvas steps before."""
-        raise NotImplementedYet("future.inputs")
+    def inputs(self) -> list[Future[Any]]:
+        """The futures of the canvas step before: the parent, or the members of a group."""
+        return list(futures_in(self.parent))
 
     @property
-    def children(self) -> Any:
-        """Not built yet: what is linked or next."""
-        raise NotImplementedYet("future.children")
+    def children(self) -> list[Future[Any]]:
+        """The futures of the next canvas steps, as long as they run or are held, and of this one's callbacks."""
+        following = self._steps.next_of(self) if self._steps is not None else []
+        return [*following, *self._linked]
 
     @property
     def state(self) -> str:
         """The status in Celery's words."""
         return self._status.celery
+
+    @property
+    def traceback(self) -> str | None:
+        """The text of the traceback when the work has ended badly, else None; never waits."""
+        failure = self._outcome
+        if not isinstance(failure, Failure):
+            return None
+        return failure.traceback or "".join(traceback.format_exception(failure.exception))
 
     def __repr__(self) -> str:
         return f"<Future {self.key} {self._status.value}>"
@@ -202,6 +234,8 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         self._state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
         condition = self.__dict__.setdefault("_made_condition", _OPEN_DOOR)
         if condition is _OPEN_DOOR:
+            if self._forgotten:
+                self._give_up_value()
             return
         with condition:
             for waiter in self.__dict__.get("_made_waiters", ()):
@@ -210,6 +244,8 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         if "_made_callbacks" in self.__dict__:
             self._invoke_callbacks()  # type: ignore[attr-defined]
             self._keep_no_longer()
+        if self._forgotten:
+            self._give_up_value()
 
     def set_result(self, result: Any) -> None:
         """Futures are settled by their run only."""
@@ -341,11 +377,21 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         if self._state is not PENDING:
             return self._state is CANCELLED_AND_NOTIFIED
         cancelled: bool = self.run.owner.cancel(self.run, self.output, force)
+        if cancelled and self._steps is not None:
+            self._steps.withdraw_before([self])
         return cancelled
+
+    def withdraw(self, cause: str) -> None:
+        """Give up this claim because what it was for was cancelled; never waits."""
+        self._withdrawn = True
+        run, entry = self.run, self.run.entry_of(self.output)
+        run.owner.drop(run, self.output)
+        error = concurrent.futures.CancelledError(f"{self.key} is not wanted any more: {cause} was cancelled")
+        run.settle(entry, Status.CANCELLED, Failure(run.plan.shape.name_of(entry), cause, 0, error))
 
     def __del__(self) -> None:
         run = self.__dict__.get("run")
-        if run is not None:
+        if run is not None and not self._withdrawn:
             run.dropped(self.output)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -353,9 +399,13 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
 
     # -- Celery's words ----------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None) -> T:
-        """`result`, as Celery calls it."""
-        return self.result(timeout)
+    def get(self, timeout: float | None = None, propagate: bool = True) -> T:
+        """`result`, as Celery calls it; with `propagate=False` an exception is returned instead of raised."""
+        if propagate:
+            return self.result(timeout)
+        outcome = self._settled_outcome(timeout)
+        found: T = outcome.exception if isinstance(outcome, Failure) else outcome.value  # type: ignore[assignment]
+        return found
 
     def ready(self) -> bool:
         """Whether the work has ended."""
@@ -374,8 +424,36 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         self.cancel()
 
     def forget(self) -> None:
-        """Not built yet: give up the value before the future goes."""
-        raise NotImplementedYet("future.forget()", "drop the last reference to it: del future")
+        """Give up the value, and those of the canvas steps before: the work goes on, but nobody can have them."""
+        given_up = {id(self)}
+        left: list[Future[Any]] = [self]
+        while left:
+            future = left.pop()
+            future._forgotten = (
+                True  # first this, then the look: whoever settles it meanwhile does it the other way round
+            )
+            if future.done():
+                future._give_up_value()
+            before = [one for one in futures_in(future._before) if id(one) not in given_up]
+            given_up.update(map(id, before))
+            left.extend(before)
+
+    def _give_up_value(self) -> None:
+        if self._withdrawn:
+            return
+        self._withdrawn = True
+        self.run.owner.drop(self.run, self.output)
+        if not isinstance(self._outcome, Failure):
+            gone = LostData(f"the value of {self.key!r}", "future.forget() gave it up; call that when nobody needs it")
+            self._result, self._exception, self._status = None, gone, Status.LOST
+            self._outcome = Failure(self.key, self.key, 1, gone)
+
+
+def futures_in(before: Any) -> Iterable[Future[Any]]:
+    """Return the futures of a canvas step: one, none, or those of a group."""
+    if before is None or isinstance(before, weakref.ref):
+        return ()
+    return (before,) if isinstance(before, Future) else before.flat()
 
 
 def cancellation(outcome: Outcome) -> concurrent.futures.CancelledError:
@@ -389,6 +467,16 @@ def cancellation(outcome: Outcome) -> concurrent.futures.CancelledError:
     return concurrent.futures.CancelledError()
 
 
+class _Original:
+    """The traceback of an exception's first raise.  Stays behind when the exception is pickled."""
+
+    def __init__(self, traceback: TracebackType | None = None, left_behind: bool = True) -> None:
+        self.traceback, self.left_behind = traceback, left_behind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Original, ()
+
+
 def raise_original(failure: Failure) -> NoReturn:
     """Raise the user's exception from its own traceback, with the note that says where it happened."""
     error = failure.exception
@@ -396,7 +484,12 @@ def raise_original(failure: Failure) -> NoReturn:
     # A second raise starts from the original traceback again, or each would add the frames of the one before.
     original = error.__traceback__
     if hasattr(error, "__dict__"):
-        original = error.__dict__.setdefault("_lazygraph_traceback", original)
+        kept = error.__dict__.get("_lazygraph_traceback")
+        if kept is None or kept.left_behind:
+            error.__dict__["_lazygraph_traceback"] = _Original(original, left_behind=False)
+        else:
+            original = kept.traceback
+        del kept
     try:
         raise error.with_traceback(original)
     finally:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.language.promise import Delayed
 from lazygraph.values.graph import PREVIOUS, Fused
+from lazygraph.values.node import Quoted, Replacement
+from lazygraph.values.options import DEFAULT
 from lazygraph.values.template import call
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ class Program:
         value: Any = None
         at = step = 0
         try:
-            for step, (row, template, count, _) in enumerate(fused.steps):  # noqa: B007 - read in the handler
+            for step, (row, template, count, _) in enumerate(fused.steps):
                 leaves = [
                     values[inputs[first + n]] if n >= 0 else value if n == PREVIOUS else constants[~n]
                     for n in numbers[at : at + count]
@@ -73,9 +76,21 @@ class Program:
                 at += count
                 function: Any = functions[row]
                 value = function(*leaves) if not template else call(function, templates[template], leaves)  # type: ignore[arg-type]
+                if isinstance(value, Replacement):
+                    return self._continued(value, fused, step + 1, numbers[at:])
         except BaseException as error:
             raise FusedStepError(step) from error
         return value
+
+    def _continued(self, value: Replacement, fused: Fused, first: int, numbers: Sequence[int]) -> Replacement:
+        """A member of a fused task is to be replaced: what comes after it goes on with what it becomes."""
+        tables, node, at = self.tables, value.lazy, 0
+        for row, template, count, origin in fused.steps[first:]:
+            leaves = tuple(node if n == PREVIOUS else Quoted(tables.constants[~n]) for n in numbers[at : at + count])
+            at += count
+            function: Any = tables.functions[row]
+            node = Delayed(function, leaves, tables.templates[template], DEFAULT, self.shape.origins[origin])
+        return Replacement(node)
 
     def place_of(self, task: int, step: int | None) -> tuple[str, str]:
         """Return the name and the file:line of a task, or of one member of a fused task."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
-from lazygraph.running.futures import Future, cancellation, raise_original
+from lazygraph.running.futures import Future, cancellation, futures_in, raise_original
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.node import identity
 from lazygraph.values.outcome import Failure, Outcome
@@ -230,8 +230,11 @@ def _only_fused(tables: Tables) -> Tables:
 class GroupResult(Sequence[Future[Any]]):
     """What starting a group gives: its members' futures, in declared order."""
 
-    def __init__(self, futures: Sequence[Any]) -> None:
+    def __init__(self, futures: Iterable[Any], parent: Any = None, after: Sequence[Future[Any]] = ()) -> None:
+        """Make it of members; `parent` is the canvas step before, `after` are futures to wait for without a value."""
         self._members = list(futures)
+        self._parent = parent
+        self._after = tuple(after)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -242,12 +245,31 @@ class GroupResult(Sequence[Future[Any]]):
     def __repr__(self) -> str:
         return f"<GroupResult of {len(self)}, {self.completed_count()} completed>"
 
-    def get(self, timeout: float | None = None) -> list[Any]:
-        """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised."""
+    def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+        """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised.
+
+        With `propagate=False` it stands in its member's place instead.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        return [member.result(left_until(deadline)) for member in self._members]
+        for future in self._after:
+            future.get(left_until(deadline), propagate)
+        return [member.get(left_until(deadline), propagate) for member in self._members]
 
     join = result = get
+
+    @property
+    def results(self) -> list[Any]:
+        """The members."""
+        return list(self._members)
+
+    children = results
+
+    @property
+    def parent(self) -> Any:
+        """The canvas step before: its Future, or the GroupResult of a group; None where nothing came before."""
+        for future in futures_in(self._parent):
+            future._asked = True
+        return self._parent
 
     def completed_count(self) -> int:
         """How many members have succeeded."""
@@ -255,44 +277,57 @@ class GroupResult(Sequence[Future[Any]]):
 
     def ready(self) -> bool:
         """Whether every member has ended."""
-        return all(member.ready() for member in self._members)
+        return all(member.ready() for member in (*self._members, *self._after))
+
+    def waiting(self) -> bool:
+        """Whether some member has not ended."""
+        return not self.ready()
 
     def successful(self) -> bool:
         """Whether every member has succeeded."""
-        return all(member.successful() for member in self._members)
+        return all(member.successful() for member in (*self._members, *self._after))
 
     def failed(self) -> bool:
         """Whether some member has failed."""
-        return any(member.failed() for member in self._members)
+        return any(member.failed() for member in (*self._members, *self._after))
 
     def as_completed(self) -> Iterator[Any]:
         """Yield futures as they end, those of groups within the group among them."""
-        return as_completed(self._flat())
+        return as_completed(self.flat())
 
-    def _flat(self) -> Iterator[Any]:
-        for member in self._members:
-            yield from member._flat() if isinstance(member, GroupResult) else (member,)
+    def flat(self) -> list[Any]:
+        """Return the members' futures, those of groups within the group among them."""
+        found: list[Any] = []
+        stack = list(reversed(self._members))
+        while stack:
+            member = stack.pop()
+            if isinstance(member, GroupResult):
+                stack.extend(reversed(member._members))
+            else:
+                found.append(member)
+        return found
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self._gather().__await__()
 
     async def _gather(self) -> list[Any]:
+        for future in self._after:
+            await future
         return [await member for member in self._members]
-
-    @property
-    def parent(self) -> Any:
-        """Not built yet: the canvas step before."""
-        raise NotImplementedYet("group_result.parent")
-
-    @property
-    def children(self) -> Any:
-        """Not built yet: what is linked or next."""
-        raise NotImplementedYet("group_result.children")
 
     def cancel(self) -> bool:
         """Cancel every member; True when all answered True."""
         answers = [member.cancel() for member in self._members]
         return all(answers)
+
+    def revoke(self) -> None:
+        """`cancel`, as Celery calls it."""
+        self.cancel()
+
+    def forget(self) -> None:
+        """Give up the values of all members and of the canvas steps before them."""
+        for member in self._members:
+            member.forget()
 
 
 def left_until(deadline: float | None) -> float | None:

@@ -12,16 +12,17 @@ from threading import current_thread, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import NotImplementedYet
 from lazygraph.running.context import inside_task
 from lazygraph.running.program import FusedStepError
-from lazygraph.values.node import Node
+from lazygraph.running.unusual import UNUSUAL, plan_for, settled
+from lazygraph.values.node import Replacement
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
     from types import TracebackType
 
+    from lazygraph.planning.plan import Plan
     from lazygraph.running.program import Program
 
 REPORT_EVERY = 0.002
@@ -43,11 +44,13 @@ class Broken:
 class Report:
     """What a runner has done since it last reported: `seconds` of work on `done` and `broken`.
 
-    `skipped` are tasks that were sent ahead of an input which then failed: they have not started.
+    `replaced` are tasks that have returned what is to be done in their place.  `skipped` are tasks that were sent ahead
+    of an input which then did not come: they have not started.
     """
 
     done: list[int] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    replaced: list[tuple[int, Plan]] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -63,7 +66,7 @@ def run_lease(
     """
     token = inside_task.set(lender)
     run, inputs_of = program.run, program.shape.inputs_of
-    gone: set[int] = set()  # what failed in this lease, and what was skipped because of it
+    gone: set[int] = set()  # what failed or was replaced in this lease, and what was skipped because of it
     current = Report()
     began = perf_counter()
     try:
@@ -78,8 +81,12 @@ def run_lease(
                 continue
             try:
                 value = run(task, values)
-                if isinstance(value, Node):
-                    raise NotImplementedYet("a task that returns a promise", "return a value: compute it in the task")
+                if isinstance(value, UNUSUAL):
+                    value = settled(value)
+                    if isinstance(value, Replacement):
+                        current.replaced.append((task, plan_for(value, lender)))
+                        gone.add(task)
+                        continue
                 values[task] = value
             except BaseException as error:
                 broken = _broken(program, task, error)

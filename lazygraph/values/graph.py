@@ -32,11 +32,17 @@ PREVIOUS = -(2**31)
 
 
 class Scope(NamedTuple):
-    """A stretch of the graph that has an ending of its own.  Row 0 is the run."""
+    """A stretch of the graph that has an ending of its own.  Row 0 is the run.
+
+    `catch` is the external whose value is the `Failure` of the first of its nodes that fails (-1: nobody asks);
+    `given` are entries of the stretch that bear another scope's row, because they stand in several.
+    """
 
     parent: int = -1
     on_error: str = "raise"
     fail_fast: bool = True
+    catch: int = -1
+    given: tuple[int, ...] = ()
 
 
 class Step(NamedTuple):
@@ -62,7 +68,7 @@ class Shape:
     call takes `arguments[argument_offsets[i]:argument_offsets[i+1]]`, where n >= 0 is the n-th input, PREVIOUS the
     value of the step before in a fused task, and any other n < 0 the constant in row ~n.  `function` is -1 for
     externals; `template` is 0 for "the arguments are positional".  `outputs` are what was asked for; `callbacks` run
-    although nobody waits for them.
+    although nobody waits for them.  Whatever reads or waits for a scope's `catch` runs only when the scope fails.
     """
 
     externals: int
@@ -94,9 +100,14 @@ class Shape:
         """Return the display name of an entry."""
         if entry < self.externals:
             row = self.function[entry]
-            return self.names[row] if row >= 0 else "external"
+            return self.names[row] if row >= 0 else "failure" if entry in self.catches else "external"
         own = self.options[self.option[entry]].name
         return own or self.names[self.function[entry]]
+
+    @property
+    def catches(self) -> dict[int, int]:
+        """The externals that are failures of scopes, and the rows of those."""
+        return {scope.catch: row for row, scope in enumerate(self.scopes) if scope.catch >= 0}
 
     def origin_of(self, entry: int) -> str:
         """Return the file:line that built an entry, or an empty text for externals."""

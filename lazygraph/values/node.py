@@ -40,6 +40,49 @@ class External:
     __slots__ = ()
 
 
+class Caught(External):
+    """Marks the `Failure` of a scope: a value that comes to be when a node of the scope fails, and else never."""
+
+    __slots__ = ()
+
+
+class NodeScope:
+    """A stretch of nodes, and who is told when one of them fails.
+
+    `handlers` are nodes that read `caught`; `given` are nodes in the stretch that were made elsewhere, and may stand in
+    other stretches too.  Made while a canvas is filled, not changed afterwards.
+    """
+
+    __slots__ = ("caught", "given", "handlers", "parent")
+
+    def __init__(self, parent: NodeScope | None) -> None:
+        self.parent = parent
+        self.caught = Caught()
+        self.handlers: list[Node] = []
+        self.given: list[Node | External] = []
+
+
+class Quoted:
+    """A value that is passed on as it is: nothing inside it is looked for."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Replacement:
+    """What a task returns to say that something lazy is to be done in its place."""
+
+    __slots__ = ("lazy",)
+
+    def __init__(self, lazy: Any) -> None:
+        self.lazy = lazy
+
+    def __repr__(self) -> str:
+        return f"replace({self.lazy!r})"
+
+
 class Recipe:
     """Something that is lowered to nodes before it can be an argument: a canvas, a delayed function."""
 
@@ -58,11 +101,12 @@ class Node:
     """One call, its leaves (values and other nodes, flat), and where it was written.  Never changed once made.
 
     `_template` is None for the common call: leaves are the positional arguments.  `_after` must end first and their
-    values are not read; `_links` are nodes that read this one and that nobody waits for.  Names start with an
-    underscore because a `Delayed` gives every other attribute to the value it promises.
+    values are not read; `_links` are nodes that read this one and that nobody waits for; `_scope` is the innermost
+    stretch of nodes it belongs to whose failure is answered.  Names start with an underscore because a `Delayed` gives
+    every other attribute to the value it promises.
     """
 
-    __slots__ = ("_after", "_function", "_key", "_leaves", "_links", "_options", "_site", "_template")
+    __slots__ = ("_after", "_function", "_key", "_leaves", "_links", "_options", "_scope", "_site", "_template")
 
     _function: Callable[..., Any]
     _leaves: tuple[Any, ...]
@@ -71,6 +115,7 @@ class Node:
     _site: Site | str
     _after: tuple[Node | External, ...]
     _links: tuple[Node, ...]
+    _scope: NodeScope | None
     _key: str | None
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InvalidOption, UnknownOption
+from lazygraph.values.foreign import INSTEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -258,7 +259,7 @@ def said(where: str, given: Mapping[str, Any], base: Said = ()) -> Said:
     options = dict(base)
     for name, value in given.items():
         if name not in NAMES:
-            raise UnknownOption(where, name, NAMES)
+            raise UnknownOption(where, name, NAMES, INSTEAD.get(name, ""))
         options[name] = _canonical(name, value)
         _CHECKS[name](name, options[name])
     return tuple(sorted(options.items(), key=lambda item: item[0]))

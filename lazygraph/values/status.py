@@ -80,7 +80,7 @@ _PUBLIC = {state: Status[state.name] for state in State if state not in (State.L
 _ENDINGS = frozenset({State.CANCELLED, State.EXPIRED, State.UPSTREAM_FAILED, State.SKIPPED})
 
 MOVES: Mapping[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.SCHEDULED, State.QUEUED, State.LEASED, State.SUCCEEDED}) | _ENDINGS,
+    State.WAITING: frozenset({State.SCHEDULED, State.QUEUED, State.LEASED, State.SUCCEEDED, State.FAILED}) | _ENDINGS,
     State.SCHEDULED: frozenset({State.QUEUED, State.WAITING}) | _ENDINGS,
     State.QUEUED: frozenset({State.LEASED, State.WAITING}) | _ENDINGS,
     State.LEASED: frozenset(
@@ -102,7 +102,8 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.SKIPPED: frozenset(),
 }
 """Every move there is.  WAITING -> SUCCEEDED is an external whose value arrives; WAITING -> LEASED is a task sent ahead
-with its inputs; SUCCEEDED and RELEASED -> WAITING is a lost value computed again."""
+with its inputs, or one whose replacement has ended well; WAITING -> FAILED is one whose replacement has failed;
+SUCCEEDED and RELEASED -> WAITING is a lost value computed again."""
 
 UNHAPPY = frozenset(
     {State.FAILED, State.CANCELLED, State.EXPIRED, State.UPSTREAM_FAILED, State.LOST, State.SKIPPED},

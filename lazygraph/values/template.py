@@ -109,6 +109,10 @@ ONCE: Mapping[type, Callable[[Any], Any]] = {
     type(iter({})): list,
     type(iter({}.values())): list,
     type(iter({}.items())): list,
+    type(reversed([])): list,
+    type(reversed({})): list,
+    type(reversed({}.values())): list,
+    type(reversed({}.items())): list,
 }
 """Iterators that can be read only once, and what they become: a node may run more than once."""
 

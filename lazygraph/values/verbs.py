@@ -39,6 +39,10 @@ class Verbs:
         """Say what would run, how wide and how deep, and what the optimizer did; nothing is run."""
         return _door().explain(self, **kwargs)
 
+    def check(self, executor: Any = None) -> Any:
+        """Return what is wrong with this, before anything runs: a list of findings.  See `lazygraph.check`."""
+        return _door().check(self, executor=executor)
+
     @property
     def graph(self) -> Any:
         """The graph of this, as written (not optimized)."""
@@ -48,9 +52,66 @@ class Verbs:
         return str(_door().picture_of(self))
 
 
-def start_detached(lazy: Any, options: dict[str, Any] | None = None) -> Any:
+class GraphVerbs:
+    """Mixed into `Graph`."""
+
+    __slots__ = ()
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Run this; return a tuple with the value of each output.  See `lazygraph.compute` for the keywords."""
+        return _door().compute(*_door().lift(self), **kwargs)
+
+    def check(self, executor: Any = None) -> Any:
+        """Return what is wrong with this, before anything runs: a list of findings.  See `lazygraph.check`."""
+        return _door().check(self, executor=executor)
+
+    def visualize(self, filename: str | None = None, **kwargs: Any) -> Any:
+        """Draw this as it is; with a filename also write it (the suffix says which format)."""
+        return _door().draw_graph(self, filename, **kwargs)
+
+    def explain(self) -> Any:
+        """Say what would run, how wide and how deep."""
+        return _door().profile_of(self)
+
+    def to_networkx(self) -> Any:
+        """Return a `networkx.DiGraph` that says the same; its nodes are the entries of this, by number."""
+        return _door().to_networkx(self)
+
+    @staticmethod
+    def from_networkx(nx_graph: Any) -> Any:
+        """Return the graph that a directed networkx graph describes.
+
+        A node has `function` (and `args`, `kwargs`, `options`) or `value`.  Raises `CyclicGraph` naming a cycle,
+        `InvalidOption` for what is no call.
+        """
+        return _door().from_networkx(nx_graph)
+
+    def to_json(self) -> str:
+        """Return a text that says the same, with functions by name.  Raises `InvalidOption` for what has none."""
+        return str(_door().to_json(self))
+
+    @staticmethod
+    def from_json(text: str) -> Any:
+        """Return the graph of such a text.  Imports the modules that it names: open only texts that you trust."""
+        return _door().graph_from_json(text)
+
+    def _repr_svg_(self) -> str:
+        return str(_door().draw_graph(self)._repr_svg_())
+
+
+class CanvasVerbs(Verbs):
+    """Mixed into every canvas.  A promise has no `to_json`: that may be a method of its value (of a table, say)."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        """Return a text that `lazygraph.from_json` makes the same canvas of, with functions by name."""
+        return str(_door().to_json(self))
+
+
+def start_detached(filled: Any, noted: Any) -> Any:
     """Start a canvas in the default executor; return its Future or GroupResult (`.delay`, `.apply_async`)."""
-    return _door().start_canvas(lazy, options or {})
+    return _door().start_canvas(filled, noted)
 
 
 def start_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:

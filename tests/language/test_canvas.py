@@ -11,7 +11,7 @@ import lazygraph
 from lazygraph import Signature, chain, chord, compute, delayed, group
 from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet, UnknownOption, WrongCall
 from lazygraph.language.canvas import Chain, Group
-from lazygraph.language.filling import run
+from lazygraph.language.filling import Before, Within, run
 from lazygraph.values.options import said
 
 
@@ -254,7 +254,7 @@ def test_precedence_of_options(highest: int) -> None:
     with lazygraph.options(**at(1)):
         signature = function.s()
     canvas = chain(chain(signature.set(**at(5))).set(**at(4))).set(**at(3))
-    started = run(canvas.filling((), (), said("apply_async()", at(2))))
+    started = run(canvas.filling(Before(), Within(said("apply_async()", at(2)))))
     assert started.value._options.priority == highest
 
 
@@ -401,11 +401,11 @@ def test_a_signature_that_no_value_could_make_right_is_refused_at_once() -> None
         add.s(1, 2).clone((3,))
 
 
-def test_group_and_chain_take_no_keywords() -> None:
-    with pytest.raises(InvalidOption, match="a group takes no keyword arguments"):
-        group(A).delay(k=1)
-    with pytest.raises(InvalidOption, match="a chain takes no keyword arguments"):
-        chain(A).apply_async((), {"k": 1})
+def test_keywords_go_where_the_arguments_go() -> None:
+    named = word.s(a=1)
+    assert results(chain(named, same.s()).to_delayed(7, b=2)) == results(word.s(7, a=1, b=2))
+    both = group(named, word.si()).to_delayed(b=2, a=3).compute()
+    assert both == [results(word.s(a=3, b=2)), results(word.si())]
 
 
 # -- map, starmap, chunks --------------------------------------------------------------------------
@@ -419,11 +419,8 @@ def test_map_starmap_and_chunks_are_immutable_and_one_member_each() -> None:
 
 def test_what_is_not_built_says_so() -> None:
     for call in (
-        lambda: A.link_error(B),
         lambda: A.apply_async(countdown=3),
-        lambda: A.apply_async(link_error=B),
-        lambda: lazygraph.each(A),
-        lambda: lazygraph.replace(A),
+        lambda: A.apply_async(expires=3),
     ):
         with pytest.raises(NotImplementedYet, match="not built yet"):
             call()

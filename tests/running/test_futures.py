@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.errors import UsedAfterFork
 from lazygraph.planning.plan import Plan
 from lazygraph.running.futures import Future
 from lazygraph.running.run import GroupResult, Run, as_completed, wait
@@ -131,10 +131,8 @@ class TestAsTheStandardOne:
         run.settle(1, Status.FAILED, raised(ValueError()))
         assert (bad.state, bad.successful(), bad.failed()) == ("FAILURE", False, True)
 
-    @pytest.mark.parametrize("name", ["parent", "inputs", "children"])
-    def test_what_is_not_there_yet_says_so(self, future: Future[Any], name: str) -> None:
-        with pytest.raises(NotImplementedYet, match=name):
-            getattr(future, name)
+    def test_outside_a_canvas_nothing_comes_before_or_next(self, future: Future[Any]) -> None:
+        assert (future.parent, future.inputs, future.children) == (None, [], [])
 
 
 class TestCallbacks:

@@ -53,8 +53,8 @@ def takes(block: Block, task: int, read: int) -> bool:
 class CheckedFrontier(Frontier):
     """A Frontier whose blocks have checked states."""
 
-    def _new_block(self, shape: Shape, fail_fast: bool) -> Block:
-        block = super()._new_block(shape, fail_fast)
+    def _new_block(self, shape: Shape, fail_fast: bool, depth: int = 0) -> Block:
+        block = super()._new_block(shape, fail_fast, depth)
         block.state = CheckedStates(block.state)
         return block
 

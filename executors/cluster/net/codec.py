@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from lazygraph.errors import RemoteError, Unserializable
+from lazygraph.errors import RemoteError, Unserializable, UnsupportedByExecutor
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.records import pack_shape
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.references import portable, restored
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
+    from lazygraph.planning.plan import Plan
     from lazygraph.running.runner import Report
     from lazygraph.values.graph import Shape
 
@@ -309,9 +311,23 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
     for one in report.broken:
         blob = pack_exception(one.exception, one.text)
         said.append((m.Broke(lease.base, one.task, lease.attempt, one.node, one.text, one.origin), blob))
+    said.extend(_replaced(lease, task, plan) for task, plan in report.replaced)
     if report.skipped:
         said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))
     return said
+
+
+def _replaced(lease: WorkLease, task: int, plan: Plan) -> tuple[m.Message, bytes]:
+    """Return the plan that a task has returned; a `Broke` when it cannot be sent or asks for what nobody honours."""
+    try:
+        for need in plan.needs():
+            raise UnsupportedByExecutor("cluster", f"{need.option}=", need.node, need.origin)
+        tables, blobs = pack_tables(plan.shape, plan.tables)
+    except Exception as error:
+        node, origin = lease.program.place_of(task, None)
+        text = "".join(traceback.format_exception_only(error))
+        return m.Broke(lease.base, task, lease.attempt, node, text, origin), dumps(error)
+    return m.Replaced(lease.base, task, lease.attempt, pack_shape(plan.shape), tables), b"".join(blobs)
 
 
 def _unsendable(lease: WorkLease, task: int, value: Any) -> tuple[m.Message, bytes] | None:

@@ -13,17 +13,19 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, UsedAfterFork, WorkerDied
+from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, UsedAfterFork
 from lazygraph.executors.base import Executor
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.connection import Connection
+from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
 from lazygraph.values.graph import Tables
+from lazygraph.values.node import Caught
 from lazygraph.values.outcome import Failure, Outcome, Value
 from lazygraph.values.status import State, Status
 
@@ -69,6 +71,9 @@ class ClusterExecutor(Executor):
         tables, blobs = codec.pack_tables(plan.shape, plan.tables)
         bindings: list[int] = []
         for external in plan.externals:
+            if isinstance(external, Caught):
+                bindings += (-1, -1)
+                continue
             assert isinstance(external, Future)
             bindings += (external.run.number, external.run.entry_of(external.output))
         self._runs[run.number] = run
@@ -158,16 +163,7 @@ class ClusterExecutor(Executor):
         run = self._runs.get(message.run)
         if run is None:
             return
-        error = _KINDS[message.kind](message, body)
-        failure = Failure(
-            message.node,
-            message.key,
-            message.attempt,
-            error,
-            message.text,
-            message.worker,
-            origin=message.origin,
-        )
+        failure = failure_of(message, body)
         status = State(message.state).status
         for entry in m.from_ints(message.entries):
             self._settle(run, entry, status, failure)
@@ -291,20 +287,6 @@ def _opened(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
         return Failure(name, name, 1, error, origin=origin)
 
 
-def _cancelled(message: m.Ended, body: Buffer) -> BaseException:
-    return concurrent.futures.CancelledError(f"{message.node!r} was cancelled before it ran")
-
-
-def _missing(message: m.Ended, body: Buffer) -> BaseException:
-    return LostData(f"the value of {message.node!r}", m.LOST_FOR_GOOD)
-
-
-_KINDS: Mapping[str, Callable[[m.Ended, Buffer], BaseException]] = {
-    "raised": lambda message, body: codec.unpack_exception(body, message.node, message.text),
-    "died": lambda message, body: WorkerDied(message.node, message.times, message.worker),
-    "lost": _missing,
-    "cancelled": _cancelled,
-}
 _HANDLERS: Mapping[type, Callable[[ClusterExecutor, Any, Buffer], None]] = {
     m.Succeeded: ClusterExecutor._succeeded,
     m.Ended: ClusterExecutor._ended,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.hello import connect, serve
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
@@ -29,17 +30,17 @@ from lazygraph.executors.cluster.worker_machine import (
     Fetch,
     Say,
     Start,
+    Tell,
     WorkerMachine,
     WorkLease,
 )
 from lazygraph.running.program import Program
-from lazygraph.running.runner import run_lease
+from lazygraph.running.runner import Report, run_lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.executors.cluster.net.link import Link
-    from lazygraph.running.runner import Report
 
 TICK = 0.02
 """Seconds after which a task that is still running is reported as started."""
@@ -98,6 +99,8 @@ class WorkerServer:
             self.mind.load(message.block, Program(shape, tables), message.aliases)
         elif isinstance(message, m.Store):
             self._store(message, body)
+        elif isinstance(message, m.Caught):
+            self.mind.store(message.block, (message.entry,), (failure_of(message, body),))
         else:
             self._act(self.mind.receive(message))
 
@@ -123,6 +126,9 @@ class WorkerServer:
             elif isinstance(action, Fail):
                 for message, body in codec.failed_input(action.lease, action.tasks, action.why):
                     self._link.send(message, body)
+            elif isinstance(action, Tell):
+                for message, body in codec.results(action.lease, Report(done=action.tasks)):
+                    self._link.send(message, *((body,) if body else ()))
 
     def _tick(self) -> None:
         self._act(self.mind.tick())

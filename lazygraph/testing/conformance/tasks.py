@@ -9,9 +9,14 @@ import operator
 import os
 import tempfile
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.delayed import delayed
+from lazygraph.language.dynamic import replace
+from lazygraph.values.outcome import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @delayed
@@ -154,3 +159,36 @@ def tell(_: Any, path: str) -> None:
 
 multiply = delayed(operator.mul)
 pair = delayed(divmod, nout=2)
+
+
+# -- what random canvases are made of ----------------------------------------------------------------
+
+
+def _refuse_negative(values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, int) and value < 0:
+            raise Lasting(value, "negative")
+
+
+def _calmed(value: Any) -> Any:
+    return "failure" if isinstance(value, Failure) else value
+
+
+@delayed
+def call(*args: Any, **kwargs: Any) -> Any:
+    """Return the call itself; a negative number among its arguments is a failure with that number."""
+    _refuse_negative((*args, *kwargs.values()))
+    return ("call", tuple(map(_calmed, args)), tuple(sorted(kwargs.items())))
+
+
+@delayed
+def pack(*args: Any, **_: Any) -> list[Any]:
+    """Return the list of the arguments."""
+    return list(args)
+
+
+@delayed
+def become(*args: Any, by: Any, **kwargs: Any) -> Any:
+    """Return another canvas to be put in the place of this call; it gets the list of the arguments."""
+    _refuse_negative((*args, *kwargs.values()))
+    return replace(give.s(list(args)) | by)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, run_lease
@@ -115,6 +116,8 @@ class PretendWorker:
         elif isinstance(message, m.Store):
             values, _ = codec.unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
             self.mind.store(message.block, m.from_ints(message.entries), values)
+        elif isinstance(message, m.Caught):
+            self.mind.store(message.block, (message.entry,), (failure_of(message, body),))
         else:
             self.act(self.mind.receive(message))
 
@@ -127,6 +130,8 @@ class PretendWorker:
                 self.queue.append(action.lease)
             elif isinstance(action, w.Fail):
                 self.outbox.extend(codec.failed_input(action.lease, action.tasks, action.why))
+            elif isinstance(action, w.Tell):
+                self.outbox.extend(codec.results(action.lease, Report(done=action.tasks), self.world.inline_limit))
             else:
                 self.world.ask(self, action.question, action.address, action.block, action.entries)
 

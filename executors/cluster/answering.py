@@ -1,0 +1,179 @@
+"""What the scheduler does about what its Frontier answers: clients are told, values are freed, blocks forgotten.
+
+Covers: endings and where values are, failures and who is told of them, replaced tasks taking over values.
+Does not cover: messages from peers (scheduler_machine), handing out leases (handing).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.handing import Handing
+from lazygraph.executors.cluster.records import NOWHERE, FailureRecord, RunRecord
+from lazygraph.running import events
+from lazygraph.running.frontier import WHOLE_RUN
+from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lazygraph.running.block import Block
+
+SAD = in_states(UNHAPPY)
+ENDED = in_states(TERMINAL)
+
+
+class Answering(Handing):
+    """The part of the scheduler's mind that carries out what follows from an event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clients: dict[int, dict[int, RunRecord]] = {}
+        self._last_lost = ""
+
+    def _handle(self, event: events.Event, now: float) -> None:
+        self._perform(self.frontier.handle(event, now))
+
+    def _perform(self, actions: Sequence[events.Action]) -> None:
+        settled: dict[tuple[int, int, tuple[int, int]], list[int]] = {}
+        for action in actions:
+            record = self.records.get(action.block.base)
+            if record is None:
+                continue
+            if isinstance(action, events.Settled):
+                for entry in action.tasks:
+                    cause = action.block.causes.get(entry, (action.block.base, entry))
+                    settled.setdefault((action.block.base, action.state, cause), []).append(entry)
+            elif isinstance(action, events.Freed):
+                self._free(record, action.tasks)
+            elif isinstance(action, events.Recall):
+                self._recall(record, action.tasks)
+            elif isinstance(action, events.Poisoned):
+                self._poisoned(record, action)
+            elif isinstance(action, events.Caught):
+                record.caught[action.entry] = self._failure_at(record, State.FAILED, action.cause, action.entry)
+            elif isinstance(action, events.Adopted):
+                self._adopt(action)
+        for (base, state, cause), entries in settled.items():
+            self._settled(self.records[base], State(state), cause, entries)
+        for action in actions:
+            if isinstance(action, events.Ended):
+                self._ended(action.block)
+
+    def _settled(self, record: RunRecord, state: State, cause: tuple[int, int], entries: list[int]) -> None:
+        if record.client not in self.clients:
+            return
+        if state is State.SUCCEEDED:
+            self._tell_succeeded(record, entries, b"", b"")
+            for entry in entries:
+                self._answer_wants(record, entry)
+            return
+        failure = self._failure_at(record, state, cause, entries[0])
+        self._send(record.client, m.Ended(record.run, m.ints(entries), state, *failure.facts), failure.body)
+        for entry in entries:
+            self._answer_wants(record, entry)
+
+    def _failure_at(self, record: RunRecord, state: State, cause: tuple[int, int], entry: int) -> FailureRecord:
+        """Return what happened at `cause`, for an entry of `record` that has ended because of it."""
+        base, origin = cause
+        home = self.records.get(base)
+        failure = home.failures.get(origin) if home is not None else None
+        if failure is None:
+            # Of a run that was cancelled whole every node is its own cause.
+            where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entry)
+            shape = where.block.shape
+            kind = "lost" if state in (State.LOST, State.UPSTREAM_FAILED) else "cancelled"
+            name = shape.name_of(at)
+            failure = FailureRecord(name, where.key_of(name, at), 1, kind, "", "", shape.origin_of(at))
+        return failure
+
+    def _poisoned(self, record: RunRecord, action: events.Poisoned) -> None:
+        name = record.block.shape.name_of(action.task)
+        record.failures[action.task] = FailureRecord(
+            name,
+            record.key_of(name, action.task),
+            record.block.attempt(action.task),
+            "died",
+            "",
+            self._last_lost,
+            record.block.shape.origin_of(action.task),
+            action.times,
+        )
+
+    def _recall(self, record: RunRecord, tasks: list[int]) -> None:
+        by_worker: dict[int, list[int]] = {}
+        for task in tasks:
+            by_worker.setdefault(record.home[task], []).append(task)
+        for worker, mine in by_worker.items():
+            if worker in self.workers:
+                self._send(worker, m.TakeBack(record.block.base, m.ints(mine)))
+
+    def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
+        base, k = record.block.base, record.block.shape.externals
+        for entry in entries:
+            holders = list(record.touched) if entry < k else record.holders(entry)
+            for holder in holders:
+                worker = self.workers.get(holder)
+                if worker is not None:
+                    worker.freed.setdefault(base, []).append(entry)
+            record.home[entry] = NOWHERE
+            record.replicas.pop(entry, None)
+
+    def _ended(self, block: Block) -> None:
+        record = self.records.pop(block.base, None)
+        if record is None:
+            return
+        runs = self.clients.get(record.client)
+        if runs is not None and record.root is record:
+            runs.pop(record.run, None)
+        for worker in record.touched:
+            if worker in self.workers:
+                self._send(worker, m.Forget(block.base))
+
+    def _adopt(self, action: events.Adopted) -> None:
+        """What stands for a task has ended well: a worker that has its value takes it for the task's."""
+        record, source = self.records[action.block.base], self.records[action.owner.base]
+        worker = next(self.workers[w] for w in source.holders(action.entry) if w in self.workers)
+        self._load(worker, record)
+        record.home[action.task] = worker.id
+        self._loaded(worker, 1)
+        wanted = action.task in action.block.futures
+        self._send(
+            worker.id,
+            m.Adopt(record.block.base, action.task, action.attempt, action.owner.base, action.entry, wanted),
+        )
+
+    # -- telling clients ---------------------------------------------------------------------------
+
+    def _tell_succeeded(self, record: RunRecord, entries: list[int], inlined: bytes, body: bytes | memoryview) -> None:
+        worker = self.workers.get(record.home[entries[0]])
+        address = worker.address if worker else ""
+        message = m.Succeeded(record.run, record.block.base, m.ints(entries), inlined, address, record.stats)
+        self._send(record.client, message, body)
+        if inlined:
+            self._handle(events.Delivered(record.block, m.from_ints(inlined)), 0.0)
+
+    def _answer_wants(self, record: RunRecord, entry: int) -> None:
+        questions = record.wants.get(entry)
+        cancelled = given_up(record.block, entry)
+        if not questions or not (cancelled or ENDED[record.block.state[entry]]):
+            return
+        owner, origin = record.block.owner(entry)
+        home = self.records.get(owner.base)
+        state = State.CANCELLED if cancelled else State(record.block.state[entry])
+        where, why = "", m.LOST_FOR_GOOD if state is State.LOST else f"it has ended as {state.status}"
+        if home is not None and state is State.SUCCEEDED:
+            alive = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
+            if not alive:
+                return  # on its way to a worker, or being computed again
+            where, why = alive[0], ""
+        for question in questions:
+            self._send(record.client, m.Located(question, where, owner.base, origin, why))
+        del record.wants[entry]
+
+
+def given_up(block: Block, entry: int) -> bool:
+    """Whether an entry was cancelled for its run, whatever others that want it go on to do."""
+    state = block.state[entry]
+    return state == State.CANCELLED or (entry in block.causes and not SAD[state])

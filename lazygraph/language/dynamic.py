@@ -1,0 +1,120 @@
+"""What is known only while a graph runs: fan-outs over a list that a task returns, tasks that return more to do.
+
+Covers: `each`, `replace`, `quote`.
+Does not cover: how a replacement is admitted (running.frontier).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import WrongCanvas
+from lazygraph.language.calls import site_of
+from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
+from lazygraph.language.filling import Before, Filled, Within, as_node, linked, run, scoped
+from lazygraph.language.promise import Delayed, build
+from lazygraph.values.node import Quoted, Recipe, Replacement, Site
+from lazygraph.values.options import Said, TaskOptions, over, together
+from lazygraph.values.template import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.language.filling import Filling
+
+_OF_THE_FAN_OUT = frozenset({"queue", "priority", "workers"})
+"""Options of a fan-out that say where its members run, and so where it runs itself."""
+
+
+def replace(lazy: Any) -> Any:
+    """Return this from a task to say what is to be done in its place: a canvas without holes, or a `Delayed`.
+
+    The node becomes that graph: its slot is free while it runs, and what comes after goes on with the final value (of a
+    canvas that ends in a group: the list).  The task's own options apply to its own attempts only.  Raises
+    `WrongCanvas` for anything that is not lazy, `WrongCall` for a canvas with a hole that nobody fills.
+    """
+    if isinstance(lazy, Canvas):
+        return Replacement(lazy.to_delayed())
+    if isinstance(lazy, Delayed) and not isinstance(lazy, Recipe):
+        return Replacement(lazy)
+    raise WrongCanvas(
+        f"replace({lazy!r}): a task is replaced by a signature, a canvas or a delayed call; "
+        f"return any other value as it is, and for a function f write replace(f.s(...))"
+    )
+
+
+def quote(value: Any) -> Quoted:
+    """Pass a canvas, a promise or a collection of them to a task as it is, instead of what it would become."""
+    return Quoted(value)
+
+
+def each(canvas: Any) -> Each:
+    """Compose a fan-out: one member for every item of the list that comes before it; the value is the list of theirs.
+
+    The list is known only at run time: `load.s() | each(parse.s()) | total.s()`.  No items give `[]`.  Raises
+    `WrongCanvas` for what is no canvas.
+    """
+    if not isinstance(canvas, Canvas):
+        raise WrongCanvas(f"each({canvas!r}): a member is a signature or a canvas; for a function f write f.s()")
+    return Each(canvas, site_of(sys._getframe(1)))
+
+
+class Each(Canvas):
+    """One member for every item of a list that is known only at run time."""
+
+    __slots__ = ("member", "site")
+
+    def __init__(self, member: Canvas, site: Site | str) -> None:
+        self.member, self.site = member, site
+        self._said, self._links, self._handlers = (), (), ()
+
+    def shown(self, depth: int) -> str:
+        """Return `each(f.s())`."""
+        return f"each({self.member.shown(depth + 1) if depth <= DEEPEST_SHOWN else '…'})"
+
+    def filling(self, before: Before, within: Within) -> Filling:
+        """Make the one node that becomes the members when it runs."""
+        if self._handlers:
+            within = yield scoped(self._handlers, within)
+        holds = together(within.said, self._said)
+        own = tuple(pair for pair in holds if pair[0] in _OF_THE_FAN_OUT)
+        items, *rest = before.values or (None,)
+        if not before.values:
+            raise WrongCanvas(f"{self!r} stands behind nothing, so there is no list to fan out over ({self.site})")
+        args = (items, Quoted(self.member), Quoted(holds), Quoted(dict(before.kwargs)), *rest)
+        options = over(TaskOptions(name=self.shown(DEEPEST_SHOWN - 1)), own)
+        node = build(spread, args, {}, options, self.site, before.after, within.scope)
+        if within.noted is not None:
+            within.noted.append((node, before.step))
+        done: Filled = yield linked(Filled(node), self._links, a_list=False)
+        return done
+
+    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
+        """Return the maker, the member and callbacks, and the rest."""
+        return _each_again, (self.member, *self._links, *self._handlers), (str(self.site), len(self._links), self._said)
+
+
+def _each_again(parts: list[Any], rest: tuple[str, int, Said]) -> Each:
+    site, links, holds = rest
+    member, *callbacks = parts
+    again = Each(member, site)
+    again._said, again._links, again._handlers = holds, tuple(callbacks[:links]), tuple(callbacks[links:])
+    return again
+
+
+def spread(items: Any, member: Canvas, holds: Said, kwargs: Mapping[str, Any], *rest: Any) -> Replacement:
+    """Become one member for every item: the task behind `each`."""
+    try:
+        found = list(items)
+    except TypeError:
+        raise TypeError(f"each() fans out over a list, but what came before it is {type(items).__name__}") from None
+    within = Within(holds)
+    following = tuple(map(_as_data, rest))
+    nodes = [as_node(run(member.filling(Before((_as_data(item), *following), (), kwargs), within))) for item in found]
+    return Replacement(as_node(Filled(nodes)))
+
+
+def _as_data(item: Any) -> Any:
+    # A value may look like anything: nothing in it is searched for promises.
+    return item if type(item) in PLAIN else Quoted(item)

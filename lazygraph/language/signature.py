@@ -1,0 +1,148 @@
+"""Signatures: a call with a hole.
+
+Covers: what a signature is, how it is filled, shown and pickled.
+Does not cover: composing (language.canvas), making signatures of functions (language.delayed).
+"""
+
+from __future__ import annotations
+
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.language.calls import Contract
+from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
+from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
+from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
+from lazygraph.language.travel import Travelling
+from lazygraph.values.options import TaskOptions, over, together
+from lazygraph.values.template import put_together, take_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lazygraph.language.filling import Before, Filling, Waited, Within
+    from lazygraph.values.node import Site
+
+
+class _Shown(Repr):
+    """Texts of arguments: short, and no deeper than the canvas they are in."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.depth, self.maxstring, self.maxother = depth, 60, 60
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return x.shown(self.depth + 1) if isinstance(x, Canvas) else super().repr_instance(x, level)
+
+
+class Signature(Canvas):
+    """A call with a hole: what comes before it is put in front of its arguments (`.s`) or only waited for (`.si`)."""
+
+    __slots__ = ("args", "contract", "function", "immutable", "kwargs", "options", "site")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        contract: Contract,
+        options: TaskOptions,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        immutable: bool,
+        site: Site | str,
+    ) -> None:
+        self.function, self.contract, self.options = function, contract, options
+        self.args, self.kwargs, self.immutable, self.site = args, dict(kwargs), immutable, site
+        self._said, self._links, self._handlers = (), (), ()
+
+    def shown(self, depth: int) -> str:
+        """Return `f.s(1, k=2)`."""
+        verb = f"{self.contract.name}.{'si' if self.immutable else 's'}"
+        if depth > DEEPEST_SHOWN:
+            return f"{verb}(…)"
+        text = _Shown(depth).repr
+        texts = [*map(text, self.args), *(f"{name}={text(value)}" for name, value in self.kwargs.items())]
+        return f"{verb}({', '.join(texts)})"
+
+    def _refuse_labels(self, options: Mapping[str, Any]) -> None:
+        return  # one signature may have a name
+
+    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Signature:
+        """Return a copy with `args` put in front, `kwargs` merged (new wins) and options set."""
+        copy: Signature = self._copy()
+        if not self.immutable:
+            copy.args = (*args, *self.args)
+            copy.kwargs = {**self.kwargs, **(kwargs or {})}
+            copy.contract.check_part(copy.args, copy.kwargs, self.site)
+        return copy.set(**options) if options else copy
+
+    def _node(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], after: Waited, within: Within) -> Delayed:
+        """Return the node of this call with these arguments.  Raises `WrongCall` when a hole is left."""
+        contract = self.contract
+        if kwargs or not contract.least <= len(args) <= contract.most:
+            contract.check(args, kwargs, self.site)
+        # Signature.set > nearest canvas > apply_async > options() and the decorator: those are in `options` already.
+        holds = together(within.said, self._said)
+        options = over(self.options, holds) if holds else self.options
+        return build(self.function, args, kwargs, options, self.site, after, within.scope)
+
+    def _call(self, before: Before) -> tuple[tuple[Any, ...], Mapping[str, Any], Waited]:
+        """Return the arguments, and what to wait for, behind what comes before."""
+        values, after, kwargs, _ = before
+        if self.immutable:
+            return self.args, self.kwargs, (*after, *nodes_in(values)) if values else after
+        return (*values, *self.args), {**self.kwargs, **kwargs} if kwargs else self.kwargs, after
+
+    @property
+    def simple(self) -> bool:
+        """Whether filling this needs no other filling: no callbacks, and no canvas among the arguments."""
+        return not self._links and not self._handlers and not self.kwargs and ATOMS.issuperset(map(type, self.args))
+
+    def filled(self, before: Before, within: Within) -> Filled:
+        """Put what comes before in front and make the node."""
+        node = self._node(*self._call(before), within)
+        if within.noted is not None:
+            within.noted.append((node, before.step))
+        return Filled(node)
+
+    def filling(self, before: Before, within: Within) -> Filling:
+        """Put what comes before in front and make the node; canvases among the arguments are filled first."""
+        if self._handlers:
+            within = yield scoped(self._handlers, within)
+        args, kwargs, after = self._call(before)
+        leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
+        if any(isinstance(leaf, Canvas) for leaf in leaves):
+            for at, leaf in enumerate(leaves):
+                if isinstance(leaf, Canvas):
+                    inner = yield leaf.filling(NOTHING, NOWHERE)
+                    leaves[at] = as_node(inner) if inner.after else inner.value
+            whole = put_together(ops, leaves)
+            args, kwargs = tuple(whole[: len(args)]), dict(zip(kwargs, whole[len(args) :], strict=True))
+        node = self._node(args, kwargs, after, within)
+        if within.noted is not None:
+            within.noted.append((node, before.step))
+        done: Filled = yield linked(Filled(node), self._links, a_list=False)
+        return done
+
+    def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
+        """Return the maker, the callbacks and the canvases among the arguments, and the rest."""
+        leaves, ops = take_apart([*self.args, *self.kwargs.values()], lambda value: isinstance(value, Canvas))
+        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Canvas)]
+        inner = [leaves[at] for at in places]
+        for at in places:
+            leaves[at] = None
+        call = (len(self.args), tuple(self.kwargs), self.immutable, str(self.site), len(self._links))
+        rest = (Travelling(self.function), self.options, leaves, ops, places, call, self._said)
+        return _signature_again, (*inner, *self._links, *self._handlers), rest
+
+
+def _signature_again(parts: list[Any], rest: Any) -> Signature:
+    function, options, leaves, ops, places, (count, names, immutable, site, links), holds = rest
+    for at, part in zip(places, parts, strict=False):
+        leaves[at] = part
+    whole = put_together(ops, leaves)
+    kwargs = dict(zip(names, whole[count:], strict=True))
+    contract = Contract(function, bound=int(options.bind))
+    again = Signature(function, contract, options, tuple(whole[:count]), kwargs, immutable, site)
+    callbacks = parts[len(places) :]
+    again._said, again._links, again._handlers = holds, tuple(callbacks[:links]), tuple(callbacks[links:])
+    return again

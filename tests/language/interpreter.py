@@ -1,0 +1,210 @@
+"""What a canvas means, said a second time and as plainly as possible: the rules of composing in a page of Python.
+
+It evaluates descriptions (the classes below), never canvases, and knows nothing of graphs, nodes or lowering.  Two tasks
+are enough: `call` gives the call itself, so that nothing that happens to it can be overlooked, and `pack` gives its
+arguments as a list.  A negative number among the arguments of `call` is a failure with that number as its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """`task.s(*args, **kwargs)`, or `.si`.  Arguments are plain values, descriptions, or lists and dicts of them."""
+
+    task: str = "call"
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+    immutable: bool = False
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A delayed call, the same wherever its number is the same."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Many:
+    """`call.map(rows)`, `call.starmap(rows)` or, with a size, `call.chunks(rows, size)`."""
+
+    how: str
+    rows: tuple[Any, ...]
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A chain."""
+
+    steps: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A group."""
+
+    members: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Each:
+    """One member for every item of the list before it."""
+
+    of: Any
+
+
+@dataclass(frozen=True)
+class Becomes:
+    """A task that returns `replace(canvas)`; the canvas gets the list of the task's arguments."""
+
+    args: tuple[Any, ...]
+    by: Any
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A canvas with callbacks for its success and its failure."""
+
+    of: Any
+    link: tuple[Any, ...] = ()
+    link_error: tuple[Any, ...] = ()
+
+
+Fault = tuple[int, int]
+"""The how-manieth failure, and the negative number that it is."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What something gives: a value, or the failures because of which it gives none."""
+
+    value: Any = None
+    faults: frozenset[Fault] = frozenset()
+
+
+def faults_of(ends: Iterable[Ended]) -> frozenset[Fault]:
+    """Return the failures of all of them."""
+    return frozenset().union(*(end.faults for end in ends))
+
+
+class Interpreter:
+    """Evaluates descriptions.  `ran` counts the calls that were made, `failed` lists the numbers of those that failed."""
+
+    def __init__(self, shared: Sequence[Call] = ()) -> None:
+        self.shared, self.known = shared, dict[int, Ended]()
+        self.ran: Counter[str] = Counter()
+        self.failed: list[Fault] = []
+
+    def end(self, of: Any, prefix: tuple[Ended, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Ended:
+        """Evaluate a description behind the values before it."""
+        return RULES[type(of)](self, of, prefix, kwargs or {})
+
+    def attempt(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ended:
+        named = tuple(sorted(kwargs.items()))
+        self.ran[repr((task, tuple(args), named))] += 1
+        bad = [value for value in (*args, *kwargs.values()) if isinstance(value, int) and value < 0]
+        if bad and task != "pack":
+            self.failed.append((len(self.failed), bad[0]))
+            return Ended(None, frozenset(self.failed[-1:]))
+        return Ended(("call", tuple(args), named) if task == "call" else list(args))
+
+    def argument(self, value: Any) -> Ended:
+        if type(value) in RULES:
+            return self.end(value)
+        if isinstance(value, dict):
+            ends = {name: self.argument(one) for name, one in value.items()}
+            return Ended({name: end.value for name, end in ends.items()}, faults_of(ends.values()))
+        if isinstance(value, list):
+            return self.listed([self.argument(one) for one in value])
+        return Ended(value)
+
+    def listed(self, ends: Sequence[Ended]) -> Ended:
+        return Ended([end.value for end in ends], faults_of(ends))
+
+    def call(self, of: Call, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        args = [self.argument(value) for value in of.args]
+        given = {} if of.immutable else kwargs
+        named = {name: self.argument(value) for name, value in {**dict(of.kwargs), **given}.items()}
+        faults = faults_of([*prefix, *args, *named.values()])
+        if faults:
+            return Ended(None, faults)
+        before = [] if of.immutable else [end.value for end in prefix]
+        values = [*before, *(end.value for end in args)]
+        return self.attempt(of.task, values, {name: end.value for name, end in named.items()})
+
+    def promise(self, of: Shared, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        assert not prefix, "a promise takes no values"
+        if of.number not in self.known:
+            self.known[of.number] = self.end(self.shared[of.number])
+        return self.known[of.number]
+
+    def many(self, of: Many, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        size = of.size if of.how == "chunks" else max(1, len(of.rows))
+        chunks = [self.chunk(of, of.rows[at : at + size], prefix) for at in range(0, len(of.rows), size)]
+        if of.how == "chunks":
+            return self.listed(chunks) if chunks else Ended([], faults_of(prefix))
+        return chunks[0] if chunks else Ended([], faults_of(prefix))
+
+    def chunk(self, of: Many, rows: Sequence[Any], prefix: tuple[Ended, ...]) -> Ended:
+        """One task after another, until one fails."""
+        made: list[Any] = []
+        if faults_of(prefix):
+            return Ended(None, faults_of(prefix))
+        for row in rows:
+            end = self.attempt("call", (row,) if of.how == "map" else row, {})
+            if end.faults:
+                return end
+            made.append(end.value)
+        return Ended(made)
+
+    def steps(self, of: Steps, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        for step in of.steps:
+            prefix, kwargs = (self.end(step, prefix, kwargs),), {}
+        return prefix[0]
+
+    def side(self, of: Side, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        ends = [(member, self.end(member, prefix, kwargs)) for member in of.members]
+        values: list[Any] = []
+        for member, end in ends:
+            while isinstance(member, Scope):
+                member = member.of
+            values.extend((end.value or ()) if isinstance(member, Side) else [end.value])
+        return Ended(values, faults_of([end for _, end in ends] if ends else prefix))
+
+    def each(self, of: Each, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        (items,) = prefix
+        return items if items.faults else self.listed([self.end(of.of, (Ended(one),), kwargs) for one in items.value])
+
+    def becomes(self, of: Becomes, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        packed = self.call(Call("become", of.args), prefix, kwargs)
+        return packed if packed.faults else self.end(of.by, (packed,))
+
+    def scope(self, of: Scope, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        failed = len(self.failed)
+        end = self.end(of.of, prefix, kwargs)
+        if not end.faults:
+            for callback in of.link:
+                self.end(callback, (end,))
+        elif end.faults.intersection(self.failed[failed:]):  # not when something above it has failed
+            for callback in of.link_error:
+                self.end(callback, (Ended("failure"),))
+        return end
+
+
+RULES: Mapping[type, Any] = {
+    Call: Interpreter.call,
+    Shared: Interpreter.promise,
+    Many: Interpreter.many,
+    Steps: Interpreter.steps,
+    Side: Interpreter.side,
+    Each: Interpreter.each,
+    Becomes: Interpreter.becomes,
+    Scope: Interpreter.scope,
+}
