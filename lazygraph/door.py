@@ -32,7 +32,7 @@ from lazygraph.showing.drawing import Drawing, draw
 from lazygraph.showing.explain import Profile, profile
 from lazygraph.showing.picture import Arrow, ArrowKind, Box, BoxKind, Picture
 from lazygraph.values.graph import ORDER, Fused, Graph
-from lazygraph.values.node import Caught, External, Node, Recipe, identity
+from lazygraph.values.node import Caught, External, Node, Quoted, Recipe, identity
 from lazygraph.values.template import put_together, take_apart
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
     else:
         flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
         leaves, ops = flat, []
-    places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf)]
+    places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf) and not isinstance(leaf, Quoted)]
+    leaves = [leaf.value if isinstance(leaf, Quoted) else leaf for leaf in leaves]
     lazies: list[Any] = [leaves[at] for at in places]
 
     def repack(values: list[Any]) -> Any:

@@ -79,13 +79,16 @@ class EmptyCanvas(LazyGraphError, ValueError):
 
 
 class Unkeyable(LazyGraphError, TypeError):
-    """A value has no content key, and the key of a pure or cached call is made from the content of its arguments."""
+    """Something has no content that a key could be made from; `path` leads to it, `where` says who wanted the key."""
 
-    def __init__(self, what: str, where: str, reason: str) -> None:
+    def __init__(self, thing: str, reason: str, path: str = "", where: str = "") -> None:
+        place = "".join(f"{part}: " for part in (where, path) if part)
         super().__init__(
-            f"{what} has no content key: {reason} (built at {where}); give the call a key of its own with key='name', "
-            f"or leave pure= and cache= out"
+            f"{place}{thing} has no content that a key could be made of ({reason}); leave it out, give its class a "
+            f"method __lazygraph_key__() that returns what it stands for, or say pure=False if the call is not to be "
+            f"shared"
         )
+        self.thing, self.reason, self.path, self.where = thing, reason, path, where
 
 
 class DuplicateKey(LazyGraphError, ValueError):

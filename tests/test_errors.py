@@ -25,7 +25,7 @@ import networkx
 import pytest
 
 import lazygraph
-from lazygraph import Client, LocalCluster, chain, compute, delayed, errors, visualize
+from lazygraph import Client, LocalCluster, chain, compute, delayed, errors, group, replace, visualize
 from lazygraph.errors import LazyGraphError
 from lazygraph.executors import ThreadExecutor
 from lazygraph.planning.exchange import from_networkx
@@ -130,17 +130,27 @@ def _a_graph_with_a_cycle(lab: Lab) -> None:
 
 @case(errors.WrongCanvas, TypeError, "a chain is made of signatures", "not of 5", "f.s(...)")
 def _a_number_in_a_chain(lab: Lab) -> None:
-    raise errors.WrongCanvas("a chain is made of signatures, not of 5; for a function f write f.s(...)")
+    chain(5)
 
 
-@case(errors.Unkeyable, TypeError, "no content key", "key='name'", "leave pure= and cache= out")
-def _a_pure_call_of_a_lock(lab: Lab) -> None:
-    raise errors.Unkeyable("argument x of 'add'", "user.py:3", "a lock is not made of data")
+@case(errors.WrongCanvas, TypeError, "a chain is made of signatures", "not of 10", "f.s(...)")
+def _a_number_behind_a_signature(lab: Lab) -> None:
+    add.s() | 10
+
+
+@case(errors.WrongCanvas, TypeError, "a group is made of signatures", "not of <built-in function len>", "f.s(...)")
+def _a_function_in_a_group(lab: Lab) -> None:
+    group(len)
+
+
+@case(errors.Unkeyable, TypeError, "pure node 'add'", "lock", "no content that a key could be made of", "pure=False")
+def _a_pure_call_with_a_lock(lab: Lab) -> None:
+    add(threading.Lock(), pure=True).compute()  # here
 
 
 @case(errors.DuplicateKey, ValueError, "two different calls have the key 'sum'", "a key of its own")
 def _two_calls_with_one_key(lab: Lab) -> None:
-    raise errors.DuplicateKey("sum", "user.py:3", "user.py:4")
+    compute(add(1, dask_key_name="sum"), add(2, dask_key_name="sum"))  # here
 
 
 @case(errors.LargeLiteralWarning, UserWarning, "argument x of 'add' of 25 MB", "user.py:3", "client.scatter(value)")
@@ -198,6 +208,24 @@ def _tasks_that_wait_for_tasks(lab: Lab) -> None:
             return down().compute(executor=executor)
 
         down().compute(executor=executor)
+
+
+@case(errors.ReplacedTooDeep, RecursionError, "'again'", "has been replaced", "see that replace() comes to an end")
+def _a_task_that_is_replaced_for_ever(lab: Lab) -> None:
+    @delayed
+    def again() -> Any:
+        return replace(again())  # here
+
+    again().compute(executor="sync")
+
+
+@case(errors.ReturnedPromise, TypeError, "the task returned <Delayed 'add'", "write `return lazygraph.replace(...)`")
+def _a_task_that_returns_a_promise(lab: Lab) -> None:
+    @delayed
+    def promises() -> Any:
+        return add(1)
+
+    promises().compute(executor="sync")  # here
 
 
 @case(errors.Closed, RuntimeError, "executor 'threads' is closed", "open a new one")

@@ -14,7 +14,8 @@ from lazygraph.language.calls import site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
 from lazygraph.language.filling import Before, Filled, Within, as_node, linked, run, scoped
 from lazygraph.language.promise import Delayed, build
-from lazygraph.values.node import Quoted, Recipe, Replacement, Site
+from lazygraph.language.travel import Row, frozen, thawed
+from lazygraph.values.node import External, Node, Quoted, Recipe, Replacement, Site, identity
 from lazygraph.values.options import Said, TaskOptions, over, together
 from lazygraph.values.template import PLAIN
 
@@ -82,7 +83,8 @@ class Each(Canvas):
         items, *rest = before.values or (None,)
         if not before.values:
             raise WrongCanvas(f"{self!r} stands behind nothing, so there is no list to fan out over ({self.site})")
-        args = (items, Quoted(self.member), Quoted(holds), Quoted(dict(before.kwargs)), *rest)
+        member, promises = _apart(self.member)
+        args = (items, Quoted(member), promises, Quoted(holds), Quoted(dict(before.kwargs)), *rest)
         options = over(TaskOptions(name=self.shown(DEEPEST_SHOWN - 1)), own)
         node = build(spread, args, {}, options, self.site, before.after, within.scope)
         if within.noted is not None:
@@ -103,15 +105,47 @@ def _each_again(parts: list[Any], rest: tuple[str, int, Said]) -> Each:
     return again
 
 
-def spread(items: Any, member: Canvas, holds: Said, kwargs: Mapping[str, Any], *rest: Any) -> Replacement:
+Rows = tuple[list[Row], list[int]]
+"""A canvas in rows, and which of them are promises."""
+
+
+def _apart(member: Canvas) -> tuple[Canvas | Rows, list[Any]]:
+    """Return a canvas without the promises in it, and those: they are inputs of the fan-out like any other."""
+    rows = frozen(member)[1][0]
+    places = [at for at, (_, _, rest) in enumerate(rows) if _is_promise(rest)]
+    if not places:
+        return member, []
+    promises = [rows[at][2] for at in places]
+    for at in places:
+        rows[at] = (None, (), None)
+    return (rows, places), promises
+
+
+def _is_promise(part: Any) -> bool:
+    return isinstance(part, Node | External) and not isinstance(part, Recipe)
+
+
+def _together(rows: list[Row], places: list[int], values: list[Any]) -> Canvas:
+    """Return the canvas of rows, with what its promises have become."""
+    rows = list(rows)
+    for at, value in zip(places, values, strict=True):
+        rows[at] = (None, (), Delayed(identity, (Quoted(value),)))
+    canvas: Canvas = thawed(rows)
+    return canvas
+
+
+def spread(
+    items: Any, member: Canvas | Rows, promises: list[Any], holds: Said, kwargs: Mapping[str, Any], *rest: Any
+) -> Replacement:
     """Become one member for every item: the task behind `each`."""
+    canvas = _together(*member, promises) if isinstance(member, tuple) else member
     try:
         found = list(items)
     except TypeError:
         raise TypeError(f"each() fans out over a list, but what came before it is {type(items).__name__}") from None
     within = Within(holds)
     following = tuple(map(_as_data, rest))
-    nodes = [as_node(run(member.filling(Before((_as_data(item), *following), (), kwargs), within))) for item in found]
+    nodes = [as_node(run(canvas.filling(Before((_as_data(item), *following), (), kwargs), within))) for item in found]
     return Replacement(as_node(Filled(nodes)))
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.language.calls import Contract
+from lazygraph.language.calls import Contract, name_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
 from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
 from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
-from lazygraph.language.travel import Travelling
+from lazygraph.language.travel import packed, unpacked
 from lazygraph.values.options import TaskOptions, over, together
 from lazygraph.values.template import put_together, take_apart
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from lazygraph.language.filling import Before, Filling, Waited, Within
     from lazygraph.values.node import Site
+
+
+MANY = {"map_items": "map", "starmap_items": "starmap"}
+"""Tasks that make many calls of a function, their first argument, and how they are written."""
 
 
 class _Shown(Repr):
@@ -56,11 +60,13 @@ class Signature(Canvas):
 
     def shown(self, depth: int) -> str:
         """Return `f.s(1, k=2)`."""
-        verb = f"{self.contract.name}.{'si' if self.immutable else 's'}"
+        verb, args = f"{self.contract.name}.{'si' if self.immutable else 's'}", self.args
+        if self.contract.name in MANY:  # one task for many calls: shown as it was written
+            verb, args = f"{name_of(args[0])}.{MANY[self.contract.name]}", args[1:]
         if depth > DEEPEST_SHOWN:
             return f"{verb}(…)"
         text = _Shown(depth).repr
-        texts = [*map(text, self.args), *(f"{name}={text(value)}" for name, value in self.kwargs.items())]
+        texts = [*map(text, args), *(f"{name}={text(value)}" for name, value in self.kwargs.items())]
         return f"{verb}({', '.join(texts)})"
 
     def _refuse_labels(self, options: Mapping[str, Any]) -> None:
@@ -124,22 +130,23 @@ class Signature(Canvas):
         return done
 
     def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
-        """Return the maker, the callbacks and the canvases among the arguments, and the rest."""
-        leaves, ops = take_apart([*self.args, *self.kwargs.values()], lambda value: isinstance(value, Canvas))
-        places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Canvas)]
+        """Return the maker, the callbacks and what is lazy among the arguments, and the rest."""
+        leaves, ops = take_apart([*self.args, *self.kwargs.values()], is_lazy)
+        places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf)]
         inner = [leaves[at] for at in places]
-        for at in places:
-            leaves[at] = None
+        leaves = [None if is_lazy(leaf) else packed(leaf) for leaf in leaves]
         call = (len(self.args), tuple(self.kwargs), self.immutable, str(self.site), len(self._links))
-        rest = (Travelling(self.function), self.options, leaves, ops, places, call, self._said)
+        rest = (packed(self.function), self.options, leaves, ops, places, call, self._said)
         return _signature_again, (*inner, *self._links, *self._handlers), rest
 
 
 def _signature_again(parts: list[Any], rest: Any) -> Signature:
     function, options, leaves, ops, places, (count, names, immutable, site, links), holds = rest
+    filled = [unpacked(leaf) for leaf in leaves]
     for at, part in zip(places, parts, strict=False):
-        leaves[at] = part
-    whole = put_together(ops, leaves)
+        filled[at] = part
+    whole = put_together(ops, filled)
+    function = unpacked(function)
     kwargs = dict(zip(names, whole[count:], strict=True))
     contract = Contract(function, bound=int(options.bind))
     again = Signature(function, contract, options, tuple(whole[:count]), kwargs, immutable, site)

@@ -64,12 +64,22 @@ def _leads_home(function: FunctionType) -> bool:
 def travelling(graph: Graph) -> Graph:
     """Return the graph with functions that can be pickled (to be pickled, not to be run)."""
     tables = graph.tables
-    functions: Any = tuple(Travelling(f) if isinstance(f, FunctionType) else f for f in tables.functions)
-    return replace(graph, tables=Tables(functions, tables.constants, tables.templates))
+    functions, constants = (tuple(map(packed, column)) for column in (tables.functions, tables.constants))
+    return replace(graph, tables=Tables(functions, constants, tables.templates))
+
+
+def packed(value: Any) -> Any:
+    """Return what stands for a value in a pickle: functions travel as such, everything else stays as it is."""
+    return Travelling(value) if isinstance(value, FunctionType) else value
+
+
+def unpacked(value: Any) -> Any:
+    """Return the value that was packed, whether it has been in a pickle meanwhile or not."""
+    return value.function if isinstance(value, Travelling) else value
 
 
 Row = tuple[Any, tuple[int, ...], Any]
-"""One canvas: what makes it again, the rows of its parts, and the rest.  A part that is no canvas has no maker."""
+"""One canvas: what makes it again, the rows of its parts, and the rest.  A promise among the parts has no maker."""
 
 
 def frozen(canvas: Any) -> tuple[Callable[..., Any], tuple[list[Row]]]:

@@ -82,7 +82,10 @@ class Block:
         self.depth = depth  # how many replacements deep: nobody has futures of what stands for a task
         self.replaced: dict[int, tuple[Block, int]] = {}  # task -> whose value is to be its own
         self.catches = {row: scope.catch for row, scope in enumerate(shape.scopes) if scope.catch >= 0}
-        self.given = {entry: row for row, scope in enumerate(shape.scopes) for entry in scope.given}
+        self.given: dict[int, list[int]] = {}  # entry -> rows of further scopes that it stands in
+        for row, scope in enumerate(shape.scopes):
+            for entry in scope.given:
+                self.given.setdefault(entry, []).append(row)
         # What waits for the failure of a scope: it is not open until that has come, and lets nobody wait for it.
         self.dormant = {e for catch in self.catches.values() for e in self.consumers_of(catch)}
         self.handling = frozenset(self.dormant)

@@ -60,7 +60,7 @@ class Endings(Arena):
                 self._broken.append((block, cause))
         self._touched[block.base] = block
         self._unwatch(block, entry)
-        if target is State.FAILED and (block.catches or block.given):
+        if target is State.FAILED and block.catches:
             self._catch(block, entry, cause, actions)
         if entry >= block.shape.externals:
             self._close(block, entry)
@@ -76,15 +76,15 @@ class Endings(Arena):
 
     def _catch(self, block: Block, entry: int, cause: Cause, actions: list[Action]) -> None:
         """A node has failed: tell those who asked for the failure of a scope that it is in, each scope once."""
-        row = block.given.get(entry, block.shape.scope[entry])
-        while row >= 0:
-            catch = block.catches.get(row, -1)
-            if catch >= 0 and block.state[catch] == _WAITING:
-                self._move(block, catch, State.SUCCEEDED)
-                actions.append(Caught(block, catch, cause))
-                for reader in block.consumers_of(catch):
-                    self._wake(block, reader)
-            row = block.shape.scopes[row].parent
+        for row in (block.shape.scope[entry], *block.given.get(entry, ())):
+            while row >= 0:
+                catch = block.catches.get(row, -1)
+                if catch >= 0 and block.state[catch] == _WAITING:
+                    self._move(block, catch, State.SUCCEEDED)
+                    actions.append(Caught(block, catch, cause))
+                    for reader in block.consumers_of(catch):
+                        self._wake(block, reader)
+                row = block.shape.scopes[row].parent
 
     def _wake(self, block: Block, task: int) -> None:
         """The failure that a task has waited for has come."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from lazygraph.planning.faults import CYCLE, MISSING, NO_CALL, UNUSED
 from lazygraph.planning.lower import function_of
 from lazygraph.planning.plan import seal
-from lazygraph.showing.annotated import UNKNOWN, Annotated, element_of, never_fits, shown
+from lazygraph.showing.annotated import Annotated, element_of, never_fits, shown
 from lazygraph.showing.sendable import LARGE, Attempt, attempt, attempts, culprit, resource, variables, without_repeats
 from lazygraph.values.graph import PREVIOUS, Fused, consumers_of
 

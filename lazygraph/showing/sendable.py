@@ -237,12 +237,7 @@ def variables(function: Any) -> list[Variable]:
     if not isinstance(function, FunctionType) or travels_by_name(function):
         return []
     code = function.__code__
-    found: list[Variable] = []
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found.append(Variable("closure variable", name, cell.cell_contents))
-        except ValueError:  # not assigned yet
-            continue
+    found = _closed_over(function)
     found.extend(
         Variable("global variable", name, function.__globals__[name])
         for name in _names_in(code)
@@ -254,6 +249,16 @@ def variables(function: Any) -> list[Variable]:
     return found
 
 
+def _closed_over(function: FunctionType) -> list[Variable]:
+    found: list[Variable] = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found.append(Variable("closure variable", name, cell.cell_contents))
+        except ValueError:  # not assigned yet
+            continue
+    return found
+
+
 def without_repeats(functions: Sequence[Any]) -> list[Any]:
     """Return the functions; of those made from one piece of code (in a loop) the first, for the others what differs."""
     seen: set[tuple[int, int]] = set()
@@ -261,7 +266,8 @@ def without_repeats(functions: Sequence[Any]) -> list[Any]:
     for function in functions:
         made_from = (id(function.__code__), id(function.__globals__)) if isinstance(function, FunctionType) else None
         if made_from in seen:
-            found.append((function.__closure__, function.__defaults__, function.__kwdefaults__, vars(function)))
+            cells = [variable.value for variable in _closed_over(function)]
+            found.append((cells, function.__defaults__, function.__kwdefaults__, vars(function)))
         else:
             found.append(portable(function))
         if made_from is not None:

@@ -70,6 +70,9 @@ class Quoted:
     def __init__(self, value: Any) -> None:
         self.value = value
 
+    def __repr__(self) -> str:
+        return f"quote({self.value!r})"
+
 
 class Replacement:
     """What a task returns to say that something lazy is to be done in its place."""

@@ -45,71 +45,118 @@ class Described:
 
 @dataclass(frozen=True)
 class Language:
-    """What may occur in a description."""
+    """What may occur in a description, and about how many calls it is made of."""
 
     failing: bool = False
     callbacks: bool = False
     each: bool = False
     replace: bool = False
-    leaves: int = 8
+    size: int = 12
 
     def described(self) -> st.SearchStrategy[Described]:
         """Canvases that need nothing before them."""
-        return st.builds(Described, self._closed(2), st.tuples(self._plain_call(), self._plain_call()))
+        return _described(self, True)
 
     def open(self) -> st.SearchStrategy[Described]:
         """Canvases that can stand behind others: they do not start with a delayed call."""
-        return st.builds(Described, self._open(2), st.tuples(self._plain_call(), self._plain_call()))
+        return _described(self, False)
 
-    def _numbers(self) -> st.SearchStrategy[int]:
-        # Mostly harmless: a canvas in which everything fails shows little.
-        return st.integers(-2, 40).map(lambda n: n if n < 0 else n % 10) if self.failing else st.integers(0, 9)
 
-    def _plain_call(self) -> st.SearchStrategy[Call]:
-        return self._calls(self._numbers())
+@st.composite
+def _described(draw: Any, language: Language, closed: bool) -> Described:
+    maker = Maker(draw, language)
+    size = draw(st.integers(1, language.size))
+    canvas = maker.closed(size) if closed else maker.open(size)
+    return Described(canvas, (unshared(maker.call(0)), unshared(maker.call(2))))
 
-    def _calls(self, arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
-        args = st.lists(arguments, max_size=2).map(tuple)
-        kwargs = st.dictionaries(st.sampled_from("km"), arguments, max_size=1).map(lambda said: tuple(said.items()))
-        return st.builds(Call, st.sampled_from(["call", "call", "pack"]), args, kwargs, st.booleans())
 
-    def _open(self, shared: int) -> st.SearchStrategy[Any]:
-        number = self._numbers()
-        leaf = st.one_of(number, st.builds(Shared, st.integers(0, shared - 1)))
-        simple = st.one_of(self._calls(leaf), _many(number))
-        return st.recursive(simple, lambda inner: st.one_of(*self._composed(leaf, inner)), max_leaves=self.leaves)
+class Maker:
+    """Draws descriptions of about a given size.  What is drawn as 0 is the simplest, so that failures shrink to it."""
 
-    def _composed(
-        self, leaf: st.SearchStrategy[Any], inner: st.SearchStrategy[Any]
-    ) -> Iterator[st.SearchStrategy[Any]]:
-        side = st.builds(Side, st.lists(inner, max_size=4).map(tuple))
-        yield st.builds(Steps, st.lists(inner, min_size=1, max_size=4).map(tuple))
-        yield side
-        yield st.builds(lambda header, body: Steps((header, body)), side, inner)
-        arguments = st.one_of(leaf, inner, st.lists(st.one_of(leaf, inner), max_size=2))
-        yield self._calls(st.one_of(arguments, st.dictionaries(st.just("in"), st.one_of(leaf, inner), max_size=1)))
-        few = st.lists(inner, max_size=2).map(tuple)
-        if self.callbacks:
-            yield st.builds(Scope, inner, few, few if self.failing else st.just(()))
-        if self.each:
-            packed = st.builds(Call, st.just("pack"), st.lists(leaf, max_size=3).map(tuple))
-            yield st.builds(lambda before, of: Steps((before, Each(unshared(of)))), st.one_of(packed, side), inner)
-        if self.replace:
-            yield st.builds(Becomes, st.lists(leaf, max_size=2).map(tuple), inner.map(unshared))
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], language: Language) -> None:
+        self.draw, self.language = draw, language
+        self._composed = [self.steps, self.steps, self.side, self.side, self.chord, self.call]
+        self._composed += [self.scope] * language.callbacks + [self.fan_out] * language.each
+        self._composed += [self.becomes] * language.replace
 
-    def _closed(self, shared: int) -> st.SearchStrategy[Any]:
-        promise = st.builds(Shared, st.integers(0, shared - 1))
-        inner = self._open(shared)
-        return st.one_of(
-            inner,
-            st.builds(lambda first, rest: Steps((first, *rest)), promise, st.lists(inner, max_size=3)),
-            st.builds(Side, st.lists(st.one_of(promise, inner), max_size=4).map(tuple)),
-            st.builds(
-                lambda header, body: Steps((Side(tuple(header)), body)),
-                st.lists(st.one_of(promise, inner), max_size=3),
-                inner,
-            ),
+    def upto(self, most: int) -> int:
+        drawn: int = self.draw(st.integers(0, most))
+        return drawn
+
+    def sizes(self, size: int, most: int = 4) -> list[int]:
+        """Share a size out among none to `most`."""
+        parts = self.upto(most)
+        return [max(1, size // max(1, parts))] * parts
+
+    def number(self) -> int:
+        n = self.upto(32)
+        return 7 - n if self.language.failing and n > 30 else n % 10  # -23 and -24 fail
+
+    def open(self, size: int) -> Any:
+        if size <= 1:
+            return self.call(size=0) if self.upto(5) else self.many()
+        return self.draw(st.sampled_from(self._composed))(size - 1)
+
+    def closed(self, size: int) -> Any:
+        kind = self.upto(4)
+        if kind == 1:
+            return Steps((self.shared(), *map(self.open, self.sizes(size, 3))))
+        if kind == 2:
+            return self.side(size, closed=True)
+        if kind == 3:
+            return Steps((self.side(size // 2, closed=True), self.open(size // 2)))
+        return self.open(size)
+
+    def shared(self) -> Shared:
+        return Shared(self.upto(1))
+
+    def leaf(self) -> Any:
+        return self.shared() if self.upto(3) == 3 else self.number()
+
+    def call(self, size: int) -> Call:
+        """A call that may have canvases of this size among its arguments."""
+        args = [self.argument(size // 2) for _ in range(self.upto(2))]
+        kwargs = {name: self.argument(size // 2) for name in "km"[: max(0, self.upto(3) - 1)]}
+        return Call(("call", "call", "pack")[self.upto(2)], tuple(args), tuple(kwargs.items()), self.upto(4) == 4)
+
+    def argument(self, size: int) -> Any:
+        kind = self.upto(5) if size else 0
+        if kind == 1:
+            return [self.leaf(), self.open(size)]
+        if kind == 2:
+            return {"in": self.open(size)}
+        return self.open(size) if kind > 2 else self.leaf()
+
+    def many(self) -> Many:
+        kind = self.upto(2)
+        if kind == 0:
+            return Many("map", tuple(self.number() for _ in range(self.upto(3))))
+        rows = tuple((self.number(),) * (1 + self.upto(1)) for _ in range(self.upto(3)))
+        return Many("starmap", rows) if kind == 1 else Many("chunks", rows, 1 + self.upto(1))
+
+    def steps(self, size: int) -> Steps:
+        return Steps((self.open(size // 2), *map(self.open, self.sizes(size // 2, 3))))
+
+    def side(self, size: int, closed: bool = False) -> Side:
+        return Side(
+            tuple(self.shared() if closed and not self.upto(2) else self.open(part) for part in self.sizes(size))
         )
+
+    def chord(self, size: int) -> Steps:
+        return Steps((self.side(size // 2), self.open(size // 2)))
+
+    def scope(self, size: int) -> Scope:
+        links = [self.open(part) for part in self.sizes(size // 3, 2)]
+        handlers = [self.open(part) for part in self.sizes(size // 3, 2)] if self.language.failing else []
+        return Scope(self.open(size), tuple(links), tuple(handlers))
+
+    def fan_out(self, size: int) -> Steps:
+        items = Call("pack", tuple(self.leaf() for _ in range(self.upto(3))))
+        before = self.side(size // 2) if self.upto(2) == 2 else items
+        return Steps((before, Each(self.open(size // 3))))
+
+    def becomes(self, size: int) -> Becomes:
+        return Becomes(tuple(self.leaf() for _ in range(self.upto(2))), unshared(self.open(size // 2)))
 
 
 def unshared(of: Any) -> Any:
@@ -123,15 +170,6 @@ def unshared(of: Any) -> Any:
     if not is_dataclass(of) or isinstance(of, type):
         return of
     return replace(of, **{field.name: unshared(getattr(of, field.name)) for field in fields(of)})
-
-
-def _many(number: st.SearchStrategy[int]) -> st.SearchStrategy[Many]:
-    rows = st.lists(st.lists(number, min_size=1, max_size=2).map(tuple), max_size=3).map(tuple)
-    return st.one_of(
-        st.builds(Many, st.just("map"), st.lists(number, max_size=3).map(tuple)),
-        st.builds(Many, st.just("starmap"), rows),
-        st.builds(Many, st.just("chunks"), rows, st.integers(1, 2)),
-    )
 
 
 # -- tasks that can be counted -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import operator
@@ -231,12 +232,20 @@ def test_a_generator_function_gives_its_generator() -> None:
     assert list(count(3).compute()) == [0, 1, 2]
 
 
-def test_an_async_function_is_refused_where_it_is_delayed() -> None:
-    async def later() -> int:
-        return 1
+def test_an_async_function_is_awaited() -> None:
+    async def later(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
 
-    with pytest.raises(NotImplementedYet, match="async function 'later'"):
-        delayed(later)
+    lazily = delayed(later)
+    assert lazily(lazily(1)).compute() == 3
+    assert (lazily.s(1) | lazily.s() | delayed(abs).s()).compute() == 3
+    assert delayed(functools.partial(later, 4))().compute() == 5
+
+    async def inside_a_loop() -> int:
+        return int(lazily(1).compute(executor="sync"))
+
+    assert asyncio.run(inside_a_loop()) == 2
 
 
 def test_map_starmap_and_chunks() -> None:

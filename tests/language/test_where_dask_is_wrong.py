@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lazygraph
-from lazygraph import compute, delayed, options, persist
+from lazygraph import bind, clone, compute, delayed, options, persist
 from lazygraph.errors import DuplicateKey, WrongNumberOfOutputs
 from lazygraph.planning.lower import lower
 from lazygraph.planning.optimize import PASSES
@@ -225,6 +225,25 @@ def test_one_key_for_the_same_work_is_one_node() -> None:
 def test_arguments_named_pure_or_dask_key_name_reach_the_function_that_has_them() -> None:
     honey = delayed(lambda x, pure=None, dask_key_name=None: (x, pure, dask_key_name))
     assert honey(1, pure="mine", dask_key_name="k").compute() == (1, "mine", "k")
+
+
+# -- copies and order (dask copies the last node only: it computes what is above once, or finds it missing) --------
+
+
+def test_a_clone_is_independent_down_to_its_first_inputs() -> None:
+    calls: list[str] = []
+    note = delayed(lambda name, *inputs: calls.append(name))
+    end = note("end", note("middle", note("start")))
+    compute(end, clone(end))
+    assert sorted(calls) == ["end", "end", "middle", "middle", "start", "start"]
+
+
+def test_what_has_inputs_can_be_bound_down_to_its_first_inputs() -> None:
+    calls: list[str] = []
+    note = delayed(lambda name, *inputs: calls.append(name))
+    end = note("end", note("middle", note("start")))
+    bind(end, note("parent", note("above it")), omit=note("elsewhere")).compute()
+    assert calls == ["above it", "parent", "start", "middle", "end"]
 
 
 # -- policy ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lazygraph.door as door
-from lazygraph.errors import RemoteError, UnsupportedByExecutor, WrongNumberOfOutputs
+from lazygraph.errors import RemoteError, ReturnedPromise, UnsupportedByExecutor, WrongNumberOfOutputs
 from lazygraph.executors.current import enter, leave
 from lazygraph.language.canvas import chain, chord, group
 from lazygraph.testing.conformance import tasks
@@ -301,7 +301,7 @@ class ConformanceSuite:
         assert tasks.nested(3).compute() == 4
 
     def test_a_task_that_returns_a_promise_is_told_what_to_do(self) -> None:
-        with pytest.raises(NotImplementedError, match="a task that returns a promise is not built yet; return a value"):
+        with pytest.raises(ReturnedPromise, match=r"write `return lazygraph.replace\(...\)`"):
             tasks.promise().compute()
 
     # -- options -----------------------------------------------------------------------------------

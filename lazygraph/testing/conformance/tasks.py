@@ -11,6 +11,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.language.canvas import group
 from lazygraph.language.delayed import delayed
 from lazygraph.language.dynamic import replace
 from lazygraph.values.outcome import Failure
@@ -192,3 +193,104 @@ def become(*args: Any, by: Any, **kwargs: Any) -> Any:
     """Return another canvas to be put in the place of this call; it gets the list of the arguments."""
     _refuse_negative((*args, *kwargs.values()))
     return replace(give.s(list(args)) | by)
+
+
+# -- what the cases of canvases are made of --------------------------------------------------------
+
+
+@delayed
+def first(values: Any) -> Any:
+    """Return the first of a list."""
+    return values[0]
+
+
+@delayed
+def ignore(*_: Any) -> None:
+    """Return nothing."""
+
+
+@delayed
+def append(values: Any, more: Any) -> Any:
+    """Return a list with more at its end."""
+    return [*values, *more]
+
+
+@delayed
+def append_to_all(rows: Any, more: Any) -> Any:
+    """Become a group that appends to every list."""
+    return replace(group(append.s(row, more) for row in rows))
+
+
+@delayed
+def add_to_all(numbers: Any, more: Any) -> Any:
+    """Become a group that adds to every number."""
+    return replace(group(add.s(number, more) for number in numbers))
+
+
+@delayed
+def add_replaced(x: Any, y: Any) -> Any:
+    """Become the sum."""
+    return replace(add.s(x, y))
+
+
+@delayed
+def add_three(x: Any, y: Any, z: Any = 0) -> Any:
+    """Return the sum of three."""
+    return x + y + z
+
+
+@delayed
+def call_later(value: Any) -> Any:
+    """Become a delayed call."""
+    return replace(give(value))
+
+
+@delayed
+def count_down(n: int, so_far: int) -> Any:
+    """Become the same with one less, until nothing is left."""
+    return replace(count_down.s(n - 1, so_far + n)) if n else so_far
+
+
+@delayed
+def inverse(x: float) -> float:
+    """Return 1 / x; of zero it raises."""
+    return 1 / x
+
+
+@delayed
+def divide_total(values: Any, by: float) -> float:
+    """Return the divided sum of a list."""
+    divided: float = sum(values) / by
+    return divided
+
+
+@delayed
+def fail_on(value: Any) -> None:
+    """Raise, whatever comes."""
+    raise ZeroDivisionError("whatever comes")
+
+
+def _write_line(path: str, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(handle, f"{text}\n".encode())
+    finally:
+        os.close(handle)
+
+
+@delayed
+def say(value: Any, path: str) -> None:
+    """Write the value as a line into a pipe."""
+    _write_line(path, repr(value))
+
+
+@delayed
+def say_failure(failure: Failure, path: str) -> None:
+    """Write a failure as a line into a pipe."""
+    _write_line(path, f"{failure.node} attempt {failure.attempt}: {failure.exception!r}")
+
+
+@delayed
+def log(path: str, text: str) -> None:
+    """Write a line at the end of a file."""
+    _write_line(path, text)
