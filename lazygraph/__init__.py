@@ -103,7 +103,10 @@ __all__ = ["__version__", *sorted(_HOMES)]
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"lazygraph has no {name!r}" + (f"; {_INSTEAD[name]}" if name in _INSTEAD else ""))
+        from lazygraph.errors import suggest
+
+        hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else suggest(name, _HOMES)
+        raise AttributeError(f"lazygraph has no {name!r}{hint}")
     import importlib
 
     value = getattr(importlib.import_module(home), name)

@@ -15,9 +15,6 @@ from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.promise import Delayed, build, is_lazy
-from lazygraph.planning.exchange import described
-from lazygraph.planning.exchange import from_networkx as from_networkx
-from lazygraph.planning.exchange import to_networkx as to_networkx
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder, share
 from lazygraph.planning.optimize import optimize as optimized
@@ -25,13 +22,12 @@ from lazygraph.planning.plan import plan_of
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
 from lazygraph.running.steps import asked_of, wired
-from lazygraph.showing.check import Finding, Target, found_in
-from lazygraph.showing.check import check as check_one
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
-from lazygraph.showing.explain import Profile, profile
-from lazygraph.showing.picture import Arrow, ArrowKind, Box, BoxKind, Picture
-from lazygraph.values.graph import ORDER, Fused, Graph
+from lazygraph.showing.explain import Profile
+from lazygraph.showing.graphs import picture_of as picture_of_graph
+from lazygraph.showing.graphs import profile_of as profile_of_graph
+from lazygraph.values.graph import Graph
 from lazygraph.values.node import Caught, External, Node, Quoted, Recipe, identity
 from lazygraph.values.template import put_together, take_apart
 
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Executor
     from lazygraph.planning.plan import Plan
     from lazygraph.running.steps import Noted
+    from lazygraph.showing.check import Finding
 
 _KEYWORDS = (
     "executor traverse optimize_graph on_error fail_fast timeout run_name progress pdb scheduler num_workers"
@@ -235,9 +232,7 @@ def explain(*args: Any, optimize_graph: bool = True) -> Profile:
     graph = lower(lazies)
     if optimize_graph:
         graph = optimized(graph)
-    shape = graph.shape
-    names = [shape.name_of(at) for at in range(len(shape))]
-    return profile(len(shape), shape.input_offsets, shape.inputs, names, shape.outputs, graph.history)
+    return profile_of_graph(graph)
 
 
 def visualize(
@@ -249,28 +244,12 @@ def visualize(
     """
     lazies, _ = _unpack(args, True)
     graph = lower(lazies)
-    return draw(_picture(optimized(graph) if optimize_graph else graph), filename, format)
+    return draw(picture_of_graph(optimized(graph) if optimize_graph else graph), filename, format)
 
 
 def picture_of(lazy: Any) -> str:
     """Return the graph of something lazy as SVG text."""
-    return to_svg(_picture(graph_of(lazy)))
-
-
-def _picture(graph: Graph) -> Picture:
-    shape = graph.shape
-    outputs = set(shape.outputs)
-    boxes = tuple(Box(shape.name_of(at), _kind(graph, at, outputs), shape.origin_of(at)) for at in range(len(shape)))
-    kinds: list[ArrowKind] = ["order" if kind == ORDER else "data" for kind in shape.kinds]
-    return Picture(boxes, tuple(Arrow(a, b, kind) for (a, b), kind in zip(graph.edges(), kinds, strict=True)))
-
-
-def _kind(graph: Graph, at: int, outputs: set[int]) -> BoxKind:
-    if at < graph.shape.externals:
-        return "external"
-    if at in outputs:
-        return "output"
-    return "fused" if isinstance(graph.tables.functions[graph.shape.function[at]], Fused) else "task"
+    return to_svg(picture_of_graph(graph_of(lazy)))
 
 
 # -- checking graphs, and graphs from outside ------------------------------------------------------
@@ -285,35 +264,80 @@ def check(*args: Any, executor: Any = None) -> list[Finding]:
     input.  `executor=` (a name, address or instance) adds what that one cannot do; without it, what could not be sent
     to another process is a warning.  Codes and their meanings: `lazygraph.showing.check.CODES`.
     """
-    target = _target_of(resolve(executor)) if executor is not None else None
+    # Needed only by those who check, and not light.
+    from lazygraph.planning.exchange import described
+    from lazygraph.planning.reading import described_by
+    from lazygraph.showing import check as checking
+
+    target = None
+    if executor is not None:
+        chosen = resolve(executor)
+        offers = getattr(chosen, "offers", None) or {}
+        target = checking.Target(chosen.name, chosen.capabilities, chosen.name not in _IN_THIS_PROCESS, offers)
     findings: list[Finding] = []
+    graphs: list[Graph] = []
     lazy: list[Any] = []
     for arg in args:
         if isinstance(arg, Graph):
-            findings.extend(check_one(arg, target))
+            graphs.append(arg)
         elif isinstance(arg, str) or hasattr(type(arg), "is_directed"):
-            graph, faults = described(arg)
-            findings.extend(map(found_in, faults))
-            findings.extend(check_one(graph, target) if graph is not None else ())
+            graph, faults = described_by(arg) if isinstance(arg, str) else described(arg)
+            findings.extend(map(checking.found_in, faults))
+            graphs.extend([graph] if graph is not None else ())
         else:
             lazy.append(arg)
     if lazy:
-        findings.extend(check_one(lower(_unpack(lazy, True)[0]), target))
+        graphs.append(lower(_unpack(lazy, True)[0]))
+    for graph in graphs:
+        findings.extend(checking.check(graph, target))
     return sorted(findings, key=lambda finding: finding.code)
 
 
-def _target_of(executor: Executor) -> Target:
-    offers = getattr(executor, "offers", None) or {}
-    return Target(executor.name, executor.capabilities, executor.name not in _IN_THIS_PROCESS, offers)
+def to_networkx(graph: Graph) -> Any:
+    """Return a `networkx.DiGraph` that says what a graph says (planning.exchange)."""
+    from lazygraph.planning.exchange import to_networkx
+
+    return to_networkx(graph)
+
+
+def from_networkx(nx_graph: Any, site: Any) -> Graph:
+    """Return the graph that a networkx graph describes; `site` is where that was asked for."""
+    from lazygraph.planning.exchange import from_networkx
+
+    return from_networkx(nx_graph, site)
+
+
+def to_json(thing: Graph | Canvas) -> str:
+    """Return the text of a graph or canvas (planning.writing)."""
+    from lazygraph.planning.writing import to_json
+
+    return to_json(thing)
+
+
+def from_json(text: str) -> Any:
+    """Return the canvas or `Graph` of a text that `to_json` wrote.
+
+    Imports the modules that the text names, and runs nothing else: open only texts that you trust.  Raises
+    `InvalidOption` saying what is wrong and where, `CyclicGraph` naming a cycle, `WrongCall` for a call that its
+    function cannot take.
+    """
+    from lazygraph.planning.reading import from_json
+
+    return from_json(text)
+
+
+def graph_from_json(text: str) -> Graph:
+    """Return the `Graph` of a text."""
+    from lazygraph.planning.reading import graph_from_json
+
+    return graph_from_json(text)
 
 
 def draw_graph(graph: Graph, filename: str | None = None, format: str | None = None) -> Drawing:
     """Draw a graph as it is."""
-    return draw(_picture(graph), filename, format)
+    return draw(picture_of_graph(graph), filename, format)
 
 
 def profile_of(graph: Graph) -> Profile:
     """Say what would run of a graph as it is."""
-    shape = graph.shape
-    names = [shape.name_of(at) for at in range(len(shape))]
-    return profile(len(shape), shape.input_offsets, shape.inputs, names, shape.outputs, graph.history)
+    return profile_of_graph(graph)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import InvalidOption, WrongCanvas
 from lazygraph.language.calls import Contract, site_of, taken
 from lazygraph.language.canvas import Chain, group
+from lazygraph.language.filling import GATHER
 from lazygraph.language.promise import Delayed, build, settled
 from lazygraph.language.signature import Signature
 from lazygraph.language.travel import Travelling
-from lazygraph.values.node import External, Node, Recipe, Site, identity
+from lazygraph.values.node import External, Node, Quoted, Recipe, Replacement, Site, identity
 from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
 
 if TYPE_CHECKING:
@@ -131,12 +132,20 @@ class DelayedFunction(Delayed, Recipe):
 
 def map_items(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
     """Call the function on each item: the task behind `.map`."""
-    return [function(item) for item in items]
+    return _whole([function(item) for item in items])
 
 
 def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list[Any]:
     """Call the function on each tuple of arguments: the task behind `.starmap`."""
-    return [function(*item) for item in items]
+    return _whole([function(*item) for item in items])
+
+
+def _whole(values: list[Any]) -> Any:
+    """Return the list of many calls' values; where some are to be replaced, what becomes the list once they are."""
+    if not any(isinstance(value, Replacement) for value in values):
+        return values
+    parts = [value.lazy if isinstance(value, Replacement) else Quoted(value) for value in values]
+    return Replacement(build(identity, (parts,), {}, GATHER, "many calls in one task"))
 
 
 def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction:

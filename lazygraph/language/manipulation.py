@@ -24,7 +24,7 @@ from lazygraph.values.options import TaskOptions, in_context
 from lazygraph.values.template import PLAIN, put_together, take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from lazygraph.values.node import Site
 
@@ -52,7 +52,7 @@ def bind(
     waited, _ = _promises_in((parents,))
     kept, _ = _promises_in((omit,))
     site = site_of(sys._getframe(1))
-    blockers = (_checkpoint(waited, site),) if len(waited) > 1 else tuple(waited)
+    blockers = (_checkpoint(waited, site),) if waited else ()
     copies = _Copies(kept, blockers, _suffix(seed, waited, kept), fixed=seed is not None)
     bound: T = again([copies.of(promise) for promise in promises])[0]
     return bound
@@ -134,10 +134,10 @@ def _nout_of(promise: Any) -> int | None:
     return promise._options.nout if isinstance(promise, Node) else None
 
 
-def _checkpoint(promises: Iterable[Lazy], site: Site) -> Delayed:
+def _checkpoint(promises: Sequence[Lazy], site: Site) -> Delayed:
     # Pure: two that wait for the same are one, so that the same copies behind them can be one.
     row = in_context(TaskOptions(name="checkpoint", pure=True))
-    return Delayed(passed, (), None, row, site, tuple(dict.fromkeys(promises)))
+    return Delayed(passed, (), None, row, site, tuple(promises))
 
 
 def _suffix(seed: Seed | None, waited: Sequence[Any], kept: Sequence[Any]) -> str:

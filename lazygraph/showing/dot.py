@@ -102,8 +102,10 @@ def _node(number: int, box: Box) -> str:
 
 def _edge(arrow: Arrow) -> str:
     attributes = []
-    if arrow.kind == "order":
-        attributes.append("style=dashed")
+    if arrow.kind != "data":
+        attributes.append("style=dashed" if arrow.kind == "order" else "style=dotted")
+    if arrow.kind == "failure":
+        attributes.append(f"color={quoted(LIGHT_PAGE[5])}")
     if arrow.count > 1:
         attributes.append("penwidth=1.8")
     return f"  n{arrow.source} -> n{arrow.target}" + (f" [{', '.join(attributes)}];" if attributes else ";")

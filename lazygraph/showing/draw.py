@@ -50,9 +50,9 @@ DARK: Palette = {
     "fused": ("#3a2a15", "#bd8743", "#ffe5c2"),
     "external": ("#133130", "#439a98", "#c8f1f0"),
 }
-# page, frame, headline, small print, arrows
-LIGHT_PAGE = ("#ffffff", "#e5e8ee", "#1f2733", "#5f6b7c", "#98a4b6")
-DARK_PAGE = ("#15181e", "#2c323d", "#e8ecf3", "#9ba6b7", "#6f7c91")
+# page, frame, headline, small print, arrows, arrows of failures
+LIGHT_PAGE = ("#ffffff", "#e5e8ee", "#1f2733", "#5f6b7c", "#98a4b6", "#c4520a")
+DARK_PAGE = ("#15181e", "#2c323d", "#e8ecf3", "#9ba6b7", "#6f7c91", "#f0985a")
 
 MEANING: Mapping[BoxKind, str] = {
     "task": "task",
@@ -62,7 +62,7 @@ MEANING: Mapping[BoxKind, str] = {
     "fused": "fused tasks",
     "external": "held value",
 }
-DASHED = "order only"
+LINES: Mapping[ArrowKind, str] = {"order": "order only", "failure": "on failure"}
 
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
 _NARROW = frozenset("iljtfrI.,:;'|!()[]{} -")
@@ -199,17 +199,17 @@ def _shape(place: Rect, round_: float) -> str:
     )
 
 
-_Entry = tuple[float, int, BoxKind | None, str]  # x of the text, row, kind (None: the dashed line), text
+_Entry = tuple[float, int, str, str]  # x of the text, row, kind of a box or a line, text
 
 
 def _legend(picture: Picture, widest: float) -> list[_Entry]:
     """What the colours mean, for those that occur; nothing when all boxes are tasks."""
     kinds = {box.kind for box in picture.nodes}
-    words: list[tuple[BoxKind | None, str]] = [(kind, word) for kind, word in MEANING.items() if kind in kinds]
+    words: list[tuple[str, str]] = [(kind, word) for kind, word in MEANING.items() if kind in kinds]
     if kinds <= {"task"}:
         words = []
-    if any(arrow.kind == "order" for arrow in picture.edges):
-        words.append((None, DASHED))
+    lines = {arrow.kind for arrow in picture.edges}
+    words.extend((kind, word) for kind, word in LINES.items() if kind in lines)
     entries: list[_Entry] = []
     x, row = 0.0, 0
     for kind, word in words:
@@ -225,8 +225,8 @@ def _drawn_legend(entries: Iterable[_Entry], top: float) -> list[str]:
     parts: list[str] = []
     for x, row, kind, word in entries:
         left, middle = MARGIN + x - 22, top + row * LEGEND_ROW
-        sample = f'<path class="line order thin" d="M{_n(left)} {_n(middle)}h16"/>'
-        if kind is not None:
+        sample = f'<path class="line {kind} thin" d="M{_n(left)} {_n(middle)}h16"/>'
+        if kind not in LINES:
             sample = f'<g class="box {kind}">{_shape(Rect(left, middle - 6, 16, 12), 4.0)}</g>'
         parts.append(f'{sample}<text class="small" x="{_n(left + 22)}" y="{_n(middle + 4)}">{word}</text>')
     return parts
@@ -246,6 +246,7 @@ def _style() -> str:
         ".lazygraph .line{fill:none;stroke-width:1.4px;stroke-linecap:round}"
         ".lazygraph .thick{stroke-width:2.2px}"
         ".lazygraph .order{stroke-dasharray:4 4}"
+        ".lazygraph .failure{stroke-dasharray:1 4}"
     )
     light, dark = (LIGHT, LIGHT_PAGE), (DARK, DARK_PAGE)
     return (
@@ -257,13 +258,14 @@ def _style() -> str:
     )
 
 
-def _colours(scope: str, palette: Palette, page: tuple[str, str, str, str, str]) -> str:
-    sheet, frame, headline, small, arrows = page
+def _colours(scope: str, palette: Palette, page: tuple[str, str, str, str, str, str]) -> str:
+    sheet, frame, headline, small, arrows, failures = page
     rules = [
         f"{scope} .page{{fill:{sheet};stroke:{frame}}}",
         f"{scope} .title{{fill:{headline}}}",
         f"{scope} .small{{fill:{small}}}",
         f"{scope} .line{{stroke:{arrows}}}",
+        f"{scope} .failure{{stroke:{failures}}}",
         f"{scope} .head{{fill:{arrows}}}",
     ]
     for kind, (fill, stroke, text) in palette.items():

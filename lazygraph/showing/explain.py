@@ -48,6 +48,7 @@ class Profile:
     outputs: tuple[str, ...]
     counts: tuple[tuple[str, int], ...]
     passes: tuple[Pass, ...]
+    on_failure: tuple[str, ...] = ()
 
     @property
     def parallelism(self) -> float:
@@ -67,6 +68,7 @@ class Profile:
             **asdict(self),
             "critical_path": list(self.critical_path),
             "outputs": list(self.outputs),
+            "on_failure": list(self.on_failure),
             "counts": dict(self.counts),
             "passes": [asdict(step) for step in self.passes],
             "parallelism": round(self.parallelism, 3),
@@ -93,6 +95,7 @@ class Profile:
             ("start at once", str(self.roots)),
             ("critical path", f"{_many(len(self.critical_path), 'node')}: {shorten_path(self.critical_path)}"),
             ("outputs", shorten_list(self.outputs)),
+            *([("on failure", shorten_list(self.on_failure))] if self.on_failure else []),
         ]
 
 
@@ -103,11 +106,13 @@ def profile(
     names: Sequence[str],
     outputs: Sequence[int],
     passes: Sequence[tuple[str, int, int]] = (),
+    on_failure: Sequence[str] = (),
 ) -> Profile:
     """Measure a graph of `n` nodes in topological order, in O(nodes + edges).
 
     Node i reads `inputs[offsets[i]:offsets[i + 1]]`, all of them numbers below i. A pass is its name and the number of
-    nodes before and after. Raises `InvalidOption` when a node reads itself or one after it.
+    nodes before and after. `on_failure` are names of nodes that are not counted: they run when others fail. Raises
+    `InvalidOption` when a node reads itself or one after it.
     """
     level, longest = _levels(n, offsets, inputs)
     crowd = Counter(level)
@@ -121,6 +126,7 @@ def profile(
         outputs=tuple(names[node] for node in outputs),
         counts=tuple(Counter(names).most_common()),
         passes=tuple(Pass(*step) for step in passes),
+        on_failure=tuple(on_failure),
     )
 
 

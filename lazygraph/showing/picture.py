@@ -12,7 +12,7 @@ from typing import Literal
 from lazygraph.errors import CyclicGraph, InvalidOption
 
 BoxKind = Literal["task", "constant", "output", "group", "fused", "external"]
-ArrowKind = Literal["data", "order"]
+ArrowKind = Literal["data", "order", "failure"]
 
 LIMIT = 300  # boxes a reader can still take in, and a browser draw at once
 ROW = 16  # boxes side by side before those of one name are drawn as one

@@ -108,16 +108,17 @@ def test_everything_fits_the_card() -> None:
 
 @pytest.mark.parametrize(("palette", "page"), [(LIGHT, LIGHT_PAGE), (DARK, DARK_PAGE)], ids=["light", "dark"])
 def test_texts_can_be_read_on_their_grounds(
-    palette: dict[str, tuple[str, str, str]], page: tuple[str, str, str, str, str]
+    palette: dict[str, tuple[str, str, str]], page: tuple[str, str, str, str, str, str]
 ) -> None:
     """WCAG's contrast for normal text is 4.5, for lines 3 at best and 2 for what only decorates."""
     for fill, stroke, text in palette.values():
         assert contrast(text, fill) >= 4.5
         assert contrast(stroke, page[0]) >= 1.8
-    sheet, _, headline, small, arrows = page
+    sheet, _, headline, small, arrows, failures = page
     assert contrast(headline, sheet) >= 4.5
     assert contrast(small, sheet) >= 4.5
     assert contrast(arrows, sheet) >= 2.0
+    assert contrast(failures, sheet) >= 3.0
 
 
 def contrast(one: str, other: str) -> float:

@@ -103,6 +103,7 @@ def test_plain_values_for_json() -> None:
         "roots": 1,
         "critical_path": ["a", "b"],
         "outputs": ["b"],
+        "on_failure": [],
         "counts": {"a": 1, "b": 1},
         "passes": [{"name": "fuse", "before": 2, "after": 1}],
         "parallelism": 1.0,

@@ -1,0 +1,100 @@
+"""What a graph looks like to those who draw and measure: boxes and arrows, figures.
+
+The failure that a scope hands to whoever asked for it is no box: an arrow leads from where the scope ends to them.
+
+Covers: from a graph to a `Picture` and a `Profile`.
+Does not cover: drawing (showing.draw), measuring (showing.explain).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lazygraph.showing.explain import profile
+from lazygraph.showing.picture import Arrow, Box, Picture
+from lazygraph.values.graph import ORDER, Fused, offsets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from lazygraph.showing.explain import Profile
+    from lazygraph.showing.picture import BoxKind
+    from lazygraph.values.graph import Graph, Shape
+
+
+def picture_of(graph: Graph) -> Picture:
+    """Return a graph's boxes and arrows; what runs only on failure hangs on arrows of its own kind."""
+    shape = graph.shape
+    outputs, catches = set(shape.outputs), shape.catches
+    shown = [at for at in range(len(shape)) if at not in catches]
+    place = {at: number for number, at in enumerate(shown)}
+    boxes = tuple(Box(shape.name_of(at), _kind(graph, at, outputs), shape.origin_of(at)) for at in shown)
+    arrows = [
+        Arrow(place[read], place[at], "order" if kind == ORDER else "data")
+        for (read, at), kind in zip(graph.edges(), shape.kinds, strict=True)
+        if read not in catches
+    ]
+    arrows += [Arrow(place[source], place[target], "failure") for source, target in _failures(shape)]
+    return Picture(boxes, tuple(arrows))
+
+
+def _kind(graph: Graph, at: int, outputs: Container[int]) -> BoxKind:
+    if at < graph.shape.externals:
+        return "external"
+    if at in outputs:
+        return "output"
+    return "fused" if isinstance(graph.tables.functions[graph.shape.function[at]], Fused) else "task"
+
+
+def _failures(shape: Shape) -> Iterator[tuple[int, int]]:
+    """Yield (a node with which a scope ends, whoever is told when the scope fails)."""
+    if not shape.catches:
+        return
+    told: dict[int, list[int]] = {row: [] for row in shape.catches.values()}
+    for at in range(shape.externals, len(shape)):
+        reads = [read for read in shape.inputs_of(at) if read in shape.catches]
+        # Of what runs only then, those that wait for nothing else that runs only then.
+        if reads and not any(_runs_on_failure(shape, read) for read in shape.inputs_of(at) if read not in reads):
+            for read in reads:
+                told[shape.catches[read]].append(at)
+    for row, targets in told.items():
+        members = [at for at in range(shape.externals, len(shape)) if row in _rows(shape, at)]
+        inside = {read for at in members for read in shape.inputs_of(at)}
+        for source in members:
+            if source not in inside:
+                yield from ((source, target) for target in targets)
+
+
+def _runs_on_failure(shape: Shape, at: int) -> bool:
+    return any(read in shape.catches for read in shape.inputs_of(at))
+
+
+def _rows(shape: Shape, at: int) -> set[int]:
+    """Return every scope that an entry stands in."""
+    found: set[int] = set()
+    stack = [shape.scope[at], *(row for row, scope in enumerate(shape.scopes) if at in scope.given)]
+    while stack:
+        row = stack.pop()
+        if row >= 0:
+            found.add(row)
+            stack.append(shape.scopes[row].parent)
+    return found
+
+
+def profile_of(graph: Graph) -> Profile:
+    """Return a graph's figures, without what runs only on failure: that is named apart."""
+    shape = graph.shape
+    catches = shape.catches
+    apart = {at for at in range(len(shape)) if catches and _runs_on_failure(shape, at)}
+    kept = [at for at in range(len(shape)) if at not in apart and at not in catches]
+    place = {at: number for number, at in enumerate(kept)}
+    reads = [[place[read] for read in shape.inputs_of(at)] for at in kept]
+    return profile(
+        len(kept),
+        offsets_of([len(each) for each in reads]),
+        [read for each in reads for read in each],
+        [shape.name_of(at) for at in kept],
+        [place[at] for at in shape.outputs],
+        graph.history,
+        [shape.name_of(at) for at in sorted(apart)],
+    )
