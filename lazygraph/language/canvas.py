@@ -141,11 +141,11 @@ class Canvas(Recipe, Verbs):
 
     # -- starting ----------------------------------------------------------------------------------
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
+    def delay(self, /, *args: Any, **kwargs: Any) -> Any:
         """Start this in the default executor; return its Future (of a canvas that ends in a group: GroupResult)."""
         return self.apply_async(args, kwargs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Start this, as `delay` does."""
         return self.apply_async(args, kwargs)
 

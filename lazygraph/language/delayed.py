@@ -37,7 +37,7 @@ class DelayedFunction(Delayed, Recipe):
             if value is not None:
                 self.__dict__[name] = value
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
         site = site_of(sys._getframe(1))
         options = in_context(self._options_of_calls)
         contract = self._contract
@@ -73,11 +73,11 @@ class DelayedFunction(Delayed, Recipe):
         """Return the same function with other options for its calls."""
         return DelayedFunction(self._leaves[0], changed(self._options_of_calls, self._contract.name, given), self._site)
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature:
         """Return a signature: a call whose first arguments come from what is before it in a canvas."""
         return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1)))
 
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
+    def si(self, /, *args: Any, **kwargs: Any) -> Signature:
         """Return an immutable signature: it waits for what is before it and ignores its value."""
         return self._partial(args, kwargs, immutable=True, site=site_of(sys._getframe(1)))
 
@@ -108,7 +108,7 @@ class DelayedFunction(Delayed, Recipe):
             (group(self._many(starmap_items, rows[at : at + size], frame) for at in range(0, len(rows), size)),)
         )
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
+    def delay(self, /, *args: Any, **kwargs: Any) -> Any:
         """Start one call in the default executor; return its Future."""
         return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1))).delay()
 
@@ -118,7 +118,8 @@ class DelayedFunction(Delayed, Recipe):
         return signature.apply_async(**options)
 
     def _partial(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool, site: Site) -> Signature:
-        self._contract.check_part(args, kwargs, site)
+        # Nothing will ever be added to an immutable one.
+        (self._contract.check if immutable else self._contract.check_part)(args, kwargs, site)
         options = in_context(self._options_of_calls)
         if kwargs:
             kwargs = dict(zip(kwargs, settled(list(kwargs.values())), strict=True))

@@ -133,7 +133,7 @@ class Delayed(Node, Verbs):
             raise AttributeError(f"promises have no private attributes, {name!r} was asked for")
         return DelayedAttribute(getattr, (self, name), None, in_context(DEFAULT), site_of(sys._getframe(1)))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
         options = in_context(DEFAULT)
         if kwargs:
             options, kwargs = taken(options, "a call", kwargs)
@@ -154,7 +154,7 @@ class DelayedAttribute(Delayed):
 
     __slots__ = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Delayed:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
         options = in_context(DEFAULT)
         if kwargs:
             options, kwargs = taken(options, str(self._leaves[1]), kwargs)

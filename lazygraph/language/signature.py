@@ -6,10 +6,11 @@ Does not cover: composing (language.canvas), making signatures of functions (lan
 
 from __future__ import annotations
 
+import sys
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.language.calls import Contract, name_of
+from lazygraph.language.calls import Contract, name_of, site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
 from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
 from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
@@ -78,7 +79,7 @@ class Signature(Canvas):
         if not self.immutable:
             copy.args = (*args, *self.args)
             copy.kwargs = {**self.kwargs, **(kwargs or {})}
-            copy.contract.check_part(copy.args, copy.kwargs, self.site)
+            copy.contract.check_part(copy.args, copy.kwargs, site_of(sys._getframe(1)))
         return copy.set(**options) if options else copy
 
     def _node(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], after: Waited, within: Within) -> Delayed:
