@@ -39,6 +39,7 @@ from lazygraph.running.events import (
 from lazygraph.running.frontier import MAX_REPLACEMENTS, WHOLE_RUN, Frontier
 from lazygraph.running.futures import Future
 from lazygraph.running.lease import fitting
+from lazygraph.running.mutation import watched
 from lazygraph.running.program import Program
 from lazygraph.running.run import Run
 from lazygraph.running.runner import Broken
@@ -87,7 +88,7 @@ class Driver(Executor):
         self.check(plan)
         run = Run(plan, self)
         bindings = [self._binding(external) for external in plan.externals]
-        program = Program(plan.shape, plan.tables)
+        program = Program(plan.shape, watched(plan.tables))
         with self._lock:
             if self._closed:
                 raise Closed(f"executor {self.name!r}")
@@ -244,7 +245,7 @@ class Driver(Executor):
         bindings = [self._binding(external) for external in plan.externals]
         new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
         if new is not None and course.run is not None:
-            program = Program(plan.shape, plan.tables)
+            program = Program(plan.shape, watched(plan.tables))
             self._courses[new.base] = Course(course.run, new, program, f"{course.number}.{task}")
         return self._perform(actions)
 

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import NotImplementedYet, UnknownExecutor
+from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownExecutor
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import innermost, newest_client
 from lazygraph.running.context import inside_task
@@ -31,8 +31,14 @@ _DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "t
 _warm: dict[str, Executor] = {}  # executors opened by name in this process: the other registry
 
 
-def resolve(chosen: Any = None) -> Executor:
-    """Return the executor for `executor=`: a name, "tcp://host:port", an instance, or None for the default here."""
+def resolve(chosen: Any = None, threads: int | None = None) -> Executor:
+    """Return the executor for `executor=`: a name, "tcp://host:port", an instance, or None for the default here.
+
+    `threads` asks for a pool of so many, for this one use (dask's `num_workers=`).  Raises `InvalidOption` where the
+    executor has slots of its own.
+    """
+    if threads is not None:
+        return _pool_of(threads, resolve(chosen))
     if chosen is None:
         chosen = "sync" if inside_task.get() else innermost() or newest_client() or "threads"
     chosen = getattr(chosen, "executor", chosen)  # a Client
@@ -44,6 +50,14 @@ def resolve(chosen: Any = None) -> Executor:
     if hasattr(chosen, "submit") and hasattr(chosen, "shutdown"):
         raise NotImplementedYet("running on a concurrent.futures executor", "use 'threads', 'sync' or a cluster")
     raise UnknownExecutor(chosen, [*BUILT, "tcp://host:port"])
+
+
+def _pool_of(threads: int, chosen: Executor) -> Executor:
+    if chosen.name == "sync":
+        return chosen
+    if chosen.name != "threads":
+        raise InvalidOption(f"num_workers={threads}: executor {chosen.name!r} has as many slots as its workers have")
+    return _load(BUILT["threads"])(threads)  # type: ignore[no-any-return]
 
 
 def _by_name(name: str) -> Executor:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.version import __version__
 
 if TYPE_CHECKING:
+    from lazygraph.door import check as check
     from lazygraph.door import compute as compute
     from lazygraph.door import explain as explain
+    from lazygraph.door import from_json as from_json
     from lazygraph.door import optimize as optimize
     from lazygraph.door import persist as persist
     from lazygraph.door import start as start
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.client import Client as Client
     from lazygraph.interop.dask_words import annotate as annotate
     from lazygraph.interop.dask_words import config as config
-    from lazygraph.language.canvas import chain as chain
-    from lazygraph.language.canvas import chord as chord
-    from lazygraph.language.canvas import group as group
+    from lazygraph.language.composing import chain as chain
+    from lazygraph.language.composing import chord as chord
+    from lazygraph.language.composing import group as group
     from lazygraph.language.delayed import delayed as delayed
     from lazygraph.language.dynamic import each as each
     from lazygraph.language.dynamic import quote as quote
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from lazygraph.language.manipulation import clone as clone
     from lazygraph.language.manipulation import wait_on as wait_on
     from lazygraph.language.promise import Delayed as Delayed
+    from lazygraph.language.promise import ref as ref
     from lazygraph.language.signature import Signature as Signature
     from lazygraph.running.futures import Future as Future
     from lazygraph.running.run import GroupResult as GroupResult
@@ -66,20 +69,23 @@ _HOMES = {
     "annotate": "lazygraph.interop.dask_words",
     "as_completed": "lazygraph.running.run",
     "bind": "lazygraph.language.manipulation",
-    "chain": "lazygraph.language.canvas",
+    "chain": "lazygraph.language.composing",
+    "check": "lazygraph.door",
     "checkpoint": "lazygraph.language.manipulation",
-    "chord": "lazygraph.language.canvas",
+    "chord": "lazygraph.language.composing",
     "clone": "lazygraph.language.manipulation",
     "compute": "lazygraph.door",
     "config": "lazygraph.interop.dask_words",
     "delayed": "lazygraph.language.delayed",
     "each": "lazygraph.language.dynamic",
     "explain": "lazygraph.door",
-    "group": "lazygraph.language.canvas",
+    "from_json": "lazygraph.door",
+    "group": "lazygraph.language.composing",
     "optimize": "lazygraph.door",
     "options": "lazygraph.values.options",
     "persist": "lazygraph.door",
     "quote": "lazygraph.language.dynamic",
+    "ref": "lazygraph.language.promise",
     "replace": "lazygraph.language.dynamic",
     "start": "lazygraph.door",
     "use": "lazygraph.door",

@@ -19,7 +19,7 @@ from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder, share
 from lazygraph.planning.optimize import optimize as optimized
 from lazygraph.planning.plan import plan_of
-from lazygraph.running.futures import Future
+from lazygraph.running.futures import Future as Future
 from lazygraph.running.run import Run
 from lazygraph.running.steps import asked_of, wired
 from lazygraph.showing.draw import to_svg
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Executor
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.run import GroupResult as GroupResult
     from lazygraph.running.steps import Noted
     from lazygraph.showing.check import Finding
 
@@ -49,7 +50,7 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
 
     `executor=` a name, address or instance (`scheduler=` is dask's word for it); `traverse=False` does not look into
     collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
-    on before the exception is raised; `timeout=` seconds, then TimeoutError and the run is cancelled; `run_name=`.
+    on before the exception is raised; `num_workers=` so many threads, for this once; `timeout=` seconds, then TimeoutError and the run is cancelled; `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
     run = start(*args, **kwargs)
@@ -80,7 +81,7 @@ def start(
     """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns."""
     for name in unknown:
         raise UnknownOption("compute()", name, _KEYWORDS)
-    for name, said in (("progress", progress), ("pdb", pdb), ("num_workers", num_workers is not None)):
+    for name, said in (("progress", progress), ("pdb", pdb)):
         if said:
             raise NotImplementedYet(f"compute({name}=...)")
     if on_error != "raise":
@@ -88,7 +89,7 @@ def start(
     lazies, repack = _unpack(args, traverse)
     return _submit(
         lazies,
-        resolve(executor if executor is not None else scheduler),
+        resolve(executor if executor is not None else scheduler, num_workers),
         repack,
         optimize_graph,
         fail_fast,

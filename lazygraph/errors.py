@@ -227,6 +227,16 @@ class ReplacedTooDeep(LazyGraphError, RecursionError):
         )
 
 
+class InputChanged(LazyGraphError, ValueError):
+    """A task changed a value that it was given, which other tasks may read (seen where LAZYGRAPH_CHECK_MUTATION=1)."""
+
+    def __init__(self, task: str, argument: str, kind: str) -> None:
+        super().__init__(
+            f"the task {task!r} changed its {argument} (a {kind}), and others may read the same value; "
+            f"change a copy instead and return that"
+        )
+
+
 class ReturnedPromise(LazyGraphError, TypeError):
     """A task returned a promise instead of a value."""
 

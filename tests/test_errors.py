@@ -219,6 +219,12 @@ def _a_task_that_is_replaced_for_ever(lab: Lab) -> None:
     again().compute(executor="sync")
 
 
+@case(errors.InputChanged, ValueError, "the task 'sort' changed its argument 1 (a list)", "change a copy")
+def _an_input_that_was_changed(lab: Lab) -> None:
+    lab.patch.setenv("LAZYGRAPH_CHECK_MUTATION", "1")
+    delayed(list.sort)(delayed([2, 1])).compute(executor="sync")
+
+
 @case(errors.ReturnedPromise, TypeError, "the task returned <Delayed 'add'", "write `return lazygraph.replace(...)`")
 def _a_task_that_returns_a_promise(lab: Lab) -> None:
     @delayed

@@ -1,10 +1,13 @@
-"""README keeps its word: two commands under Quick start, and every Python block runs as a reader would run it.
+"""README keeps its word: two commands under Quick start, and every Python block runs and prints what it says.
 
+In a Python block, what follows `#> ` is what is printed, line by line; `...` stands for what differs from run to run.
 The two commands themselves are executed by .ci/run, word for word and in a fresh clone.
 """
 
 from __future__ import annotations
 
+import doctest
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +31,15 @@ def section(title: str) -> str:
     return str(found)
 
 
+def assert_printed(expected: str, printed: str) -> None:
+    """Compare what a block prints with what it says, as doctest does."""
+    checker = doctest.OutputChecker()
+    example = doctest.Example("", expected)
+    assert checker.check_output(example.want, printed, doctest.ELLIPSIS), checker.output_difference(
+        example, printed, doctest.ELLIPSIS | doctest.REPORT_NDIFF
+    )
+
+
 PYTHON = blocks(README, "python")
 
 
@@ -44,9 +56,14 @@ def test_readme_shows_python() -> None:
     assert PYTHON
 
 
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_block_shows_what_it_prints(number: int) -> None:
+    assert re.search("#> .", PYTHON[number])
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_block_runs(number: int, tmp_path: Path) -> None:
+def test_python_block_prints_what_it_says(number: int, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(PYTHON[number], encoding="utf-8")
     # As a script of its own, so that nothing in it leans on another block, on pytest or on a main guard.
@@ -58,6 +75,22 @@ def test_python_block_runs(number: int, tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, f"{PYTHON[number]}\n{done.stdout}\n{done.stderr}"
+    assert done.stderr == ""
+    assert_printed("".join(f"{line}\n" for line in re.findall("#> ?(.*)$", PYTHON[number], re.MULTILINE)), done.stdout)
+
+
+@pytest.mark.timeout(60)
+def test_commands_about_keys_say_what_is_shown(tmp_path: Path) -> None:
+    [module] = blocks(section("Keys"), "python")
+    [session] = blocks(section("Keys"), "console")
+    (tmp_path / "shop.py").write_text(module, encoding="utf-8")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+    assert len(commands) > 2
+    for command, expected in commands:
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.stderr == ""
+        assert_printed(expected, done.stdout)
 
 
 def test_changelog_has_a_place_for_the_next_change() -> None:

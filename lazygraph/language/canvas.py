@@ -12,7 +12,7 @@ Does not cover: one call (language.signature), fan-outs known at run time (langu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet, WrongCanvas
 from lazygraph.language.filling import (
@@ -31,22 +31,51 @@ from lazygraph.language.filling import (
 )
 from lazygraph.language.promise import Delayed
 from lazygraph.language.travel import frozen
+from lazygraph.values.lazy import Lazy
 from lazygraph.values.node import Recipe
 from lazygraph.values.options import Said, said, together
-from lazygraph.values.verbs import Verbs, start_detached
+from lazygraph.values.verbs import CanvasVerbs, start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Self, Unpack
+
+    # With defaults, so that a bare `Canvas` says nothing.
+    from typing_extensions import TypeVar
 
     from lazygraph.language.filling import Filling, Waited
+    from lazygraph.values.keywords import HowToPersist, HowToRun, OfCalls
+    from lazygraph.values.outcome import Failure
+    from lazygraph.values.verbs import GroupResult  # noqa: F401  # in the text of a base
+
+    Takes = TypeVar("Takes", contravariant=True, default=Any)
+    Gives = TypeVar("Gives", covariant=True, default=Any)
+    Member = TypeVar("Member", covariant=True, default=Any)
+    Handle = TypeVar("Handle", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    Takes = TypeVar("Takes", contravariant=True)
+    Gives = TypeVar("Gives", covariant=True)
+    Member = TypeVar("Member", covariant=True)
+    Handle = TypeVar("Handle", covariant=True)
+
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+W = TypeVar("W")
 
 _FIRST_ONLY = ("countdown", "eta", "expires")
 DEEPEST_SHOWN = 3
 _LONGEST_SHOWN = 6
 
 
-class Canvas(Recipe, Verbs):
-    """The common part of everything that composes with `|`."""
+class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Handle]):
+    """The common part of everything that composes with `|`.
+
+    For type checkers: it takes a `Takes` from what comes before it (object: anything, it only waits; Never: nothing can
+    come before it) and gives a `Gives`, which in a group around it counts as `Member`; starting it gives a `Handle`.
+    """
 
     __slots__ = ("_handlers", "_links", "_said")
 
@@ -81,23 +110,23 @@ class Canvas(Recipe, Verbs):
     def __reduce__(self) -> tuple[Any, ...]:
         return frozen(self)
 
-    def __copy__(self) -> Canvas:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Canvas:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     # -- composing ---------------------------------------------------------------------------------
 
-    def __or__(self, other: Any) -> Chain:
-        return Chain((self, _step(other)))
+    def __or__(self: Canvas[A, B, Any, Any], other: Canvas[B, R, Any, W]) -> Chain[A, R, W]:
+        return Chain((self, as_step(other)))
 
-    def __ror__(self, other: Any) -> Chain:
+    def __ror__(self, other: Delayed[Takes]) -> Chain[object, Gives, Handle]:
         if not isinstance(other, Delayed):
             return NotImplemented
-        return Chain((_part("chain", other), self))
+        return Chain((as_part("chain", other), self))
 
-    def set(self, **options: Any) -> Any:
+    def set(self, **options: Unpack[OfCalls]) -> Self:
         """Return the same canvas with options; on a chain or group they hold for all nodes that set no own."""
         self._refuse_labels(options)
         copy = self._copy()
@@ -109,20 +138,20 @@ class Canvas(Recipe, Verbs):
             if options.get(name) is not None:
                 raise InvalidOption(f"{name}= on a {_word(self)} would name many nodes alike; set it on one signature")
 
-    def _copy(self) -> Any:
+    def _copy(self) -> Self:
         made = object.__new__(type(self))
         for cls in type(self).__mro__:
             for name in getattr(cls, "__slots__", ()):
                 setattr(made, name, getattr(self, name))
         return made
 
-    def link(self, *others: Canvas) -> Any:
+    def link(self, *others: Canvas[Gives]) -> Self:
         """Return the same canvas with callbacks: each runs once with its value after it has succeeded."""
         copy = self._copy()
         copy._links = (*self._links, *map(_callback, others))
         return copy
 
-    def link_error(self, *others: Canvas) -> Any:
+    def link_error(self, *others: Canvas[Failure]) -> Self:
         """Return the same canvas with handlers: each runs once with a `Failure` when a node of this has failed."""
         copy = self._copy()
         copy._handlers = (*self._handlers, *map(_callback, others))
@@ -135,17 +164,17 @@ class Canvas(Recipe, Verbs):
         filled = run(self.filling(Before(args), Within()))
         return as_node(filled) if filled.after else filled.value
 
-    def to_delayed(self, *args: Any, **kwargs: Any) -> Delayed:
+    def to_delayed(self, *args: Any, **kwargs: Any) -> Delayed[Gives]:
         """Return one fresh promise for this canvas: of a list where it ends in a group."""
         return as_node(run(self.filling(Before(args, (), kwargs), Within())))
 
     # -- starting ----------------------------------------------------------------------------------
 
-    def delay(self, /, *args: Any, **kwargs: Any) -> Any:
+    def delay(self, /, *args: Any, **kwargs: Any) -> Handle:
         """Start this in the default executor; return its Future (of a canvas that ends in a group: GroupResult)."""
         return self.apply_async(args, kwargs)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Handle:
         """Start this, as `delay` does."""
         return self.apply_async(args, kwargs)
 
@@ -153,10 +182,10 @@ class Canvas(Recipe, Verbs):
         self,
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        link: Canvas | Iterable[Canvas] | None = None,
-        link_error: Canvas | Iterable[Canvas] | None = None,
-        **options: Any,
-    ) -> Any:
+        link: Canvas[Gives] | Iterable[Canvas[Gives]] | None = None,
+        link_error: Canvas[Failure] | Iterable[Canvas[Failure]] | None = None,
+        **options: Unpack[OfCalls],
+    ) -> Handle:
         """Start this with options; return its Future or GroupResult.  Unknown options raise `UnknownOption`.
 
         `args` and `kwargs` go to what comes first: the first step of a chain, every member of a group.
@@ -169,7 +198,16 @@ class Canvas(Recipe, Verbs):
         defaults = said("apply_async()", given)
         whole = self.link(*_callbacks(link)).link_error(*_callbacks(link_error))
         within = Within(defaults, noted=[])
-        return start_detached(run(whole.filling(Before(tuple(args), (), dict(kwargs or {})), within)), within.noted)
+        handle: Handle = start_detached(
+            run(whole.filling(Before(tuple(args), (), dict(kwargs or {})), within)), within.noted
+        )
+        return handle
+
+    if TYPE_CHECKING:
+
+        def compute(self, **keywords: Unpack[HowToRun]) -> Gives: ...  # type: ignore[override]
+
+        def persist(self, **keywords: Unpack[HowToPersist]) -> Delayed[Gives]: ...  # type: ignore[override]
 
 
 def _callbacks(given: Canvas | Iterable[Canvas] | None) -> tuple[Canvas, ...]:
@@ -186,7 +224,7 @@ def _word(canvas: Canvas) -> str:
     return type(canvas).__name__.lower()
 
 
-class Composed(Canvas):
+class Composed(Canvas[Takes, Gives, Member, Handle]):
     """Parts in declared order.  Parts of the same kind that say nothing of their own are opened: one normal form.
 
     Composing only notes its operands, so that a chain or group of n parts is built in O(n), whichever way.
@@ -245,7 +283,7 @@ def _composed_again(parts: list[Any], rest: tuple[type[Composed], int, int, Said
     return again
 
 
-class Chain(Composed):
+class Chain(Composed[Takes, Gives, Gives, Handle]):
     """Steps, each fed by the one before.  `steps` is the normal form: flat, whatever way it was written."""
 
     __slots__ = ()
@@ -301,7 +339,8 @@ def _ends_in_group(canvas: Any) -> bool:
     return isinstance(canvas, Group)
 
 
-class Group(Composed):
+# Its list is covariant, which other lists are not: every run makes a new one.
+class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # pyright: ignore[reportInvalidTypeArguments]
     """Members side by side; the value is the list of theirs, in declared order, whatever its length."""
 
     __slots__ = ()
@@ -355,25 +394,20 @@ class Group(Composed):
 Chain._kind, Group._kind = Chain, Group
 
 
-class Header(Group):
+class Header(Group[Takes, Member]):
     """`chord(header)`: waits for its body; calling it with the body starts the whole, as in Celery."""
 
     __slots__ = ()
 
-    def __call__(self, body: Any, **kwargs: Any) -> Any:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  # not started yet: the body is missing
+        self: Canvas[Any, Any, A, Any], body: Canvas[list[A], Any, Any, W], **kwargs: Any
+    ) -> W:
         """Start the chord of this header and `body`."""
-        return chord(self, body).delay(**kwargs)
+        whole: Chain[Any, Any, W] = Chain((self, as_step(body)))
+        return whole.delay(**kwargs)
 
 
-def _members(parts: tuple[Any, ...]) -> Iterable[Any]:
-    if len(parts) != 1 or isinstance(parts[0], Canvas | Delayed):
-        return parts
-    if not isinstance(parts[0], Iterable) or isinstance(parts[0], str | bytes | Mapping):
-        return parts  # `_part` says what is wrong with it
-    return parts[0]
-
-
-def _part(where: str, part: Any) -> Any:
+def as_part(where: str, part: Any) -> Any:
     """Return `part` if it can be part of a canvas."""
     # A delayed function is a promise of the function, which nobody wants here: its call was forgotten.
     if isinstance(part, Canvas) or (isinstance(part, Delayed) and not isinstance(part, Recipe)):
@@ -383,36 +417,8 @@ def _part(where: str, part: Any) -> Any:
     )
 
 
-def _step(part: Any) -> Any:
+def as_step(part: Any) -> Any:
     """Return `part` if it can stand behind other steps."""
-    if isinstance(_part("chain", part), Delayed):
+    if isinstance(as_part("chain", part), Delayed):
         raise WrongCanvas(f"{part!r} cannot stand behind other steps of a chain: a promise takes no values")
     return part
-
-
-def chain(*steps: Any) -> Chain:
-    """Compose steps, each fed by the one before: `chain(a, b)` is `a | b`.  An iterable of steps is taken too."""
-    return Chain(tuple((_step if at else _first_step)(step) for at, step in enumerate(_members(steps))))
-
-
-def _first_step(part: Any) -> Any:
-    return _part("chain", part)
-
-
-def group(*members: Any) -> Group:
-    """Compose members side by side; the value is the list of theirs.  An iterable of members is taken too."""
-    return Group(tuple(_part("group", member) for member in _members(members)))
-
-
-def chord(header: Any, body: Any = None) -> Any:
-    """Feed the list of what a header gives to a body: `group(header) | body`.
-
-    Without a body it returns a header that, called with one, starts the chord.  A header that is one signature or
-    chain is one member.
-    """
-    if not isinstance(header, Group):
-        members = _members((header,))
-        header = Header(tuple(_part("group", member) for member in members))
-    if body is not None:
-        return Chain((header, _step(body)))
-    return header if isinstance(header, Header) else Header((header,))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InvalidOption, WrongCanvas
 from lazygraph.language.calls import Contract, site_of, taken
-from lazygraph.language.canvas import Chain, group
+from lazygraph.language.canvas import Chain
+from lazygraph.language.composing import group
 from lazygraph.language.filling import GATHER
 from lazygraph.language.promise import Delayed, build, settled
 from lazygraph.language.signature import Signature
@@ -131,12 +132,12 @@ class DelayedFunction(Delayed, Recipe):
         return Signature(how, Contract(how), options, (self._leaves[0], list(items)), {}, True, site_of(frame))
 
 
-def map_items(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+def map_items(function: Callable[..., Any], items: Iterable[Any]) -> Any:
     """Call the function on each item: the task behind `.map`."""
     return _whole([function(item) for item in items])
 
 
-def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) -> list[Any]:
+def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) -> Any:
     """Call the function on each tuple of arguments: the task behind `.starmap`."""
     return _whole([function(*item) for item in items])
 

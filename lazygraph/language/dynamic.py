@@ -7,11 +7,11 @@ Does not cover: how a replacement is admitted (running.frontier).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lazygraph.errors import WrongCanvas
 from lazygraph.language.calls import site_of
-from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
+from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
 from lazygraph.language.filling import Before, Filled, Within, as_node, linked, run, scoped
 from lazygraph.language.promise import Delayed, build
 from lazygraph.language.travel import Row, frozen, thawed
@@ -20,15 +20,20 @@ from lazygraph.values.options import Said, TaskOptions, over, together
 from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.language.filling import Filling
+    from lazygraph.values.lazy import Lazy
+    from lazygraph.values.verbs import Future  # noqa: F401  # in the text of a base
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 _OF_THE_FAN_OUT = frozenset({"queue", "priority", "workers"})
 """Options of a fan-out that say where its members run, and so where it runs itself."""
 
 
-def replace(lazy: Any) -> Any:
+def replace(lazy: Lazy[T]) -> T:
     """Return this from a task to say what is to be done in its place: a canvas without holes, or a `Delayed`.
 
     The node becomes that graph: its slot is free while it runs, and what comes after goes on with the final value (of a
@@ -36,21 +41,21 @@ def replace(lazy: Any) -> Any:
     `WrongCanvas` for anything that is not lazy, `WrongCall` for a canvas with a hole that nobody fills.
     """
     if isinstance(lazy, Canvas):
-        return Replacement(lazy.to_delayed())
+        return Replacement(lazy.to_delayed())  # type: ignore[return-value]  # what becomes the value
     if isinstance(lazy, Delayed) and not isinstance(lazy, Recipe):
-        return Replacement(lazy)
+        return Replacement(lazy)  # type: ignore[return-value]
     raise WrongCanvas(
         f"replace({lazy!r}): a task is replaced by a signature, a canvas or a delayed call; "
         f"return any other value as it is, and for a function f write replace(f.s(...))"
     )
 
 
-def quote(value: Any) -> Quoted:
+def quote(value: T) -> T:
     """Pass a canvas, a promise or a collection of them to a task as it is, instead of what it would become."""
-    return Quoted(value)
+    return Quoted(value)  # type: ignore[return-value]  # the task gets the value
 
 
-def each(canvas: Any) -> Each:
+def each(canvas: Canvas[A, T]) -> Each[Iterable[A], list[T]]:
     """Compose a fan-out: one member for every item of the list that comes before it; the value is the list of theirs.
 
     The list is known only at run time: `load.s() | each(parse.s()) | total.s()`.  No items give `[]`.  Raises
@@ -61,7 +66,7 @@ def each(canvas: Any) -> Each:
     return Each(canvas, site_of(sys._getframe(1)))
 
 
-class Each(Canvas):
+class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
     """One member for every item of a list that is known only at run time."""
 
     __slots__ = ("member", "site")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lazygraph.values.node import Site
 
 T = TypeVar("T")
-Lazy = Node | External
+Promise = Node | External
 Seed = str | bytes | int | float
 
 
@@ -99,7 +99,7 @@ def wait_on(*collections: Any, split_every: Any = None) -> Any:
     return out[0] if len(collections) == 1 else tuple(out)
 
 
-def checkpoint(*collections: Any, split_every: Any = None) -> Delayed:
+def checkpoint(*collections: Any, split_every: Any = None) -> Delayed[None]:
     """Return a promise of None that is kept when everything lazy in `collections` has been computed."""
     return _checkpoint(_promises_in(collections)[0], site_of(sys._getframe(1)))
 
@@ -134,7 +134,7 @@ def _nout_of(promise: Any) -> int | None:
     return promise._options.nout if isinstance(promise, Node) else None
 
 
-def _checkpoint(promises: Sequence[Lazy], site: Site) -> Delayed:
+def _checkpoint(promises: Sequence[Promise], site: Site) -> Delayed[None]:
     # Pure: two that wait for the same are one, so that the same copies behind them can be one.
     row = in_context(TaskOptions(name="checkpoint", pure=True))
     return Delayed(passed, (), None, row, site, tuple(promises))
@@ -163,7 +163,7 @@ class _Copies:
     Callbacks and scopes of a copied node are copied with it: they belong to its work, which is done once more.
     """
 
-    def __init__(self, kept: Sequence[Lazy], blockers: tuple[Lazy, ...], suffix: str, *, fixed: bool) -> None:
+    def __init__(self, kept: Sequence[Promise], blockers: tuple[Promise, ...], suffix: str, *, fixed: bool) -> None:
         self._kept = frozenset(kept)
         self._made: dict[Any, Any] = {node: node for node in kept}
         self._scopes: dict[NodeScope, NodeScope] = {}
@@ -171,9 +171,9 @@ class _Copies:
         self._mark: Delayed | None = None
         # Copies in a scope of their own, and what reads them: never one with another copy, whatever the seed.
         self._loose: set[Any] = set()
-        self._hanging: deque[tuple[Lazy, Callable[[Any], None]]] = deque()
+        self._hanging: deque[tuple[Promise, Callable[[Any], None]]] = deque()
 
-    def of(self, promise: Lazy) -> Any:
+    def of(self, promise: Promise) -> Any:
         """Return the copy of a promise."""
         self._walk(promise)
         while self._hanging:
@@ -186,7 +186,7 @@ class _Copies:
             copy = self._made[promise] = Delayed(identity, (promise,), after=self._blockers)
         return copy
 
-    def _walk(self, start: Lazy) -> None:
+    def _walk(self, start: Promise) -> None:
         made = self._made
         stack: list[Any] = [start]
         while stack:
@@ -204,7 +204,7 @@ class _Copies:
                 continue
             made[node] = self._copy(node, inputs)
 
-    def _copy(self, node: Node, inputs: Sequence[Lazy]) -> Delayed:
+    def _copy(self, node: Node, inputs: Sequence[Promise]) -> Delayed:
         """Copy a node whose inputs have been copied."""
         made = self._made
         leaves = tuple([made[leaf] if _is_promise(leaf) else leaf for leaf in node._leaves])
@@ -221,7 +221,7 @@ class _Copies:
             self._hanging.append((callback, _linking(copy)))
         return copy
 
-    def _marked(self, row: TaskOptions) -> tuple[Lazy, ...]:
+    def _marked(self, row: TaskOptions) -> tuple[Promise, ...]:
         # A pure call is one node with every other such call of the same inputs.  Waiting for a mark makes it another
         # call, and one with the calls that wait for the same mark: the key is the mark's own.
         if not (row.pure or row.cache):
@@ -260,7 +260,7 @@ def _is_promise(leaf: Any) -> bool:
     return type(leaf) not in PLAIN and isinstance(leaf, Node | External)
 
 
-def _class_of(node: Node, after: tuple[Lazy, ...]) -> type[Delayed]:
+def _class_of(node: Node, after: tuple[Promise, ...]) -> type[Delayed]:
     # An attribute that is called becomes one call of a method, which would not know what the attribute waits for.
     return DelayedAttribute if isinstance(node, DelayedAttribute) and not after else Delayed
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import operator
 import sys
 import types
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
 from lazygraph.language.calls import name_of, site_of, taken
 from lazygraph.language.travel import travelling
+from lazygraph.values.lazy import Lazy, T_co
 from lazygraph.values.node import External, Node, Quoted, Recipe, Site
 from lazygraph.values.options import DEFAULT, TaskOptions, in_context
 from lazygraph.values.template import PLAIN, Template, put_together, take_apart, template_of
@@ -22,8 +22,26 @@ from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Protocol, Self, Unpack
 
+    from lazygraph.values.keywords import HowToPersist, HowToRun
     from lazygraph.values.node import NodeScope
+
+    class _Combines(Protocol):
+        """What has `|` has `&` too, except a mapping and a canvas: so checkers tell values from canvases."""
+
+        def __and__(self, other: Any, /) -> Any: ...
+
+
+T = TypeVar("T")
+
+
+def ref(promise: Lazy[T]) -> T:
+    """Return the promise, unchanged; type checkers take it for its value.
+
+    For the places where a promise is accepted and they do not know it: `f(x=ref(d))`, `[1, ref(d)]`, `Point(ref(d))`.
+    """
+    return promise  # type: ignore[return-value]  # the one lie
 
 
 def call_method(owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -47,7 +65,7 @@ def take_output(value: Any, index: int, nout: int) -> Any:
     return value[index]
 
 
-class Delayed(Node, Verbs):
+class Delayed(Node, Verbs, Lazy[T_co]):
     """A promise of a value: a node.  Everything done to it is another promise, until `.compute()`."""
 
     __slots__ = ("__weakref__",)
@@ -76,10 +94,11 @@ class Delayed(Node, Verbs):
 
     @property
     def key(self) -> str:
-        """The node's name and a part that no other node has, or the key it was given."""
-        if self._key is None:
-            self._key = f"{self._options.name or name_of(self._function)}-{uuid4().hex}"
-        return self._key
+        """The node's name and a part that no other node has (of a pure call: its content), or the key it was given."""
+        # Content keys are asked for rarely, and `import lazygraph` must not pay for them.
+        from lazygraph.language.naming import named
+
+        return self._key or named(self)
 
     @property
     def dask(self) -> Any:
@@ -94,10 +113,10 @@ class Delayed(Node, Verbs):
 
     # A promise never changes, so it is its own copy, as a function is.  Two of them would run twice.
 
-    def __copy__(self) -> Delayed:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Delayed:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     # -- what Python must not do with a promise ----------------------------------------------------
@@ -139,7 +158,7 @@ class Delayed(Node, Verbs):
             options, kwargs = taken(options, "a call", kwargs)
         return build(apply, (self, *args), kwargs, options, site_of(sys._getframe(1)))
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: _Combines | Mapping[Any, Any]) -> Delayed:
         # `node | canvas` is a chain that starts with that node (Canvas.__ror__); `node | value` is the lazy operator.
         if isinstance(other, Recipe):
             return NotImplemented
@@ -147,6 +166,32 @@ class Delayed(Node, Verbs):
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
+
+    if TYPE_CHECKING:  # the verbs' types, and the operators that `_install` gives
+
+        def compute(self, **keywords: Unpack[HowToRun]) -> T_co: ...  # type: ignore[override]
+
+        def persist(self, **keywords: Unpack[HowToPersist]) -> Delayed[T_co]: ...  # type: ignore[override]
+
+        def _unary(self) -> Delayed: ...
+
+        def _binary(self, other: Any, /) -> Delayed: ...
+
+        __add__ = __sub__ = __mul__ = __matmul__ = __truediv__ = __floordiv__ = __mod__ = __divmod__ = _binary
+        __radd__ = __rsub__ = __rmul__ = __rmatmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rdivmod__ = _binary
+        __lshift__ = __rshift__ = __and__ = __xor__ = __rlshift__ = __rrshift__ = __rand__ = __rxor__ = _binary
+        __lt__ = __le__ = __ge__ = __gt__ = __getitem__ = __rpow__ = _binary
+        __neg__ = __pos__ = __abs__ = __invert__ = _unary
+
+        def __eq__(self, other: object) -> Delayed: ...  # type: ignore[override]
+
+        def __ne__(self, other: object) -> Delayed: ...  # type: ignore[override]
+
+        def __pow__(self, other: Any, modulus: Any = None, /) -> Delayed: ...
+
+        def __round__(self, ndigits: Any = None, /) -> Delayed: ...
+
+        def __ror__(self, other: _Combines | Mapping[Any, Any]) -> Delayed: ...
 
 
 class DelayedAttribute(Delayed):

@@ -11,7 +11,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.calls import Contract, name_of, site_of
-from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas
+from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
 from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
 from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
 from lazygraph.language.travel import packed, unpacked
@@ -20,9 +20,12 @@ from lazygraph.values.template import put_together, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Unpack
 
     from lazygraph.language.filling import Before, Filling, Waited, Within
+    from lazygraph.values.keywords import OfCalls
     from lazygraph.values.node import Site
+    from lazygraph.values.verbs import Future  # noqa: F401  # in the text of a base
 
 
 MANY = {"map_items": "map", "starmap_items": "starmap"}
@@ -40,7 +43,7 @@ class _Shown(Repr):
         return x.shown(self.depth + 1) if isinstance(x, Canvas) else super().repr_instance(x, level)
 
 
-class Signature(Canvas):
+class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
     """A call with a hole: what comes before it is put in front of its arguments (`.s`) or only waited for (`.si`)."""
 
     __slots__ = ("args", "contract", "function", "immutable", "kwargs", "options", "site")
@@ -73,9 +76,11 @@ class Signature(Canvas):
     def _refuse_labels(self, options: Mapping[str, Any]) -> None:
         return  # one signature may have a name
 
-    def clone(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Signature:
+    def clone(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OfCalls]
+    ) -> Signature[Any, Gives]:
         """Return a copy with `args` put in front, `kwargs` merged (new wins) and options set."""
-        copy: Signature = self._copy()
+        copy = self._copy()
         if not self.immutable:
             copy.args = (*args, *self.args)
             copy.kwargs = {**self.kwargs, **(kwargs or {})}

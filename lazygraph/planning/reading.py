@@ -12,9 +12,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption, LazyGraphError, suggest
+from lazygraph.errors import InvalidOption, LazyGraphError, WrongCanvas, suggest
 from lazygraph.language.calls import Contract
-from lazygraph.language.canvas import Canvas, chain, chord, group
+from lazygraph.language.canvas import Canvas
+from lazygraph.language.composing import chain, chord, group
+from lazygraph.language.delayed import DelayedFunction
 from lazygraph.language.dynamic import Each
 from lazygraph.language.promise import Delayed, build
 from lazygraph.language.signature import Signature
@@ -36,7 +38,7 @@ from lazygraph.values.options import DEFAULT, NAMES, TaskOptions, changed, said
 from lazygraph.values.tagged import Reader, by_name, mentioned, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 
     from lazygraph.values.graph import Graph
 
@@ -120,8 +122,13 @@ def _lazy_tags() -> dict[str, Callable[[Any], Any]]:
     return {
         "$canvas": lambda body: _canvas(_only(body, _CANVAS, "a canvas among the arguments")),
         "$graph": lambda body: _graph(_only(body, _GRAPH, "a promise among the arguments"))[1][0],
-        "$delayed": by_name,
+        "$delayed": _delayed_function,
     }
+
+
+def _delayed_function(name: Any) -> Any:
+    found = by_name(name)
+    return found if isinstance(found, DelayedFunction) else DelayedFunction(found, DEFAULT, "")
 
 
 def _read_options(reader: Reader, row: Mapping[str, Any], where: str) -> TaskOptions:
@@ -139,14 +146,25 @@ def _read_call(reader: Reader, row: Mapping[str, Any], where: str) -> tuple[list
     return args, {name: reader.read(one, f"{where}, argument {name}=") for name, one in kwargs.items()}
 
 
-def _function(name: Any, where: str) -> Any:
-    try:
-        found = plain(by_name(name))
-    except InvalidOption as error:
-        raise InvalidOption(f"{where}: {error}") from None
-    if not callable(found):
-        raise InvalidOption(f"{where}: {name!r} is {type(found).__name__}, and cannot be called")
-    return found
+class _Functions:
+    """Functions by name and what they can be called with, each looked up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, bool], tuple[Callable[..., Any], Contract]] = {}
+
+    def named(self, name: Any, options: TaskOptions, where: str) -> tuple[Callable[..., Any], Contract]:
+        """Return a function and its contract.  Raises `InvalidOption` saying what is not there."""
+        known = self._known.get((name, options.bind)) if isinstance(name, str) else None
+        if known is not None:
+            return known
+        try:
+            found = plain(by_name(name))
+        except InvalidOption as error:
+            raise InvalidOption(f"{where}: {error}") from None
+        if not callable(found):
+            raise InvalidOption(f"{where}: {name!r} is {type(found).__name__}, and cannot be called")
+        made = self._known[name, options.bind] = found, Contract(found, bound=int(options.bind))
+        return made
 
 
 # -- graphs ----------------------------------------------------------------------------------------
@@ -181,7 +199,7 @@ class _Mentions:
         waiting, seen = [*mentioned(said, "$value")], set()
         while waiting:
             number = waiting.pop()
-            if number in seen or not isinstance(number, int) or not 0 <= number < len(self.values):
+            if not isinstance(number, int) or number in seen or not 0 <= number < len(self.values):
                 continue  # a number that is not there is found when it is read
             seen.add(number)
             if number not in self._found:
@@ -225,6 +243,7 @@ class _GraphReader:
         self.written, self.told = written, told
         self.rows = {row["id"]: row for row in written["nodes"]}
         self.made: dict[Hashable, Any] = {}
+        self.functions = _Functions()
         values = _list(written, "values", "the graph")
         self.reader = Reader({"$node": lambda body: self.made[body], **_lazy_tags()}, values)
         self.scopes = self._scopes()
@@ -237,10 +256,22 @@ class _GraphReader:
         for row, scope in zip(_list(self.written, "scopes", "the graph"), self.scopes[1:], strict=True):
             assert scope is not None
             scope.given.extend(self._known(node) for node in _list(row, "given", "a scope"))
+        outputs = _outputs(self.written, self.told)
+        needed = self._below(outputs, set())
         for node, row in self.rows.items():
             if row.get("callback"):
-                self._hang(node)
-        return [self.made[node] for node in _outputs(self.written, self.told)]
+                self._hang(node, needed)
+        return [self.made[node] for node in outputs]
+
+    def _below(self, nodes: Iterable[Hashable], known: set[Hashable]) -> set[Hashable]:
+        """Return `known`, with these nodes and all that they need."""
+        waiting = list(nodes)
+        while waiting:
+            node = waiting.pop()
+            if node not in known:
+                known.add(node)
+                waiting.extend(self.told[node].reads)
+        return known
 
     def _scopes(self) -> list[NodeScope | None]:
         rows = _list(self.written, "scopes", "the graph")
@@ -278,23 +309,28 @@ class _GraphReader:
             value = self.reader.read(row["value"], where)
             named = options if options.name else changed(options, where, {"name": str(node)})
             return build(identity, (value,), {}, named, site, after, scope)
-        function = _function(row["function"], where)
+        function, contract = self.functions.named(row["function"], options, where)
         args, kwargs = _read_call(self.reader, row, where)
-        Contract(function, bound=int(options.bind)).check(tuple(args), kwargs, site)
+        contract.check(tuple(args), kwargs, site)
         return build(function, args, kwargs, options, site, after, scope)
 
-    def _hang(self, node: Hashable) -> None:
-        """Hang a callback on what it reads: on a promise, or on a scope whose failure it answers for."""
-        made = self.made[node]
-        reads = [self.made[read] for read in self.told[node].reads]
-        for scope in self.scopes[1:]:
-            assert scope is not None
-            if any(read is scope.caught for read in reads):
-                scope.handlers.append(made)
-                return
-        if not reads or not isinstance(reads[0], Delayed):
-            raise InvalidOption(f"node {node!r} is a callback, but reads no node whose value it could be called with")
-        reads[0]._links += (made,)
+    def _hang(self, node: Hashable, needed: set[Hashable]) -> None:
+        """Hang a callback on the nearest node before it that is needed anyway, or on the scope that it answers for."""
+        made, before = self.made[node], list(self.told[node].reads)
+        looked: set[Hashable] = set()
+        caught = {scope.caught: scope for scope in self.scopes if scope is not None}
+        for read in before:  # grows
+            if self.made[read] in caught:
+                caught[self.made[read]].handlers.append(made)
+                break
+            if read in needed and isinstance(self.made[read], Delayed):
+                self.made[read]._links += (made,)
+                break
+            before.extend(self.told[read].reads if read not in looked else ())
+            looked.add(read)
+        else:
+            raise InvalidOption(f"node {node!r} is a callback, but reads nothing that is needed by an output")
+        self._below([node], needed)
 
 
 # -- canvases --------------------------------------------------------------------------------------
@@ -315,6 +351,7 @@ def _canvas(written: Mapping[str, Any]) -> Canvas:
 class _CanvasReader:
     def __init__(self, promises: list[Any], values: Sequence[Any]) -> None:
         self.made: list[Canvas] = []
+        self.functions = _Functions()
         special = {"$part": self._at(self.made), "$promise": self._at(promises), **_lazy_tags()}
         self.reader = Reader(special, values)
 
@@ -333,7 +370,10 @@ class _CanvasReader:
         if kind is None:
             raise InvalidOption(f"{where} is none of {', '.join(_KINDS)}")
         make, fields = _KINDS[kind]
-        canvas: Canvas = make(self, _only(row, _PART | fields | {kind}, where), where)
+        try:
+            canvas = make(self, _only(row, _PART | fields | {kind}, where), where)
+        except WrongCanvas as error:
+            raise InvalidOption(f"{where}: {error}") from None
         holds = _only(row.get("set", {}), NAMES, f"{where}, set")
         canvas._said = said(where, {name: self.reader.read(one, f"{where}, {name}=") for name, one in holds.items()})
         canvas._links = tuple(self._callbacks(row, "links", where))
@@ -346,11 +386,10 @@ class _CanvasReader:
 
     def signature(self, row: Mapping[str, Any], where: str) -> Signature:
         """Read one call."""
-        function = _function(row["signature"], where)
         options = _read_options(self.reader, row, where)
+        function, contract = self.functions.named(row["signature"], options, where)
         args, kwargs = _read_call(self.reader, row, where)
         site = str(row.get("origin") or "a JSON text")
-        contract = Contract(function, bound=int(options.bind))
         contract.check_part(tuple(args), kwargs, site)
         return Signature(function, contract, options, tuple(args), kwargs, row.get("immutable") is True, site)
 

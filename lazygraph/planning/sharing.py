@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import DuplicateKey
+from lazygraph.errors import DuplicateKey, Unkeyable
 from lazygraph.planning.selecting import select
 from lazygraph.values.canonical import CALL
-from lazygraph.values.forms import Form, Unkeyable, digest
+from lazygraph.values.forms import Form, digest
 from lazygraph.values.graph import ORDER, PREVIOUS, Fused, Graph
 from lazygraph.values.keys import Keys, as_key
 from lazygraph.values.node import identity

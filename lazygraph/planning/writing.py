@@ -18,6 +18,7 @@ from lazygraph.language.canvas import Canvas, Chain, Group, Header
 from lazygraph.language.dynamic import Each
 from lazygraph.language.promise import is_lazy
 from lazygraph.language.signature import Signature
+from lazygraph.language.travel import Travelling
 from lazygraph.planning.lower import function_of, lower
 from lazygraph.values.graph import ORDER, Graph, Scope
 from lazygraph.values.node import Caught, External, Node, Quoted, Recipe
@@ -47,6 +48,8 @@ def _lazy_value(value: Any) -> Any:
         return _delayed_function(value)
     if isinstance(value, Node):
         return {"$graph": graph_written(lower([value]))}
+    if isinstance(value, Travelling):
+        return {"$function": name_for(value.function)}
     if isinstance(value, External):
         raise InvalidOption(f"{value!r} is held by an executor and has no JSON; compute it and give its value")
     return None
@@ -54,7 +57,7 @@ def _lazy_value(value: Any) -> Any:
 
 def _delayed_function(value: Any) -> dict[str, Any]:
     name = name_for(value._leaves[0])
-    if by_name(name) is not value:
+    if by_name(name) is not value and value._options_of_calls != DEFAULT:
         raise InvalidOption(f"{value!r} has options of its own and no name that leads to it; give it a name of its own")
     return {"$delayed": name}
 

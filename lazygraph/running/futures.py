@@ -16,10 +16,11 @@ import time
 import traceback
 import weakref
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lazygraph.errors import LostData, UsedAfterFork
 from lazygraph.running.context import lent_slot
+from lazygraph.values.lazy import Lazy, T_co
 from lazygraph.values.node import External
 from lazygraph.values.outcome import Failure, Outcome, Value, add_place
 from lazygraph.values.status import Status
@@ -27,9 +28,6 @@ from lazygraph.values.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
-
-
-T = TypeVar("T")
 
 
 class RunOf(Protocol):
@@ -104,7 +102,8 @@ class _OpenDoor:
 _OPEN_DOOR: Any = _OpenDoor()
 
 
-class Future(External, concurrent.futures.Future[T], Generic[T]):
+# Covariant, which its base is not: nobody but its run puts a value in.
+class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ignore[type-var]  # pyright: ignore[reportInvalidTypeArguments]
     """The value of one output of a run, now or later; can be awaited, and be an argument of further calls."""
 
     _state = PENDING
@@ -296,7 +295,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
             self._outcome = outcome
         return self._outcome
 
-    def result(self, timeout: float | None = None) -> T:
+    def result(self, timeout: float | None = None) -> T_co:
         """Wait for the value; raise what the task raised, CancelledError, or TimeoutError after `timeout` seconds."""
         outcome = self._settled_outcome(timeout)
         try:
@@ -304,7 +303,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
                 raise cancellation(outcome)
             if isinstance(outcome, Failure):
                 raise_original(outcome)
-            value: T = outcome.value
+            value: T_co = outcome.value
             return value
         finally:
             del outcome, self  # a frame in a traceback must not keep the future, nor a cycle with its exception
@@ -365,7 +364,7 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
         """Whether somebody is to be called when this is done: the value must be here first."""
         return bool(self.__dict__.get("_made_callbacks"))
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         import asyncio
 
         return asyncio.wrap_future(self).__await__()
@@ -399,12 +398,12 @@ class Future(External, concurrent.futures.Future[T], Generic[T]):
 
     # -- Celery's words ----------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> T:
+    def get(self, timeout: float | None = None, propagate: bool = True) -> T_co:
         """`result`, as Celery calls it; with `propagate=False` an exception is returned instead of raised."""
         if propagate:
             return self.result(timeout)
         outcome = self._settled_outcome(timeout)
-        found: T = outcome.exception if isinstance(outcome, Failure) else outcome.value  # type: ignore[assignment]
+        found: T_co = outcome.exception if isinstance(outcome, Failure) else outcome.value  # type: ignore[assignment]
         return found
 
     def ready(self) -> bool:

@@ -15,12 +15,13 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, cancellation, futures_in, raise_original
 from lazygraph.values.graph import Fused, Tables
+from lazygraph.values.lazy import T_co
 from lazygraph.values.node import identity
 from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import Status
@@ -227,7 +228,7 @@ def _only_fused(tables: Tables) -> Tables:
     return Tables(tuple(f if isinstance(f, Fused) else identity for f in tables.functions), ())
 
 
-class GroupResult(Sequence[Future[Any]]):
+class GroupResult(Sequence[Future[T_co]]):
     """What starting a group gives: its members' futures, in declared order."""
 
     def __init__(self, futures: Iterable[Any], parent: Any = None, after: Sequence[Future[Any]] = ()) -> None:
@@ -239,13 +240,17 @@ class GroupResult(Sequence[Future[Any]]):
     def __len__(self) -> int:
         return len(self._members)
 
+    @overload
+    def __getitem__(self, index: int) -> Future[T_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Future[T_co]]: ...
     def __getitem__(self, index: Any) -> Any:
         return self._members[index]
 
     def __repr__(self) -> str:
         return f"<GroupResult of {len(self)}, {self.completed_count()} completed>"
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+    def get(self, timeout: float | None = None, propagate: bool = True) -> list[T_co]:
         """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised.
 
         With `propagate=False` it stands in its member's place instead.
@@ -258,7 +263,7 @@ class GroupResult(Sequence[Future[Any]]):
     join = result = get
 
     @property
-    def results(self) -> list[Any]:
+    def results(self) -> list[Future[T_co]]:
         """The members."""
         return list(self._members)
 
@@ -307,10 +312,10 @@ class GroupResult(Sequence[Future[Any]]):
                 found.append(member)
         return found
 
-    def __await__(self) -> Generator[Any, None, list[Any]]:
+    def __await__(self) -> Generator[Any, None, list[T_co]]:
         return self._gather().__await__()
 
-    async def _gather(self) -> list[Any]:
+    async def _gather(self) -> list[T_co]:
         for future in self._after:
             await future
         return [await member for member in self._members]

@@ -127,4 +127,12 @@ def _users_part(tb: TracebackType | None) -> TracebackType | None:
     return tb
 
 
-_OURS = frozenset({"lazygraph.running.runner", "lazygraph.running.program", "lazygraph.values.template"})
+_OURS = frozenset(
+    {
+        "lazygraph.running.runner",
+        "lazygraph.running.program",
+        "lazygraph.running.mutation",
+        "lazygraph.running.unusual",
+        "lazygraph.values.template",
+    }
+)

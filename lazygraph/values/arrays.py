@@ -3,7 +3,8 @@
 Their own pickles tell memory order, block layout and the version of the library; here only dtype, shape and values
 count, so a key survives an upgrade and does not depend on how a table was put together.
 
-Covers: arrays, scalars, dtypes, Index, Series, DataFrame, extension arrays, as one level of `Form`.
+Covers: arrays, scalars, dtypes, Index, Series, DataFrame, extension arrays, as one level of `Form`; and what another
+library writes down with an address in it.
 Does not cover: subclasses of arrays other than memmap, which go by what they tell pickle (values.canonical).
 """
 
@@ -53,7 +54,8 @@ def _array(value: Any) -> Form:
 
 
 def _dtype_text(dtype: Any) -> str:
-    return str(dtype.descr) if dtype.names else str(dtype.str)
+    # The short text of what has fields, is an array itself, or knows a missing value says nothing of them.
+    return repr(dtype) if dtype.names or dtype.subdtype or dtype.kind == "T" else str(dtype.str)
 
 
 def _data_of(value: Any) -> bytes:
@@ -160,6 +162,15 @@ def _missing(_: Any) -> Form:
     return Form("NA", text="NA")
 
 
+# -- others ----------------------------------------------------------------------------------------
+
+
+def _decorator(value: Any) -> Form:
+    # pydantic notes with each validator the class it is for, by an address.
+    labels = ("name", "function", "info")
+    return Form("validator", b"", (value.cls_var_name, value.func, value.info), labels=labels)
+
+
 _FORMS: Mapping[tuple[str, str], Callable[[Any], Form]] = {
     ("numpy", "ndarray"): _array,
     ("numpy", "memmap"): _array,
@@ -176,6 +187,7 @@ _FORMS: Mapping[tuple[str, str], Callable[[Any], Form]] = {
     ("pandas", "PeriodArray"): _instants,
     ("pandas", "ExtensionArray"): _extension,
     ("pandas", "NAType"): _missing,
+    ("pydantic", "Decorator"): _decorator,
 }
 """By package and class, the nearest base first."""
 _EXACT = frozenset({("numpy", "ndarray"), ("numpy", "memmap")})

@@ -14,14 +14,14 @@ from operator import itemgetter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import Unkeyable
 from lazygraph.values.arrays import array_form
-from lazygraph.values.forms import UNORDERED, Absent, Form, Sentinel, Unkeyable, short, words
-from lazygraph.values.functions import CODE_FORMS, class_form
-from lazygraph.values.homes import PYTHON, version_of
+from lazygraph.values.forms import UNORDERED, Absent, Form, Sentinel, short, words
+from lazygraph.values.functions import CODE_FORMS, by_name, class_form
 from lazygraph.values.node import External, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _NEW: Any = vars(copyreg)["__newobj__"]  # what pickle calls to make an object without calling its class
 _SLOTS = 2
@@ -33,6 +33,9 @@ def form_of(value: Any) -> Form:
     form = _FORMS.get(cls)
     if form is not None:
         return form(value)
+    for kind, make in _LAZY.items():  # before anything they could say of themselves: they speak dask's protocol too
+        if isinstance(value, kind):
+            return make(value)
     for name in ("__lazygraph_key__", "__dask_tokenize__"):
         method = getattr(cls, name, None)
         if method is not None:
@@ -94,7 +97,11 @@ def _memoryview(value: memoryview) -> Form:
 
 
 def _path(value: PurePath) -> Form:
-    return Form("path", words([str(value)]), (type(value),), labels=("class",), text=f"path {str(value)!r}")
+    cls = type(value)
+    named = words([cls.__name__, str(value)])
+    if cls.__module__.partition(".")[0] == "pathlib":  # where exactly it lives there has changed
+        return Form("path", named, text=f"path {str(value)!r}")
+    return Form("path", named, (cls, _attributes(value)), labels=("class", "attributes"), text=f"path {str(value)!r}")
 
 
 def _enum(value: Enum) -> Form:
@@ -106,9 +113,20 @@ def _pattern(value: re.Pattern[Any]) -> Form:
     return Form("pattern", b"", (value.pattern, value.flags), labels=("pattern", "flags"))
 
 
+_OF_SETS: Sequence[Any] = (set.__reduce__, frozenset.__reduce__)
+
+
 def _set_subclass(value: Any) -> Form:
-    parts = (type(value), frozenset(value), _attributes(value))
+    told = _told(value)
+    if type(value).__reduce__ not in _OF_SETS:
+        return _reduced(value)  # it says itself what it is
+    parts = (type(value), frozenset(value), told[2])
     return Form("set", b"", parts, labels=("class", "items", "attributes"), text=short(value))
+
+
+def _property(value: property) -> Form:
+    parts = (type(value), value.fget, value.fset, value.fdel, _attributes(value))
+    return Form("property", b"", parts, labels=("class", "fget", "fset", "fdel", "attributes"))
 
 
 def _attributes(value: Any) -> Any:
@@ -147,16 +165,10 @@ def _external(value: External) -> Form:
 
 def _reduced(value: Any) -> Form:
     cls = type(value)
-    if cls is object:
-        raise Unkeyable("an object()", "nothing but its identity tells it from others")
-    reducer = copyreg.dispatch_table.get(cls)
-    try:
-        told: Any = reducer(value) if reducer is not None else value.__reduce_ex__(4)
-    except Exception as error:
-        raise Unkeyable(f"<{cls.__qualname__}>", str(error) or type(error).__name__) from None
+    told = _told(value)
     if isinstance(told, str):
-        return _global(value, told)
-    make, arguments, state, items, pairs = (*told, None, None, None)[:5]
+        return by_name("global", getattr(value, "__module__", None) or cls.__module__, told, cls)
+    make, arguments, state, items, pairs = told
     if make is _NEW:
         parts = {"class": arguments[0], **{f"argument {at}": one for at, one in enumerate(arguments[1:], 1)}}
     else:
@@ -164,7 +176,8 @@ def _reduced(value: Any) -> Form:
     parts.update(_state(state))
     for at, item in enumerate(items or ()):
         parts[f"[{at}]"] = item
-    for at, (key, item) in enumerate(pairs or ()):
+    told_pairs: Iterable[tuple[Any, Any]] = pairs or ()
+    for at, (key, item) in enumerate(told_pairs):
         parts[f"key {at}"], parts[f"value {at}"] = key, item
     return Form("object", words(parts), list(parts.values()), labels=list(parts), text=short(value))
 
@@ -180,11 +193,17 @@ def _state(state: Any) -> Iterator[tuple[str, Any]]:
             yield f"{kind} {name}", one[name]
 
 
-def _global(value: Any, name: str) -> Form:
-    module = getattr(value, "__module__", None) or type(value).__module__
-    version = version_of(module)
-    named = words([module, name, "" if version in (None, PYTHON) else str(version)])
-    return Form("global", named, (type(value),), labels=("class",), text=f"{module}.{name}")
+def _told(value: Any) -> Any:
+    """Return what pickle would be told of a value: a name, or maker, arguments, state, items and pairs."""
+    cls = type(value)
+    if cls is object:
+        raise Unkeyable("an object()", "nothing but its identity tells it from others")
+    reducer = copyreg.dispatch_table.get(cls)
+    try:
+        told = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+    except Exception as error:
+        raise Unkeyable(f"<{cls.__qualname__}>", str(error) or type(error).__name__) from None
+    return told if isinstance(told, str) else (*told, None, None, None)[:5]
 
 
 _FORMS: Mapping[type, Callable[[Any], Form]] = {
@@ -203,10 +222,10 @@ _FORMS: Mapping[type, Callable[[Any], Form]] = {
 }
 """By exact type; subclasses are told apart."""
 
+_LAZY: Mapping[type, Callable[[Any], Form]] = {Node: node_form, External: _external}
 _KINDS: Mapping[type, Callable[[Any], Form]] = {
-    Node: node_form,
-    External: _external,
     PurePath: _path,
+    property: _property,
     Enum: _enum,
     set: _set_subclass,
     frozenset: _set_subclass,

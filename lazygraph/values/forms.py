@@ -13,8 +13,6 @@ import struct
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lazygraph.errors as errors
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -25,20 +23,6 @@ _LONG = 1024
 
 ORDERED, UNORDERED = range(2)
 """How the parts of a form belong together: one after another, or as in a set."""
-
-
-class Unkeyable(errors.Unkeyable):
-    """Something has no content that a key could be made from; `path` leads to it, `where` says who wanted the key."""
-
-    def __init__(self, thing: str, reason: str, path: str = "", where: str = "") -> None:
-        place = "".join(f"{part}: " for part in (where, path) if part)
-        TypeError.__init__(
-            self,
-            f"{place}{thing} has no content that a key could be made of ({reason}); leave it out, give its class a "
-            f"method __lazygraph_key__() that returns what it stands for, or say pure=False if the call is not to be "
-            f"shared",
-        )
-        self.thing, self.reason, self.path, self.where = thing, reason, path, where
 
 
 class Form(NamedTuple):

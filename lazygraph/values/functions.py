@@ -2,7 +2,8 @@
 
 A function is what it does: its instructions and constants, its defaults and closure, and the functions and values
 behind the global names that it reads, all the way down.  Its file, its line numbers, docstring and annotations are not
-part of it.  What is installed is known by name and version (values.homes).
+part of it.  A class is its full name besides, because `isinstance` goes by that.  What is installed is known by name
+and version (values.homes).
 
 Not seen, because no instruction names it: what is found by `globals()`, `getattr` with a computed name, `eval`, and
 what a user's own module does when its function imports it, beyond the text of the files.
@@ -29,7 +30,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.values.forms import Absent, Form, Sentinel, Unkeyable, words
+from lazygraph.values.forms import UNORDERED, Absent, Form, Sentinel, words
 from lazygraph.values.homes import PYTHON, absolute, find, version_of
 from lazygraph.values.instructions import code_form, reads_of
 
@@ -38,14 +39,17 @@ if TYPE_CHECKING:
 
     from lazygraph.values.instructions import Reads
 
+_MADE_IN_PYTHON = 1 << 9
+"""The flag of a class that is made while a program runs (or might be)."""
 _ABSENT: Any = object()
 
 _NOT_CONTENT = frozenset(
     """__module__ __qualname__ __doc__ __dict__ __weakref__ __firstlineno__ __static_attributes__ __slotnames__
     __annotations__ __annotate__ __annotate_func__ __annotations_cache__ __conditional_annotations__
-    __orig_bases__ __parameters__ __abstractmethods__ _abc_impl __pydantic_parent_namespace__""".split()
+    __orig_bases__ __parameters__ __abstractmethods__ _abc_impl
+    __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__ __pydantic_parent_namespace__""".split()
 )
-"""What a class holds besides what its author wrote: where it stands, notes for readers, caches."""
+"""What a class holds besides what its author wrote: where it stands, notes for readers, what was made of the rest."""
 
 
 class Imported(NamedTuple):
@@ -63,6 +67,8 @@ def function_form(function: FunctionType) -> Form:
     named = _installed(space.get("__name__"), function.__qualname__, function)
     if named is not None:
         return Form("function", named, text=f"function {function.__qualname__} of {version_of(space['__name__'])}")
+    if function.__code__ is _DISPATCHING:
+        return _dispatching_form(function)
     reads = reads_of(function.__code__)
     parts: dict[str, Any] = {"code": function.__code__}
     defaults = function.__defaults__ or ()
@@ -139,20 +145,33 @@ def builtin_form(function: BuiltinFunctionType) -> Form:
     """Return the form of a function written in C: its name, or the method and what it is bound to."""
     owner = function.__self__
     if owner is None or isinstance(owner, ModuleType):
-        module = function.__module__ or "builtins"
-        version = version_of(module)
-        if version is None and module not in sys.builtin_module_names and not isinstance(owner, ModuleType):
-            raise Unkeyable(f"function {function.__qualname__}", "nobody knows where it comes from")
-        named = words([module, function.__qualname__, "" if version in (None, PYTHON) else str(version)])
-        return Form("function", named, text=f"function {function.__qualname__}")
+        return by_name("function", function.__module__ or "builtins", function.__qualname__)
     labels = ("name", "owner")
     return Form("method", b"", (function.__name__, owner), labels=labels, text=f"method {function.__name__}")
+
+
+def by_name(kind: str, module: str, name: str, *more: Any) -> Form:
+    """Return the form of what can be known by its name only: of the user's own, with all that its module holds."""
+    version = version_of(module)
+    parts = more if version is not None else (*more, Imported(module))
+    named = words([module, name, "" if version in (None, PYTHON) else str(version)])
+    return Form(kind, named, parts, labels=("class", "module")[-len(parts) :], text=f"{kind} {module}.{name}")
 
 
 def method_form(method: MethodType) -> Form:
     """Return the form of a bound method: its function and its owner."""
     labels = ("function", "owner")
     return Form("method", b"", (method.__func__, method.__self__), labels=labels, text=f"method {method.__name__}")
+
+
+def _dispatching_form(function: Any) -> Form:
+    """Return the form of a function of functools.singledispatch: what it does with which class."""
+    return Form(
+        "function by class", b"", list(function.registry.items()), UNORDERED, text=f"function {function.__name__}"
+    )
+
+
+_DISPATCHING: CodeType = vars(functools)["singledispatch"](len).__code__
 
 
 def cached_form(function: Any) -> Form:
@@ -170,6 +189,8 @@ def class_form(cls: type) -> Form:
     if named is not None:
         return Form("class", named, text=f"class {cls.__qualname__}")
     parts: dict[str, Any] = {}
+    if not cls.__flags__ & _MADE_IN_PYTHON:
+        parts["module"] = Imported(cls.__module__)  # made in C: its methods show names and no code
     if type(cls) is not type:
         parts["metaclass"] = type(cls)
     for at, base in enumerate(cls.__bases__, 1):
@@ -181,7 +202,7 @@ def class_form(cls: type) -> Form:
 
 def _installed_class(cls: type) -> bytes | None:
     named = _installed(cls.__module__, cls.__qualname__, cls)
-    if named is None and not cls.__flags__ & (1 << 9) and version_of(cls.__module__) is not None:
+    if named is None and not cls.__flags__ & _MADE_IN_PYTHON and version_of(cls.__module__) is not None:
         named = words([cls.__module__, cls.__qualname__, str(version_of(cls.__module__))])  # made in C, without a name
     if named is not None and version_of(cls.__module__) == PYTHON:
         return words([cls.__module__, cls.__qualname__])  # values of its classes mean the same in every Python

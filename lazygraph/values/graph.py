@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.values.options import DEFAULT
 from lazygraph.values.references import portable, restored
+from lazygraph.values.verbs import GraphVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +142,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Graph:
+class Graph(GraphVerbs):
     """A shape, its tables, the externals it reads, and what the optimizer has done so far."""
 
     shape: Shape

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import sysconfig
 from functools import lru_cache
-from importlib import metadata
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +34,8 @@ def version_of(module: str) -> str | None:
     top = module.partition(".")[0]
     if top == OURS:
         return OURS
+    if top == "__main__":
+        return None
     if top in sys.builtin_module_names:
         return PYTHON
     place = _place_of(module)
@@ -67,6 +68,9 @@ def _is_within(place: str, *paths: str) -> bool:
 
 def _distribution(top: str) -> str | None:
     """Return name and version of what brought a package; None when nothing says so: then it is the user's own."""
+    # Loaded when it is needed: it brings in a parser of mail headers, and most programs never ask.
+    from importlib import metadata
+
     try:
         return f"{top} {metadata.version(top)}"
     except metadata.PackageNotFoundError:

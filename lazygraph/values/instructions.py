@@ -10,6 +10,7 @@ Does not cover: what those names stand for (values.functions).
 from __future__ import annotations
 
 import dis
+from functools import lru_cache
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from lazygraph.values.forms import Form, words
 
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_SEES_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec"})
 _BEHAVIOUR = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200
 """Code flags that change what a call does: *args, **kwargs, generator, coroutine, asynchronous generator."""
 
@@ -28,6 +30,7 @@ class Reads(NamedTuple):
     imports: dict[tuple[str, int, tuple[str, ...]], None]
 
 
+@lru_cache(maxsize=1024)
 def code_form(code: CodeType) -> Form:
     """Return the form of a code object: instructions, with constants as parts and names as texts."""
     arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
@@ -35,7 +38,7 @@ def code_form(code: CodeType) -> Form:
         code.co_name,
         f"{code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags & _BEHAVIOUR}",
         code.co_exceptiontable.hex(),
-        *code.co_varnames[:arguments],
+        *code.co_varnames[: None if _SEES_LOCALS.intersection(code.co_names) else arguments],
         "",
     ]
     constants: list[Any] = []
@@ -49,6 +52,7 @@ def code_form(code: CodeType) -> Form:
     return Form("code", words(steps), constants, labels=labels, text=f"code of {code.co_name}")
 
 
+@lru_cache(maxsize=1024)
 def reads_of(code: CodeType) -> Reads:
     """Return what a code object and those inside it refer to."""
     found = Reads({}, {})

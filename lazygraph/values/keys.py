@@ -19,11 +19,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import Unkeyable
 from lazygraph.values.canonical import form_of
-from lazygraph.values.forms import ATOMS, SIZE, Form, Unkeyable, digest
+from lazygraph.values.forms import ATOMS, SIZE, Form, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Keys", "Unkeyable", "as_key", "key_of"]
 
@@ -58,9 +59,11 @@ class Keys:
     """Tokens of values that live as long as this does: what is shared by many of them is digested once.
 
     Values must not change meanwhile.  With `keep=True` the forms stay readable under `forms`, by the id of the value.
+    `form` says what one level of a value is; another one may look at less, or at more.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool = False, form: Callable[[Any], Form] = form_of) -> None:
+        self._form = form
         self.forms: dict[int, Form] | None = {} if keep else None
         self._done: dict[int, bytes] = {}
         self._alive: list[Any] = []  # so that an id stays what it is
@@ -103,7 +106,7 @@ class Keys:
 
     def _opened(self, value: Any, number: int, path: Sequence[_Open]) -> _Open:
         try:
-            form = form_of(value)
+            form = self._form(value)
         except Unkeyable as error:
             raise Unkeyable(error.thing, error.reason, _path(path)) from None
         self._alive.append(value)

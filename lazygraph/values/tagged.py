@@ -31,7 +31,7 @@ from lazygraph.errors import InvalidOption
 from lazygraph.values.node import Quoted, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HIGHEST = 24
 """So many levels of nesting are written in place."""
@@ -60,7 +60,7 @@ def name_for(function: Any) -> str:
         found = getattr(found, name, None)
     if found is function or (isinstance(found, Recipe) and getattr(found, "__wrapped__", None) is function):
         return f"{module}:{qualname}"
-    if isinstance(function, MethodType) and found == function:
+    if isinstance(function, MethodType | BuiltinFunctionType) and found == function:  # a new one each time
         return f"{module}:{qualname}"
     raise InvalidOption(f"{what} cannot be found as {module}.{qualname}; define it with `def` at the top of a module")
 
@@ -398,19 +398,19 @@ class Reader:
 
     def _needed(self, said: Any, where: str) -> list[int]:
         """Return the values that are to be read before some JSON can be, in order."""
-        found: list[int] = []
+        found: dict[int, None] = {}
         open_: dict[int, None] = {}
         waiting = [*mentioned(said, "$value")]
         while waiting:
             number = waiting[-1]
+            if not isinstance(number, int) or not 0 <= number < len(self.values):
+                raise InvalidOption(f"{where} names value {number!r}, and there are {len(self.values)}")
             if number in self._read or number in found:
                 waiting.pop()
                 continue
-            if not isinstance(number, int) or not 0 <= number < len(self.values):
-                raise InvalidOption(f"{where} names value {number!r}, and there are {len(self.values)}")
             missing = [] if number in open_ else [*mentioned(self.values[number], "$value")]
             missing = [one for one in missing if one not in self._read]
-            if any(one in open_ for one in missing):
+            if number in missing or any(one in open_ for one in missing):
                 raise InvalidOption(f"value {number} contains itself")
             if missing:
                 open_[number] = None
@@ -418,8 +418,8 @@ class Reader:
                 continue
             open_.pop(number, None)
             waiting.pop()
-            found.append(number)
-        return found
+            found[number] = None
+        return list(found)
 
     def _made(self, said: Any, where: str) -> Any:
         stack = [_Opened(lambda parts: parts[0], [said])]

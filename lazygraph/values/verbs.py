@@ -6,10 +6,17 @@ only import that goes up, and it happens when a verb is called, never before.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from lazygraph.values.node import Site
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    # What verbs return, for the floors below to name it.
+    from lazygraph.door import Future as Future
+    from lazygraph.door import GroupResult as GroupResult
 
 
 def _door() -> ModuleType:
@@ -84,7 +91,8 @@ class GraphVerbs:
         A node has `function` (and `args`, `kwargs`, `options`) or `value`.  Raises `CyclicGraph` naming a cycle,
         `InvalidOption` for what is no call.
         """
-        return _door().from_networkx(nx_graph)
+        caller = sys._getframe(1)
+        return _door().from_networkx(nx_graph, Site(caller.f_code, caller.f_lasti))
 
     def to_json(self) -> str:
         """Return a text that says the same, with functions by name.  Raises `InvalidOption` for what has none."""
@@ -100,9 +108,13 @@ class GraphVerbs:
 
 
 class CanvasVerbs(Verbs):
-    """Mixed into every canvas.  A promise has no `to_json`: that may be a method of its value (of a table, say)."""
+    """Mixed into every canvas.  A promise has none of these: they may be methods of its value (of a table, say)."""
 
     __slots__ = ()
+
+    def check(self, executor: Any = None) -> Any:
+        """Return what is wrong with this, before anything runs: a list of findings.  See `lazygraph.check`."""
+        return _door().check(self, executor=executor)
 
     def to_json(self) -> str:
         """Return a text that `lazygraph.from_json` makes the same canvas of, with functions by name."""

@@ -115,10 +115,25 @@ class TestKeywords:
         with pytest.raises(UnknownOption, match=rf"compute\(\) has no option '{name}'; did you mean '{near}'"):
             compute(where(), **{name: 1})
 
-    @pytest.mark.parametrize("said", [{"progress": True}, {"pdb": True}, {"num_workers": 2}, {"on_error": "skip"}])
+    @pytest.mark.parametrize("said", [{"progress": True}, {"pdb": True}, {"on_error": "skip"}])
     def test_those_that_are_not_built_yet(self, said: dict[str, Any]) -> None:
         with pytest.raises(NotImplementedYet):
             compute(where(), **said)
+
+    def test_so_many_threads_for_this_once(self) -> None:
+        name, together = delayed(lambda met: met.wait(60) and threading.current_thread().name), threading.Barrier(3)
+        met = [delayed(lambda: together.wait(60) is not None)() for _ in range(3)]  # three at once, or never
+        assert all(compute(*met, num_workers=3))
+        ready = threading.Event()
+        ready.set()
+        assert compute(name(ready), num_workers=2, scheduler="sync") == ("MainThread",)
+
+    def test_a_number_of_threads_is_for_threads(self) -> None:
+        class Elsewhere(SyncExecutor):
+            name = "elsewhere"
+
+        with pytest.raises(InvalidOption, match="num_workers=2: executor 'elsewhere' has as many slots"):
+            compute(where(), num_workers=2, executor=Elsewhere())
 
     def test_nothing_lazy(self) -> None:
         assert compute() == ()

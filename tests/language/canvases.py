@@ -51,7 +51,7 @@ class Language:
     callbacks: bool = False
     each: bool = False
     replace: bool = False
-    size: int = 12
+    size: int = 20
 
     def described(self) -> st.SearchStrategy[Described]:
         """Canvases that need nothing before them."""
@@ -65,7 +65,7 @@ class Language:
 @st.composite
 def _described(draw: Any, language: Language, closed: bool) -> Described:
     maker = Maker(draw, language)
-    size = draw(st.integers(1, language.size))
+    size = draw(st.integers(3, language.size))
     canvas = maker.closed(size) if closed else maker.open(size)
     return Described(canvas, (unshared(maker.call(0)), unshared(maker.call(2))))
 
@@ -75,9 +75,14 @@ class Maker:
 
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any], language: Language) -> None:
         self.draw, self.language = draw, language
+        self._bare = False  # in callbacks that may not run: what stands in their arguments does not wait for that
         self._composed = [self.steps, self.steps, self.side, self.side, self.chord, self.call]
-        self._composed += [self.scope] * language.callbacks + [self.fan_out] * language.each
-        self._composed += [self.becomes] * language.replace
+        for also, kind in (
+            (language.callbacks, self.scope),
+            (language.each, self.fan_out),
+            (language.replace, self.becomes),
+        ):
+            self._composed += [kind, kind] * also
 
     def upto(self, most: int) -> int:
         drawn: int = self.draw(st.integers(0, most))
@@ -90,7 +95,7 @@ class Maker:
 
     def number(self) -> int:
         n = self.upto(32)
-        return 7 - n if self.language.failing and n > 30 else n % 10  # -23 and -24 fail
+        return 20 - n if self.language.failing and n > 26 else n % 10
 
     def open(self, size: int) -> Any:
         if size <= 1:
@@ -110,9 +115,6 @@ class Maker:
     def shared(self) -> Shared:
         return Shared(self.upto(1))
 
-    def leaf(self) -> Any:
-        return self.shared() if self.upto(3) == 3 else self.number()
-
     def call(self, size: int) -> Call:
         """A call that may have canvases of this size among its arguments."""
         args = [self.argument(size // 2) for _ in range(self.upto(2))]
@@ -120,12 +122,16 @@ class Maker:
         return Call(("call", "call", "pack")[self.upto(2)], tuple(args), tuple(kwargs.items()), self.upto(4) == 4)
 
     def argument(self, size: int) -> Any:
+        if self._bare:
+            return self.number()
         kind = self.upto(5) if size else 0
         if kind == 1:
-            return [self.leaf(), self.open(size)]
+            return [self.argument(0), self.open(size)]
         if kind == 2:
             return {"in": self.open(size)}
-        return self.open(size) if kind > 2 else self.leaf()
+        if kind > 2:
+            return self.open(size)
+        return self.shared() if self.upto(3) == 3 else self.number()
 
     def many(self) -> Many:
         kind = self.upto(2)
@@ -146,17 +152,20 @@ class Maker:
         return Steps((self.side(size // 2), self.open(size // 2)))
 
     def scope(self, size: int) -> Scope:
+        of, before = self.open(size), self._bare
+        self._bare = self._bare or self.language.failing
         links = [self.open(part) for part in self.sizes(size // 3, 2)]
         handlers = [self.open(part) for part in self.sizes(size // 3, 2)] if self.language.failing else []
-        return Scope(self.open(size), tuple(links), tuple(handlers))
+        self._bare = before
+        return Scope(of, tuple(links), tuple(handlers))
 
     def fan_out(self, size: int) -> Steps:
-        items = Call("pack", tuple(self.leaf() for _ in range(self.upto(3))))
+        items = Call("pack", tuple(self.argument(0) for _ in range(self.upto(3))))
         before = self.side(size // 2) if self.upto(2) == 2 else items
         return Steps((before, Each(self.open(size // 3))))
 
     def becomes(self, size: int) -> Becomes:
-        return Becomes(tuple(self.leaf() for _ in range(self.upto(2))), unshared(self.open(size // 2)))
+        return Becomes(tuple(self.argument(0) for _ in range(self.upto(2))), unshared(self.open(size // 2)))
 
 
 def unshared(of: Any) -> Any:
@@ -189,9 +198,8 @@ class Tasks:
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             said = {key: value for key, value in kwargs.items() if key != "by"}
-            shown = tuple("failure" if isinstance(value, lazygraph.Failure) else value for value in args)
             with self._more:
-                self._ran[repr((name, shown, tuple(sorted(said.items()))))] += 1
+                self._ran[repr((name, tasks.calmed(args), tuple(sorted(said.items()))))] += 1
                 self._more.notify_all()
             return function(*args, **kwargs)
 
@@ -258,9 +266,7 @@ class Speller:
         canvas = self.spell(value)
         if self._repeated:
             return canvas
-        return self.pick(
-            (Same.FORM, lambda: canvas), (Same.SHAPE, canvas.to_nodes), (Same.VALUE, canvas.to_delayed)
-        )
+        return self.pick((Same.FORM, lambda: canvas), (Same.SHAPE, canvas.to_nodes), (Same.VALUE, canvas.to_delayed))
 
     def call(self, of: Call) -> Any:
         task = getattr(self.using, of.task)

@@ -94,13 +94,24 @@ def faults_of(ends: Iterable[Ended]) -> frozenset[Fault]:
     return frozenset().union(*(end.faults for end in ends))
 
 
+def shared_in(of: Any) -> list[Shared]:
+    """Return the delayed calls in a description."""
+    if isinstance(of, Shared):
+        return [of]
+    if isinstance(of, str | int):
+        return []
+    parts = of.values() if isinstance(of, dict) else vars(of).values() if type(of) in RULES else of
+    return [one for part in parts for one in shared_in(part)]
+
+
 class Interpreter:
-    """Evaluates descriptions.  `ran` counts the calls that were made, `failed` lists the numbers of those that failed."""
+    """Evaluates descriptions.  `ran` counts the calls that were made, `failed` lists those that failed."""
 
     def __init__(self, shared: Sequence[Call] = ()) -> None:
-        self.shared, self.known = shared, dict[int, Ended]()
+        self.shared, self.known = shared, dict[int, tuple[Ended, set[Fault]]]()
         self.ran: Counter[str] = Counter()
         self.failed: list[Fault] = []
+        self.scopes: list[set[Fault]] = []  # of those around what is evaluated, what has failed in each
 
     def end(self, of: Any, prefix: tuple[Ended, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Ended:
         """Evaluate a description behind the values before it."""
@@ -112,12 +123,21 @@ class Interpreter:
         bad = [value for value in (*args, *kwargs.values()) if isinstance(value, int) and value < 0]
         if bad and task != "pack":
             self.failed.append((len(self.failed), bad[0]))
+            for scope in self.scopes:
+                scope.add(self.failed[-1])
             return Ended(None, frozenset(self.failed[-1:]))
         return Ended(("call", tuple(args), named) if task == "call" else list(args))
 
+    def apart(self, of: Any, prefix: tuple[Ended, ...] = (), own: Sequence[set[Fault]] = ()) -> Ended:
+        """Evaluate what belongs to no scope around it: arguments (they are above it), shared calls, callbacks."""
+        around, self.scopes = self.scopes, list(own)
+        end = self.end(of, prefix)
+        self.scopes = around
+        return end
+
     def argument(self, value: Any) -> Ended:
         if type(value) in RULES:
-            return self.end(value)
+            return self.promise(value) if isinstance(value, Shared) else self.apart(value)
         if isinstance(value, dict):
             ends = {name: self.argument(one) for name, one in value.items()}
             return Ended({name: end.value for name, end in ends.items()}, faults_of(ends.values()))
@@ -139,11 +159,19 @@ class Interpreter:
         values = [*before, *(end.value for end in args)]
         return self.attempt(of.task, values, {name: end.value for name, end in named.items()})
 
-    def promise(self, of: Shared, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
-        assert not prefix, "a promise takes no values"
+    def promise(self, of: Shared) -> Ended:
         if of.number not in self.known:
-            self.known[of.number] = self.end(self.shared[of.number])
-        return self.known[of.number]
+            own: set[Fault] = set()
+            self.known[of.number] = self.apart(self.shared[of.number], own=[own]), own
+        return self.known[of.number][0]
+
+    def part(self, of: Shared, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        """A delayed call that is a step or member."""
+        assert not prefix, "a promise takes no values"
+        end = self.promise(of)
+        for scope in self.scopes:
+            scope |= self.known[of.number][1]
+        return end
 
     def many(self, of: Many, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         size = of.size if of.how == "chunks" else max(1, len(of.rows))
@@ -180,27 +208,32 @@ class Interpreter:
 
     def each(self, of: Each, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         (items,) = prefix
-        return items if items.faults else self.listed([self.end(of.of, (Ended(one),), kwargs) for one in items.value])
+        faults = faults_of([items, *(self.promise(one) for one in shared_in(of.of))])  # those go in as they are
+        if faults:
+            return Ended(None, faults)
+        return self.listed([self.end(of.of, (Ended(one),), kwargs) for one in items.value])
 
     def becomes(self, of: Becomes, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         packed = self.call(Call("become", of.args), prefix, kwargs)
         return packed if packed.faults else self.end(of.by, (packed,))
 
     def scope(self, of: Scope, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
-        failed = len(self.failed)
+        own: set[Fault] = set()
+        self.scopes.append(own)
         end = self.end(of.of, prefix, kwargs)
+        self.scopes.pop()
         if not end.faults:
             for callback in of.link:
-                self.end(callback, (end,))
-        elif end.faults.intersection(self.failed[failed:]):  # not when something above it has failed
+                self.apart(callback, (end,))
+        elif own:  # and not something above it
             for callback in of.link_error:
-                self.end(callback, (Ended("failure"),))
+                self.apart(callback, (Ended("failure"),))
         return end
 
 
 RULES: Mapping[type, Any] = {
     Call: Interpreter.call,
-    Shared: Interpreter.promise,
+    Shared: Interpreter.part,
     Many: Interpreter.many,
     Steps: Interpreter.steps,
     Side: Interpreter.side,

@@ -86,7 +86,7 @@ def test_what_is_omitted_stays_and_does_not_wait(diary: Diary) -> None:
 def test_only_the_lowest_copies_wait_the_others_wait_for_them(diary: Diary) -> None:
     chained = diary.step("c", diary.step("b", diary.step("a")))
     graph = bind(chained, diary.step("parent")).graph
-    assert (len(graph), len(list(graph.edges()))) == (4, 3)
+    assert (len(graph), len(list(graph.edges()))) == (5, 4)  # a checkpoint between the parent and its children
 
 
 def test_a_node_reached_twice_is_copied_once(diary: Diary) -> None:
@@ -151,7 +151,7 @@ def test_chains_longer_than_python_recurses() -> None:
         end = end + 1
     assert bind(end, end).compute() == 10_000
     assert clone(end).compute() == 10_000
-    assert len(bind(end, end).graph) == 2 * len(end.graph)
+    assert len(bind(end, end).graph) == 2 * len(end.graph) + 1
 
 
 def test_bound_after_a_thousand_parents_has_an_edge_for_each_child_and_each_parent() -> None:
@@ -272,6 +272,8 @@ def test_a_pure_call_is_computed_again_too(diary: Diary) -> None:
     assert diary.lines == [1]
     assert compute(a, *clone(a, b)) == (1, 1, 1)
     assert diary.lines == [1, 1, 1]  # once more for the original, once for both copies
+    assert compute(*clone(a, b, seed=1), clone(b, seed=1)) == (1, 1, 1)
+    assert diary.lines == [1, 1, 1, 1]
 
 
 def test_a_pure_call_above_a_copied_one_is_computed_again_too(diary: Diary) -> None:
@@ -301,8 +303,10 @@ def test_with_a_seed_the_same_clone_twice(diary: Diary, options: dict[str, Any])
 def test_with_a_seed_other_work_has_another_key(diary: Diary) -> None:
     a, b = diary.step("a"), diary.step("b")
     clones = [clone(a, seed=1), clone(b, seed=1), bind(a, b, seed=1), bind(a, [b, b], seed=1), bind(b, a, seed=1)]
-    assert len({promise.key for promise in clones}) == 5
-    assert compute(clones) == (["a", "b", "a", "a", "b"],)
+    above = diary.step("c", a)
+    clones += [clone(above, seed=1), clone(above, omit=a, seed=1)]
+    assert len({promise.key for promise in clones}) == 7
+    assert compute(clones) == (["a", "b", "a", "a", "b", "c", "c"],)
 
 
 def test_bound_twice_with_a_seed_is_bound_once(diary: Diary) -> None:
@@ -335,16 +339,29 @@ def test_callbacks_run_for_the_clone_too(diary: Diary) -> None:
     promise = add.s(1, 2).link(note.s("first"), note.s("second") | note.si(0, "third")).to_delayed()
     assert compute(promise, clone(promise)) == (3, 3)
     assert sorted(diary.lines) == sorted([("first", 3), ("second", 3), ("third", 0)] * 2)
+    diary.lines.clear()
+    assert clone(promise).compute() == 3
+    assert diary.lines == [("first", 3), ("second", 3), ("third", 0)]
 
 
+@pytest.mark.parametrize("options", [{}, {"key": "mine"}, {"pure": True}], ids=["impure", "key", "pure"])
 @pytest.mark.parametrize("seed", [None, 7])
-def test_handlers_of_failures_run_once_for_every_copy(diary: Diary, seed: int | None) -> None:
+def test_handlers_of_failures_run_once_for_every_copy(diary: Diary, seed: int | None, options: Any) -> None:
     note = delayed(lambda failure: diary.lines.append(failure.node))
-    promise = chain(delayed(operator.truediv).s(1, 0), add.s(1)).link_error(note.s()).to_delayed()
+    divided = delayed(operator.truediv).s(1, 0).set(**options)
+    promise = chain(divided, add.s(1)).link_error(note.s()).to_delayed()
     run = lazygraph.start(promise, clone(promise, seed=seed), clone(promise, seed=seed), fail_fast=False)
     with pytest.raises(ZeroDivisionError):
         run.result()
     assert diary.lines == ["truediv"] * 3
+
+
+def test_a_promise_that_was_given_to_a_canvas_fails_for_the_copy_too(diary: Diary) -> None:
+    note = delayed(lambda failure: diary.lines.append(failure.node))
+    promise = chain(delayed(operator.truediv)(1, 0), add.s(1)).link_error(note.s()).to_delayed()
+    with pytest.raises(ZeroDivisionError):
+        lazygraph.start(promise, clone(promise), fail_fast=False).result()
+    assert diary.lines == ["truediv", "truediv"]
 
 
 # -- wait_on and checkpoint ------------------------------------------------------------------------

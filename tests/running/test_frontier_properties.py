@@ -14,7 +14,7 @@ from lazygraph.running.events import CancelTask, Delivered, Dropped, Failed, Sta
 from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
-from tests.running.shapes import random_shape, shape_of, shapes
+from tests.running.shapes import Recipe, random_recipe, random_shape, recipes, shape_of, shapes
 from tests.running.world import OnPaper, World
 
 randoms = st.integers(0, 2**32).map(Random)
@@ -93,6 +93,66 @@ def test_fail_fast_ends_everything_with_the_first_unhappy_output(shape: Shape, b
     world.let_everything_go()
 
 
+# -- replaced tasks and scopes ---------------------------------------------------------------------
+
+
+def ended(world: World, block: Block) -> list[State | None]:
+    """Return how every entry has ended; None: it waits for a failure that has not come."""
+    kept = {State.RELEASED: State.SUCCEEDED, State.WAITING: None}
+    return [kept.get(state, state) for state in block.states()]
+
+
+def check_ends(world: World, block: Block) -> None:
+    """Every entry of a run, and of what its tasks have become, has ended as direct evaluation says."""
+    stack = [block]
+    while stack:
+        one = stack.pop()
+        recipe = world.recipes[one]
+        ends = recipe.ends()
+        idle = {c for c in recipe.shape.catches if not recipe.shape.inputs.count(c)}
+        for entry, (found, end) in enumerate(zip(ended(world, one), ends, strict=True)):
+            if entry in recipe.shape.catches and (one, entry) not in world.caught:
+                # Nobody waits for it, or all who did have ended before it could come.
+                readers = {ends[reader] for reader in one.consumers_of(entry)}
+                assert end is None or entry in idle or readers <= {State.UPSTREAM_FAILED}
+            else:
+                assert found is end, f"entry {entry} of {one}: {found} and not {end}"
+            if found is State.FAILED:
+                base, origin = one.causes[entry]
+                home = next(other for other in world.blocks if other.base == base)
+                assert home.states()[origin] is State.FAILED
+                assert world.label[home] == world.label[one] or entry in recipe.becomes
+        stack.extend(world.stands[one, task] for task in recipe.becomes if (one, task) in world.stands)
+
+
+@settings(max_examples=200)
+@given(recipes(), randoms, st.booleans(), st.booleans(), st.integers(0, 3))
+def test_replaced_tasks_and_handlers_end_as_direct_evaluation_says(
+    recipe: Recipe, random: Random, lanes: bool, lineage: bool, deaths: int
+) -> None:
+    world = World(random, lanes=lanes, lineage=lineage)
+    block = world.admit_recipe(recipe)
+    for _ in range(deaths if lineage else 0):
+        for _ in range(random.randint(0, 12)):
+            world.work()
+        world.kill(random.choice(sorted(world.runners)), values_first=random.random() < 0.5)
+    world.finish()
+    check_ends(world, block)
+    for entry in recipe.shape.outputs:
+        if block.states()[entry] is State.SUCCEEDED:
+            assert world.store[world.source[block][entry]][0] == world.worth[block][entry]
+    world.let_everything_go()
+
+
+@settings(max_examples=200)
+@given(recipes(), randoms)
+def test_failing_fast_ends_all_but_what_was_asked_to_answer(recipe: Recipe, random: Random) -> None:
+    world = World(random, lineage=random.random() < 0.5)
+    world.admit_recipe(recipe, fail_fast=True)
+    world.finish()
+    world.let_everything_go()
+
+
 # -- wild lives ------------------------------------------------------------------------------------
 
 
@@ -111,16 +171,14 @@ class Wild:
         known = sorted({(b.base, e) for b, e in self.world.futures})
         blocks = {block.base: block for block in self.world.blocks}
         count = self.random.randint(0, 3) if known and self.random.random() < 0.8 else 0
-        if count:
-            bindings = [self.random.choice(known) for _ in range(count)]
-            shape = random_shape(self.random, 8, count)
-            chosen = [(blocks[base], entry) for base, entry in bindings]
+        chosen = [(blocks[base], entry) for base, entry in (self.random.choice(known) for _ in range(count))]
+        fail_fast = self.fail_fast and self.random.random() < 0.3
+        if not count and self.random.random() < 0.3:
+            shape = random_shape(self.random, 8, 2)  # of two values that are held already
+            bad = [task for task in range(2, len(shape)) if self.random.random() < 0.08]
+            self.world.admit(shape, fail_fast=fail_fast, bad=bad)
         else:
-            shape = random_shape(self.random, 8, self.random.choice([0, 0, 2]))
-            chosen = []
-        tasks = range(shape.externals, len(shape))
-        bad = [task for task in tasks if self.random.random() < 0.08]
-        self.world.admit(shape, chosen, fail_fast=self.fail_fast and self.random.random() < 0.3, bad=bad)
+            self.world.admit_recipe(random_recipe(self.random, 8, count), chosen, fail_fast)
 
     def give_back(self) -> None:
         papers = [paper for papers in self.world.runners.values() for paper in papers]
@@ -149,6 +207,7 @@ class Wild:
         assert (progress.outputs, progress.freed, progress.actions) == ([], [], [])
         assert progress.late == paper.left
         for task in paper.left:
+            assert self.world.frontier.replaced(block, task, attempt, shape_of([[]], outputs=[0])) == (None, [])
             assert self.world.frontier.handle(Failed(block, task, attempt), 0.0) == []
             assert self.world.frontier.handle(Started(block, task, attempt), 0.0) == []
         assert snapshot(self.world.frontier, self.world.blocks) == before
@@ -173,11 +232,15 @@ class Wild:
             self.world.cancel(*self.random.choice(self.world.futures))
 
     def cancel_run(self) -> None:
-        if self.world.blocks:
-            self.world.cancel(self.random.choice(self.world.blocks), None)
+        if self.world.root:
+            self.world.cancel(self.random.choice(sorted(set(self.world.root.values()), key=lambda b: b.base)), None)
 
     def lose_held(self) -> None:
-        held = [(block, entry) for (block, entry), (_, home) in self.world.store.items() if home == -1]
+        held = [
+            (block, entry)
+            for (block, entry), (_, home) in self.world.store.items()
+            if home == -1 and entry not in block.shape.catches
+        ]
         if held:
             self.world.lose_held(*self.random.choice(held))
 
@@ -218,7 +281,8 @@ def test_nothing_waits_for_ever_and_nothing_stays(kind: str, random: Random, lan
         world.tell(Wanted(block, entry))
     world.finish()
     for block, entry in world.futures:
-        if entry in block.futures:  # one that was cancelled wants nothing any more
+        sleeps = entry in block.dormant or entry in block.shape.catches
+        if entry in block.futures and not sleeps:  # one that was cancelled wants nothing any more
             assert block.states()[entry] in TERMINAL - {State.RELEASED}, "somebody wants it, and it was not made again"
     world.let_everything_go()
 

@@ -15,8 +15,10 @@ from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.block import Block
 from lazygraph.running.events import (
     Action,
+    Adopted,
     CancelRun,
     CancelTask,
+    Caught,
     Dropped,
     Ended,
     Event,
@@ -32,6 +34,7 @@ from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import Lease
 from lazygraph.values.graph import ORDER, Shape
 from lazygraph.values.status import MOVES, TERMINAL, UNHAPPY, State
+from tests.running.shapes import Recipe, rows_of
 
 _ALLOWED = {(int(before), int(after)) for before, targets in MOVES.items() for after in targets}
 
@@ -80,13 +83,21 @@ class World:
         self.blocks: list[Block] = []  # every block there ever was
         self.worth: dict[Block, list[int]] = {}  # what its entries come to, by direct evaluation
         self.source: dict[Block, list[tuple[Block, int]]] = {}  # whose value an entry is
-        self.bad: dict[Block, set[int]] = {}
+        self.recipes: dict[Block, Recipe] = {}
+        self.root: dict[Block, Block] = {}  # the run that a block belongs to
+        self.label: dict[Block, Any] = {}  # what is the same of a block when its task returns it again
+        self.stands: dict[tuple[Block, int], Block] = {}  # task -> what it has become, last
+        self.adopting: list[tuple[int, Adopted]] = []  # runners that are about to take a value over
+        self.caught: set[tuple[Block, int]] = set()  # failures of scopes that have come
         self.store: dict[tuple[Block, int], tuple[int, int]] = {}  # value and the runner that has it (-1: all)
         self.told: dict[tuple[Block, int], State] = {}
         self.futures: list[tuple[Block, int]] = []  # those still held, one a place
         self.over: set[Block] = set()
         self.poisoned: set[tuple[Block, int]] = set()
         self.cancelled: set[Block] = set()  # runs of which something was cancelled
+        self.broken: set[Block] = set()  # runs of which nothing more is to start: cancelled, or fail-fast and failed
+        self.failing_fast: set[Block] = set()
+        self.dying = -1
 
     def _place(self, block: Block, task: int) -> int:
         return [ANYWHERE, *sorted(self.runners)][(block.base + task) % (len(self.runners) + 1)]
@@ -97,21 +108,51 @@ class World:
         self, shape: Shape, bindings: Sequence[tuple[Block, int]] = (), fail_fast: bool = False, bad: Sequence[int] = ()
     ) -> Block:
         """A plan comes in; tasks in `bad` raise."""
-        block, actions = self.frontier.admit(shape, bindings, fail_fast)
-        self.blocks.append(block)
-        self.worth[block] = [self.worth[owner][entry] for owner, entry in bindings]
-        self.source[block] = [self.source[owner][entry] for owner, entry in bindings]
-        for entry in range(len(bindings), len(block)):
-            inputs = [self.worth[block][read] for read in block.inputs_of(entry)]
-            self.worth[block].append(hash((block.base, entry, *inputs)))
-            self.source[block].append((block, entry))
-        self.bad[block] = set(bad)
-        self.futures += [(block, entry) for entry in shape.outputs]
-        if not bindings:
-            for entry in range(shape.externals):
+        return self.admit_recipe(Recipe(shape, frozenset(bad)), bindings, fail_fast)
+
+    def admit_recipe(
+        self, recipe: Recipe, bindings: Sequence[tuple[Block, int]] = (), fail_fast: bool = False
+    ) -> Block:
+        """A plan comes in, whose tasks may become other plans."""
+        bound = self._bound(recipe, bindings)
+        block, actions = self.frontier.admit(recipe.shape, bound, fail_fast)
+        self.root[block], self.label[block] = block, block.base
+        if fail_fast:
+            self.failing_fast.add(block)
+        self.futures += [(block, entry) for entry in recipe.shape.outputs]
+        self._enter(block, recipe, bindings)
+        if not bound:
+            for entry in range(recipe.shape.externals):
                 self.store[block, entry] = (self.worth[block][entry], -1)
         self._act(actions)
         return block
+
+    def _bound(self, recipe: Recipe, bindings: Sequence[tuple[Block, int]]) -> list[tuple[Block, int] | None]:
+        failures = len(recipe.shape.catches)
+        assert not failures or len(bindings) + failures == recipe.shape.externals
+        return [*bindings, *[None] * failures]
+
+    def _enter(self, block: Block, recipe: Recipe, bindings: Sequence[tuple[Block, int]]) -> None:
+        self.blocks.append(block)
+        self.recipes[block] = recipe
+        self.worth[block] = recipe.worth(self.label[block], [self.worth[owner][entry] for owner, entry in bindings])
+        sources = [self.source[owner][entry] for owner, entry in bindings]
+        self.source[block] = [*sources, *((block, entry) for entry in range(len(bindings), len(block)))]
+
+    def replace(self, block: Block, task: int, attempt: int) -> None:
+        """A task returns what is to be done in its place."""
+        recipe = self.recipes[block].becomes[task]
+        current = block.state[task] in (State.LEASED, State.RUNNING) and block.attempt(task) == attempt
+        bound = self._bound(recipe, recipe.bound)
+        new, actions = self.frontier.replaced(block, task, attempt, recipe.shape, bound)
+        assert (new is not None) == current
+        if new is None:
+            assert actions == []
+            return
+        self.root[new], self.label[new] = self.root[block], (self.label[block], task)
+        self.stands[block, task] = new
+        self._enter(new, recipe, recipe.bound)
+        self._act(actions)
 
     def tell(self, event: Event) -> list[Action]:
         """Something rare happens."""
@@ -129,10 +170,15 @@ class World:
         block, made = lease.block, set()
         values: dict[int, int] = {}
         for task in lease.tasks:
+            assert self.root[block] not in self.broken or self._for_a_handler(block, task), "nothing more is to start"
             assert block.state[task] == State.LEASED
             assert block.attempt(task) == lease.attempt
             for at, read in enumerate(block.inputs_of(task), block.bounds[task]):
                 if block.shape.kinds[at] == ORDER or read in made:
+                    continue
+                if read in block.shape.catches:
+                    assert (block, read) in self.caught, "a handler was leased before the failure had come"
+                    values[read] = self.worth[block][read]
                     continue
                 values[read] = self.store[block.owner(read)][0]  # a KeyError here: leased without its input
             made.add(task)
@@ -145,14 +191,17 @@ class World:
     def run(self, runner: int, paper: OnPaper, count: int) -> None:
         """A runner runs tasks of a lease, and reports."""
         block, lease = paper.lease.block, paper.lease
-        broken, skipped, done = [], [], []
+        broken, skipped, done, replaced = [], [], [], []
         for task in paper.left[:count]:
             if not paper.gone.isdisjoint(block.inputs_of(task)):
                 paper.gone.add(task)
                 skipped.append(task)
-            elif task in self.bad[block]:
+            elif task in self.recipes[block].bad:
                 paper.gone.add(task)
                 broken.append(task)
+            elif task in self.recipes[block].becomes:
+                paper.gone.add(task)
+                replaced.append(task)
             else:
                 reads = enumerate(block.inputs_of(task), block.bounds[task])
                 inputs = [read for at, read in reads if block.shape.kinds[at] != ORDER]
@@ -163,6 +212,8 @@ class World:
         self.report(runner, lease, done)
         for task in broken:
             self.tell(Failed(block, task, lease.attempt))
+        for task in replaced:
+            self.replace(block, task, lease.attempt)
         if skipped:
             self.tell(Returned(block, skipped, lease.attempt))
         self._forget_empty()
@@ -182,6 +233,18 @@ class World:
         self._free(block, progress.freed)
         self._act(progress.actions)
 
+    def adopt(self, at: int, well: bool) -> None:
+        """A runner takes a value over, or (not `well`) finds that it has not got it."""
+        runner, action = self.adopting.pop(at)
+        block, task = action.block, action.task
+        if not well:
+            self.tell(Returned(block, [task], action.attempt))
+            return
+        if block.state[task] in (State.LEASED, State.RUNNING) and block.attempt(task) == action.attempt:
+            value, _ = self.store[self.source[action.owner][action.entry]]  # a KeyError here: it was freed too early
+            assert value == self.worth[block][task]
+        self.report(runner, Lease(block, [task], action.attempt), [task])
+
     def give_back(self, paper: OnPaper, count: int) -> None:
         """A runner gives back the tail of a lease."""
         tail = paper.left[-count:]
@@ -192,6 +255,10 @@ class World:
     def kill(self, runner: int, values_first: bool) -> list[OnPaper]:
         """A runner dies with what it was doing and what only it had; returns its leases, for late reports."""
         papers, self.runners[runner] = self.runners[runner], []
+        taking = [action for home, action in self.adopting if home == runner]
+        self.adopting = [(home, action) for home, action in self.adopting if home != runner]
+        papers += [OnPaper(Lease(one.block, [one.task], one.attempt), [one.task], {}) for one in taking]
+        self.dying = runner
         lost: dict[Block, list[int]] = {}
         for (block, entry), (_, home) in list(self.store.items()):
             if home == runner:
@@ -208,6 +275,7 @@ class World:
         for block, entries in lost.items():
             for entry in entries:
                 self.store.pop((block, entry), None)
+        self.dying = -1
         self.check()
         return papers
 
@@ -224,6 +292,8 @@ class World:
     def cancel(self, block: Block, entry: int | None) -> None:
         """Somebody cancels a future, or (None) a run."""
         self.cancelled.add(block)
+        if entry is None:
+            self.broken.add(block)
         self.tell(CancelRun(block) if entry is None else CancelTask(block, entry))
 
     def _forget_empty(self) -> None:
@@ -241,20 +311,48 @@ class World:
             elif isinstance(action, Freed):
                 self._free(action.block, action.tasks)
             elif isinstance(action, Poisoned):
+                assert action.task not in action.block.replaced, "taking over a value kills nobody"
                 self.poisoned.add((action.block, action.task))
+            elif isinstance(action, Caught):
+                self._catch(action)
+            elif isinstance(action, Adopted):
+                home = self.store[self.source[action.owner][action.entry]][1]
+                assert home != self.dying or home < 0, "nobody has the value that is to be taken over"
+                self.adopting.append((home if home >= 0 else self.random.choice(sorted(self.runners)), action))
             elif isinstance(action, Ended):
-                self.over.add(action.block)
+                self._over(action.block)
         if check:
             self.check()
 
+    def _catch(self, action: Caught) -> None:
+        block, entry = action.block, action.entry
+        assert (block, entry) not in self.caught, "a scope was said twice to have failed"
+        self.caught.add((block, entry))
+        row = block.shape.catches[entry]
+        assert any(
+            state is State.FAILED and row in rows_of(block.shape, at) for at, state in enumerate(block.states())
+        ), "a scope was said to have failed, and none of its nodes has"
+        base, origin = action.cause
+        assert State(next(one for one in self.blocks if one.base == base).state[origin]) in (State.FAILED, State.LOST)
+
+    def _over(self, block: Block) -> None:
+        assert block not in self.over, f"{block} was forgotten twice"
+        self.over.add(block)
+        for at in [at for at in self.store if at[0] is block]:
+            del self.store[at]  # what waited for a failure may have claimed it
+        left = [one for one in self.frontier.blocks.values() if self.root[one] is block]
+        assert not left, f"{block} is over, and {left} still stand for tasks of it"
+
     def _told(self, block: Block, entry: int, state: State) -> None:
         assert state in TERMINAL
+        if state in UNHAPPY and block in self.failing_fast:
+            self.broken.add(block)
         self.told.setdefault((block, entry), state)  # a future sees one ending, the first
 
     def _free(self, block: Block, entries: Sequence[int]) -> None:
         for entry in entries:
             assert block.claims[entry] == 0, f"{block} {entry} was freed although it is claimed"
-            if (block, entry) == self.source[block][entry]:
+            if (block, entry) == self.source[block][entry] and entry not in block.shape.catches:
                 del self.store[block, entry]  # a KeyError here: freed twice, or never made
 
     # -- what must be true after every call --------------------------------------------------------
@@ -269,8 +367,10 @@ class World:
         alive = {
             (block, entry)
             for block in self.blocks
+            if block not in self.over
             for entry in range(len(block))
             if block.state[entry] == State.SUCCEEDED and self.source[block][entry] == (block, entry)
+            if entry not in block.shape.catches
         }
         assert set(self.store) == alive
 
@@ -289,29 +389,81 @@ class World:
                 waits = [r for r in block.consumers_of(entry) if r not in block.remade or takes(block, r, entry)]
                 assert all(state[reader] in TERMINAL for reader in waits)
             if entry >= k and state[entry] not in TERMINAL:
-                assert block.pending[entry] == sum(state[read] not in TERMINAL for read in block.inputs_of(entry))
+                waits = [read for read in block.inputs_of(entry) if state[read] not in TERMINAL]
+                # One that was replaced waits for its replacement; when that has come, only to be told that it is done.
+                stands = entry in block.replaced and state[entry] is State.WAITING
+                assert block.pending[entry] == len(waits) + stands, f"entry {entry} of {block}"
             if state[entry] is State.QUEUED:
                 assert not block.pending[entry]
                 assert block.base + entry in ready
             if state[entry] is State.WAITING and entry >= k:
                 assert block.pending[entry]
-        assert block.open == sum(one not in TERMINAL for one in state[k:])
-        claimed = block.futures or block.given_up or block.watchers or block.bound
+        assert block.open == sum(one not in TERMINAL for one in state[k:]) - len(block.dormant)
+        claimed = block.futures or block.given_up or block.watchers or block.bound or getattr(block, "stands", ())
         assert block.open or claimed, f"{block} should be forgotten"
+        self._check_scopes(block, state)
+        self._check_replaced(block, state)
+
+    def _check_scopes(self, block: Block, state: list[State]) -> None:
+        rows = {catch: row for catch, row in block.shape.catches.items() if (block, catch) not in self.caught}
+        for catch, row in rows.items():
+            assert state[catch] in (State.WAITING, State.CANCELLED)
+            if state[catch] is State.WAITING:
+                assert all(reader in block.dormant or state[reader] in TERMINAL for reader in block.consumers_of(catch))
+                failed = [at for at, one in enumerate(state) if one is State.FAILED and row in rows_of(block.shape, at)]
+                assert not failed, f"{failed} of {block} have failed, and nobody was told"
+            else:
+                assert not block.claims[catch], f"nobody will hear of failure {catch} of {block}"
+        for catch in block.shape.catches:
+            if (block, catch) in self.caught:
+                assert not block.dormant.intersection(block.consumers_of(catch))
+        assert all(state[task] is State.WAITING for task in block.dormant)
+
+    def _check_replaced(self, block: Block, state: list[State]) -> None:
+        for task, (owner, entry) in block.replaced.items():
+            assert (block, task) in owner.watchers[entry]
+            if state[task] is State.WAITING:
+                assert State(owner.state[entry]) not in TERMINAL, f"task {task} of {block} should have been told"
+            else:
+                assert state[task] in (State.LEASED, State.RUNNING)
 
     def check_over(self) -> None:
         """Nothing runs and nothing is ready: nobody may still be waiting."""
+        assert not self.adopting
         for block in self.frontier.blocks.values():
             assert block.open == 0, f"{block} waits for ever: {block.states()}"
-            assert all(state in TERMINAL for state in block.states())
+            assert not block.replaced
+            sleeping = {*block.dormant, *(catch for catch in block.shape.catches if (block, catch) not in self.caught)}
+            assert all(state in TERMINAL or entry in sleeping for entry, state in enumerate(block.states()))
             for entry in block.futures:
-                assert (block, entry) in self.told, f"the future of {block} {entry} was never told"
+                told = (block, entry) in self.told
+                assert told or entry in sleeping, f"the future of {block} {entry} was never told"
         for block in self.blocks:
             for entry, state in enumerate(block.states()):
                 if state is State.FAILED:
-                    assert entry in self.bad[block] or (block, entry) in self.poisoned
+                    own = entry in self.recipes[block].bad or (block, entry) in self.poisoned
+                    assert own or entry in self.recipes[block].becomes
                 if state in UNHAPPY:
                     self._check_cause(block, entry, state)
+            for catch in block.shape.catches:
+                if (block, catch) in self.caught:
+                    for handler in block.consumers_of(catch):
+                        self._check_handler(block, handler)
+
+    def _check_handler(self, block: Block, handler: int) -> None:
+        """One whose failure has come has run, unless it could not or somebody has cancelled something."""
+        state = State(block.state[handler])
+        assert state in TERMINAL
+        if state is State.CANCELLED and self.root[block] not in self.cancelled:
+            inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
+            dropped = handler not in block.callbacks and not block.claims[handler]
+            assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"
+
+    def _for_a_handler(self, block: Block, task: int) -> bool:
+        """Whether a task is a handler whose failure has come, or something that one needs."""
+        if task in block.handling:
+            return True
+        return any(self._for_a_handler(block, reader) for reader in block.consumers_of(task))
 
     def _check_cause(self, block: Block, entry: int, state: State) -> None:
         base, origin = block.causes[entry]
@@ -326,6 +478,9 @@ class World:
     def work(self) -> bool:
         """One runner does one thing, if there is anything to do."""
         busy = [(number, paper) for number, papers in self.runners.items() for paper in papers]
+        if self.adopting and self.random.random() < 0.3:
+            self.adopt(self.random.randrange(len(self.adopting)), self.random.random() < 0.9)
+            return True
         if busy and self.random.random() < 0.6:
             runner, paper = self.random.choice(busy)
             self.run(runner, paper, self.random.randint(1, len(paper.left)))
@@ -334,7 +489,7 @@ class World:
         limit = self.random.randint(1, 6)
         if self.lease(runner, limit, self.random.choice([0, limit + 3])):
             return True
-        return bool(busy)
+        return bool(busy or self.adopting)
 
     def finish(self) -> None:
         """Do all work there is; then look whether everybody has been told, and whether everything can go."""
@@ -350,6 +505,6 @@ class World:
         while self.futures:
             self.drop(*self.futures[-1])
         self.finish()
-        assert self.frontier.blocks == {}
+        assert self.frontier.blocks == {}, self.frontier.blocks
         assert self.store == {}
         assert all(self.frontier.next_block(lane) is None for lane in self.frontier.lanes())

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lazygraph import delayed
+from lazygraph.errors import Unkeyable
 from lazygraph.values.differences import Difference, NoAccount, diff, explain, from_json
-from lazygraph.values.forms import Unkeyable
 from lazygraph.values.keys import key_of
 
 

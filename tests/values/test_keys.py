@@ -34,9 +34,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazygraph import delayed
-from lazygraph.errors import LazyGraphError
-from lazygraph.errors import Unkeyable as AnyUnkeyable
-from lazygraph.values.forms import Unkeyable
+from lazygraph.errors import LazyGraphError, Unkeyable
+from lazygraph.values.canonical import form_of
+from lazygraph.values.forms import Form
 from lazygraph.values.keys import Keys, key_of
 from lazygraph.values.node import External
 
@@ -108,6 +108,16 @@ class MyText(str):
     pass
 
 
+class SlottedSet(set[Any]):
+    __slots__ = ("note",)
+
+
+def noted(note: str) -> SlottedSet:
+    made = SlottedSet({1})
+    made.note = note
+    return made
+
+
 BERLIN = datetime.timezone(datetime.timedelta(hours=1))
 
 DIFFERENT: list[Callable[[], Any]] = [
@@ -175,6 +185,8 @@ DIFFERENT: list[Callable[[], Any]] = [
     lambda: MyDict(a=1),
     lambda: MySet({1}),
     lambda: MyText("1"),
+    lambda: noted("a"),
+    lambda: noted("b"),
     lambda: types.SimpleNamespace(a=1),
     lambda: types.MappingProxyType({"a": 1}),
     lambda: Pair(1, 2),
@@ -298,6 +310,36 @@ def test_two_nans_and_two_zeros() -> None:
     assert key_of([0.0]) != key_of([-0.0])
 
 
+def test_keys_of_data_are_the_same_in_every_version() -> None:
+    # Kept values are found by these: whoever changes one makes strangers of them all.
+    data = {
+        "plain": [1, -1, 2**70, True, None, 1.5, 1j, "text", b"bytes", ...],
+        "containers": [
+            (1, [2]),
+            {3, 4},
+            frozenset({5}),
+            {"k": 6},
+            collections.OrderedDict(a=1),
+            collections.deque([7]),
+        ],
+        "others": [
+            decimal.Decimal("1.0"),
+            fractions.Fraction(1, 2),
+            uuid.UUID(int=1),
+            datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+            pathlib.PurePosixPath("a/b"),
+            re.compile("a"),
+            slice(1, 2),
+            range(3),
+        ],
+    }
+    assert {name: key_of(value) for name, value in data.items()} == {
+        "plain": "6d80de9f95a6aa32833a773e43c38ee537234be8",
+        "containers": "7c870f4dea696d2c9b15775b39571f31ee92f4d2",
+        "others": "a5a486134251458989e5932ffcb0a7dcefed1e41",
+    }
+
+
 # -- any value ----------------------------------------------------------------------------------------
 
 HASHABLE = st.recursive(
@@ -350,7 +392,7 @@ def test_a_copy_has_the_key_of_its_original(value: Any) -> None:
     assert key_of(pickle.loads(pickle.dumps(value))) == key_of(value)
 
 
-@given(st.lists(VALUES, min_size=2, max_size=4))
+@given(st.lists(VALUES, min_size=2, max_size=3))
 def test_a_list_in_another_order_has_another_key(values: list[Any]) -> None:
     for other in itertools.permutations(values):
         assert (key_of(list(other)) == key_of(values)) == (described(list(other)) == described(values))
@@ -551,6 +593,7 @@ def test_the_same_code(left: str, right: str) -> None:
     [
         ("def f(x): return x + 1", "def f(x): return x - 1"),
         ("def f(x): return x + 1", "def f(x): return x + 2"),
+        ("def f(x):\n  y = x\n  return locals()", "def f(x):\n  z = x\n  return locals()"),
         ("def f(x): return x + 1", "def f(x): return x + 1.0"),
         ("def f(x): return x + True", "def f(x): return x + 1"),
         ("def f(x): return x.a", "def f(x): return x.b"),
@@ -713,6 +756,15 @@ def test_only_the_class_is_asked() -> None:
     assert key_of(bag) != key_of(Bag(__lazygraph_key__=lambda: "x", a=2))
 
 
+def test_another_form_may_look_at_less() -> None:
+    def by_type(value: Any) -> Form:
+        return Form("function") if callable(value) else form_of(value)
+
+    values = [[1, len], [1, lambda: threading.Lock], [2, len]]
+    keys = [Keys(form=by_type).token(value) for value in values]
+    assert keys[0] == keys[1] != keys[2]
+
+
 # -- what has no content ---------------------------------------------------------------------------
 
 
@@ -777,7 +829,6 @@ def test_a_long_way_is_cut() -> None:
 
 def test_it_is_an_error_of_ours_and_a_type_error() -> None:
     assert issubclass(Unkeyable, LazyGraphError) and issubclass(Unkeyable, TypeError)
-    assert issubclass(Unkeyable, AnyUnkeyable)
     with pytest.raises(Unkeyable) as caught:
         key_of([threading.Lock()])
     again = pickle.loads(pickle.dumps(caught.value))
@@ -904,6 +955,7 @@ class TestNumpy:
         np = self.np
         values = [np.float64(1), np.float32(1), np.int64(1), 1.0, 1, np.array(1.0), np.bool_(True), np.str_("1"), "1"]
         values += [np.datetime64("2026-01-01"), np.datetime64("2026-01-01T00"), np.dtype("f8"), np.dtype("f4"), np.add]
+        values += [np.dtype(("i4", (2, 3))), np.dtype(("f4", (2, 3))), np.dtype(("i4", (3, 2)))]
         values += [np.dtype([("a", "i4")]), np.dtype([("b", "i4")]), np.multiply, np.sum, np.mean, np.linalg.norm]
         assert len({key_of(value) for value in values}) == len(values)
         assert key_of(np.dtype("f8")) == key_of(np.dtype(float))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazygraph.cli.demo import facts, report, sources
-from lazygraph.language.canvas import chord, group
+from lazygraph.language.composing import chord, group
 from lazygraph.language.delayed import delayed
 
 BATCH = 8

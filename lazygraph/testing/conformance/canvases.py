@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lazygraph.language.canvas import chain, chord, group
+from lazygraph.language.composing import chain, chord, group
 from lazygraph.language.dynamic import each, quote, replace
 from lazygraph.running.run import GroupResult
 from lazygraph.testing.conformance import tasks
@@ -243,7 +243,9 @@ class CanvasCases:
 
     def test_a_pickled_canvas_gives_the_same(self) -> None:
         nested = [
-            chord([chain(give.s(1), group(add.s(i) for i in range(3))), group(give.s(2), chord([], give.s()))], give.s()),
+            chord(
+                [chain(give.s(1), group(add.s(i) for i in range(3))), group(give.s(2), chord([], give.s()))], give.s()
+            ),
             group(chain(group(give.s(3)), total.s()), give.si(4), total.s([5, 6])),
             chain(give.s([1, 2]), each(chain(add.s(1), group(give.s(), give.s()))), give.s()),
         ]
@@ -255,7 +257,9 @@ class CanvasCases:
     def test_a_canvas_in_a_delayed_call(self) -> None:
         assert total(group(give.s(i) for i in range(4))).compute() == 6
         assert add(chord([give.s(1), give.s(2)], total.s()), 10).compute() == 13
-        assert tasks.describe([give.s(1) | add.s(1)], k={"in": group(give.s(2))}).compute() == "([2],) {'k': {'in': [2]}}"
+        assert (
+            tasks.describe([give.s(1) | add.s(1)], k={"in": group(give.s(2))}).compute() == "([2],) {'k': {'in': [2]}}"
+        )
 
     def test_a_canvas_among_the_arguments_of_a_signature(self) -> None:
         assert (give.s(1) | tasks.describe.s(group(give.s(2), give.s(3)), k=give.s(4) | add.s(1))).compute() == (

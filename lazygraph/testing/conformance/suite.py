@@ -13,7 +13,7 @@ import pytest
 import lazygraph.door as door
 from lazygraph.errors import RemoteError, ReturnedPromise, UnsupportedByExecutor, WrongNumberOfOutputs
 from lazygraph.executors.current import enter, leave
-from lazygraph.language.canvas import chain, chord, group
+from lazygraph.language.composing import chain, chord, group
 from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total

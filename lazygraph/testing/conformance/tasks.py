@@ -11,7 +11,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.language.canvas import group
+from lazygraph.language.composing import group
 from lazygraph.language.delayed import delayed
 from lazygraph.language.dynamic import replace
 from lazygraph.values.outcome import Failure
@@ -171,7 +171,12 @@ def _refuse_negative(values: Iterable[Any]) -> None:
             raise Lasting(value, "negative")
 
 
-def _calmed(value: Any) -> Any:
+def calmed(value: Any) -> Any:
+    """Return a value with a word in the place of every failure record, which no two runs have alike."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(calmed, value))
+    if isinstance(value, dict):
+        return {name: calmed(one) for name, one in value.items()}
     return "failure" if isinstance(value, Failure) else value
 
 
@@ -179,7 +184,7 @@ def _calmed(value: Any) -> Any:
 def call(*args: Any, **kwargs: Any) -> Any:
     """Return the call itself; a negative number among its arguments is a failure with that number."""
     _refuse_negative((*args, *kwargs.values()))
-    return ("call", tuple(map(_calmed, args)), tuple(sorted(kwargs.items())))
+    return ("call", calmed(args), tuple(sorted(kwargs.items())))
 
 
 @delayed

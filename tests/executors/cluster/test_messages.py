@@ -27,7 +27,12 @@ def test_tags_are_numbers_of_one_kind_each() -> None:
         m.Done(4, 2, m.ints([1, 2]), m.longs([2**40, 1]), 0.25, b""),
         m.Do(4, 1, m.ints([1]), b"", [("at", 3, m.ints([7]))]),
         m.Ended(1, m.ints([0]), 8, "n", "k", 1, "raised", "text", "w", "here", 2),
-        m.Load(0, m.ShapeOnWire(0, *[b""] * 12, ["f"], [{}], [(-1, "raise", True, -1, [])], []), m.TablesOnWire([3], 4), [(1, 2)]),
+        m.Load(
+            0,
+            m.ShapeOnWire(0, *[b""] * 12, ["f"], [{}], [(-1, "raise", True, -1, [])], []),
+            m.TablesOnWire([3], 4),
+            [(1, 2)],
+        ),
         m.Returned(-1, 0, b"", [("", 1, m.ints([2]))], True),
         m.StateOf(1, {"at": {"threads": 2}}, [["at"], []]),
     ],

@@ -1,0 +1,74 @@
+"""Did a task change what it was given?  Looked for on sync and threads where `LAZYGRAPH_CHECK_MUTATION=1`.
+
+Inputs are shared: a task that sorts its list in place changes it for every other reader, and only on executors where
+they share memory.  A content key of each argument, before and after the call, tells.  What has none (a lock, an open
+file) is not looked at.
+
+Covers: functions that watch their arguments.
+Does not cover: content keys (values.keys).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import InputChanged
+from lazygraph.language.calls import name_of
+from lazygraph.values.graph import Fused, Tables
+from lazygraph.values.keys import Unkeyable, key_of
+from lazygraph.values.node import identity
+from lazygraph.values.template import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VARIABLE = "LAZYGRAPH_CHECK_MUTATION"
+
+
+def watched(tables: Tables) -> Tables:
+    """Return the tables with functions that raise `InputChanged`, if the environment asks for it."""
+    if os.environ.get(VARIABLE, "0") in ("", "0"):
+        return tables
+    functions = tuple(f if isinstance(f, Fused) or f is identity else _Watching(f) for f in tables.functions)
+    return Tables(functions, tables.constants, tables.templates)
+
+
+class _Watching:
+    """Calls a function and sees that its arguments are afterwards what they were before."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        before = list(_marks(args, kwargs))
+        value = self.function(*args, **kwargs)
+        if isinstance(value, Coroutine):
+            return self._awaited(value, args, kwargs, before)
+        self._compare(args, kwargs, before)
+        return value
+
+    async def _awaited(self, value: Coroutine[Any, Any, Any], args: Any, kwargs: Any, before: list[Any]) -> Any:
+        ended = await value
+        self._compare(args, kwargs, before)
+        return ended
+
+    def _compare(self, args: tuple[Any, ...], kwargs: dict[str, Any], before: list[Any]) -> None:
+        for (name, kind, was), (_, _, is_) in zip(before, _marks(args, kwargs), strict=True):
+            if was != is_:
+                raise InputChanged(name_of(self.function), name, kind)
+
+
+def _marks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield each argument's name, its type, and its content key (None: it has none, or cannot change)."""
+    named = [(f"argument {at}", value) for at, value in enumerate(args, 1)]
+    for name, value in (*named, *((f"{name}=", value) for name, value in kwargs.items())):
+        yield name, type(value).__name__, None if type(value) in PLAIN else _mark(value)
+
+
+def _mark(value: Any) -> str | None:
+    try:
+        return key_of(value)
+    except Unkeyable:
+        return None
