@@ -38,7 +38,7 @@ from lazygraph.values.options import DEFAULT, NAMES, TaskOptions, changed, said
 from lazygraph.values.tagged import Reader, by_name, mentioned, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 
     from lazygraph.values.graph import Graph
 
@@ -257,21 +257,21 @@ class _GraphReader:
             assert scope is not None
             scope.given.extend(self._known(node) for node in _list(row, "given", "a scope"))
         outputs = _outputs(self.written, self.told)
-        needed = self._below(outputs, set())
-        for node, row in self.rows.items():
-            if row.get("callback"):
-                self._hang(node, needed)
+        self._hang_callbacks(outputs)
         return [self.made[node] for node in outputs]
 
-    def _below(self, nodes: Iterable[Hashable], known: set[Hashable]) -> set[Hashable]:
-        """Return `known`, with these nodes and all that they need."""
-        waiting = list(nodes)
-        while waiting:
-            node = waiting.pop()
-            if node not in known:
-                known.add(node)
-                waiting.extend(self.told[node].reads)
-        return known
+    def _hang_callbacks(self, outputs: Sequence[Hashable]) -> None:
+        """Hang what answers for the failure of a scope on that scope, and all other callbacks on one node, in order."""
+        caught = {scope.caught: scope for scope in self.scopes if scope is not None}
+        anchor = next((self.made[node] for node in outputs if isinstance(self.made[node], Delayed)), None)
+        for node, row in self.rows.items():
+            if not row.get("callback"):
+                continue
+            handled = next((caught[read] for read in map(self.made.get, self.told[node].reads) if read in caught), None)
+            if handled is not None:
+                handled.handlers.append(self.made[node])
+            elif anchor is not None:
+                anchor._links += (self.made[node],)
 
     def _scopes(self) -> list[NodeScope | None]:
         rows = _list(self.written, "scopes", "the graph")
@@ -313,24 +313,6 @@ class _GraphReader:
         args, kwargs = _read_call(self.reader, row, where)
         contract.check(tuple(args), kwargs, site)
         return build(function, args, kwargs, options, site, after, scope)
-
-    def _hang(self, node: Hashable, needed: set[Hashable]) -> None:
-        """Hang a callback on the nearest node before it that is needed anyway, or on the scope that it answers for."""
-        made, before = self.made[node], list(self.told[node].reads)
-        looked: set[Hashable] = set()
-        caught = {scope.caught: scope for scope in self.scopes if scope is not None}
-        for read in before:  # grows
-            if self.made[read] in caught:
-                caught[self.made[read]].handlers.append(made)
-                break
-            if read in needed and isinstance(self.made[read], Delayed):
-                self.made[read]._links += (made,)
-                break
-            before.extend(self.told[read].reads if read not in looked else ())
-            looked.add(read)
-        else:
-            raise InvalidOption(f"node {node!r} is a callback, but reads nothing that is needed by an output")
-        self._below([node], needed)
 
 
 # -- canvases --------------------------------------------------------------------------------------

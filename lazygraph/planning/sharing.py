@@ -22,6 +22,7 @@ from lazygraph.values.node import identity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lazygraph.values.graph import Shape
     from lazygraph.values.options import TaskOptions
     from lazygraph.values.template import Template
 
@@ -59,13 +60,26 @@ def _named(graph: Graph) -> dict[int, int]:
     keys = [row.key for row in shape.options]
     if not any(keys):
         return {}
+    held = _holding(graph)
     first: dict[str, int] = {}
     named: dict[int, int] = {}
     for at in graph.tasks():
         key = keys[shape.option[at]]
-        if key is not None and first.setdefault(key, at) != at:
+        if key is None or (shape.function[at] in held and _is_external(shape, at)):
+            continue  # what was persisted under a key is no other work than what it was made by
+        if first.setdefault(key, at) != at:
             named[at] = first[key]
     return named
+
+
+def _holding(graph: Graph) -> set[int]:
+    """Return the rows of the function whose calls only hold something."""
+    return {row for row, function in enumerate(graph.tables.functions) if function is identity}
+
+
+def _is_external(shape: Shape, at: int) -> bool:
+    reads = shape.inputs_of(at)
+    return bool(reads) and max(reads) < shape.externals
 
 
 def content_keys(graph: Graph) -> list[str | None]:
@@ -77,7 +91,7 @@ def content_keys(graph: Graph) -> list[str | None]:
     shape = graph.shape
     calls = _Calls(graph)
     pure = [_is_pure(row) for row in shape.options]
-    held = {row for row, function in enumerate(graph.tables.functions) if function is identity}
+    held = _holding(graph)
     tokens: list[bytes | None] = [None] * len(shape)
     for at in graph.tasks():
         if pure[shape.option[at]] or shape.function[at] in held:

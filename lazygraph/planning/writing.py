@@ -97,7 +97,7 @@ class _GraphWriter:
         self.graph, self.shape, self.tables = graph, graph.shape, graph.tables
         self.lazy = False
         self.reads: Any = ()
-        self.where = ""
+        self.where = self.argument = ""
         self.writer = Writer(self._special)
         self._constants: dict[int, Any] = {}
         self._uses = Counter(self.shape.arguments)
@@ -131,8 +131,8 @@ class _GraphWriter:
             raise InvalidOption(f"{self.where}: {error}") from None
         args, kwargs = self._call(at)
         said = _filled(
-            args=[self.writer.write(arg, f"{self.where}, argument {n}") for n, arg in enumerate(args, 1)],
-            kwargs={name: self.writer.write(arg, f"{self.where}, argument {name}=") for name, arg in kwargs.items()},
+            args=[self._argument(arg, f"argument {n}") for n, arg in enumerate(args, 1)],
+            kwargs={name: self._argument(arg, f"argument {name}=") for name, arg in kwargs.items()},
             after=[read for read, kind in zip(self.reads, kinds, strict=True) if kind == ORDER],
             options=_options(self.writer, shape.options[shape.option[at]], self.where),
             scope=shape.scope[at],
@@ -140,6 +140,10 @@ class _GraphWriter:
             origin=shape.origin_of(at),
         )
         return {"id": at, "function": function, **said}
+
+    def _argument(self, value: Any, name: str) -> Any:
+        self.argument = f"{self.where}, {name}"
+        return self.writer.write(value, self.argument)
 
     def _call(self, at: int) -> tuple[list[Any], dict[str, Any]]:
         shape = self.shape
@@ -165,7 +169,7 @@ class _GraphWriter:
             return self._constants[number]
         value = self.tables.constants[~number]
         self.lazy = False
-        written = self.writer.write(value, self.where)
+        written = self.writer.write(value, self.argument)
         if self.lazy or isinstance(value, Quoted):
             # Or what is lazy in it would be taken for an input when it is read.
             written = {"$quote": written}

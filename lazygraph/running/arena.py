@@ -35,8 +35,10 @@ class Arena:
         self._place = place
         self._lanes: dict[int, list[int]] = {ANYWHERE: []}
 
-    def _new_block(self, shape: Shape, fail_fast: bool, depth: int = 0) -> Block:
-        block = Block(self._next, shape, fail_fast, depth)
+    def _new_block(self, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> Block:
+        block = Block(self._next, shape, fail_fast, task_of)
+        if block.within is not None:
+            block.within.stands[block.base] = block
         self._next += max(len(block), 1)
         self.blocks[block.base] = block
         self._bases.append(block.base)

@@ -28,7 +28,7 @@ class Arrivals(Endings):
 
     def _bind(self, block: Block, external: int, actions: list[Action]) -> None:
         """Let an external of a new block stand for what it was bound to."""
-        if external in block.catches.values():
+        if external in block.failures:
             pass  # it comes when something fails
         elif not block.bindings:
             self._arrived(block, external, actions)  # held already
@@ -103,6 +103,8 @@ class Arrivals(Endings):
         if owner.state[entry] == _RELEASED:
             self._reopen(owner, entry, actions)
         self._follow(block, task, actions)
+        if not block.claims[task]:
+            self._orphans.append((block, task))
 
     def _adopt(self, block: Block, task: int, actions: list[Action]) -> None:
         owner, entry = block.replaced[task]
@@ -118,6 +120,8 @@ class Arrivals(Endings):
             self._follow(block, task, actions)
         else:
             self._requeue(block, task)
+        if not block.claims[task]:
+            self._orphans.append((block, task))
 
     # -- values that are gone ----------------------------------------------------------------------
 
@@ -125,7 +129,8 @@ class Arrivals(Endings):
         """Whether anybody would miss the value now: a consumer that has not ended, or a future that has not got it."""
         if entry in block.futures and entry not in block.delivered:
             return True
-        if any(not ENDED[block.state[r]] and self._takes(block, r, entry) for r in block.consumers_of(entry)):
+        readers = (reader for reader in block.consumers_of(entry) if reader not in block.replaced)
+        if any(not ENDED[block.state[reader]] and self._takes(block, reader, entry) for reader in readers):
             return True
         return any(
             external in watcher.replaced or self._needed(watcher, external)
@@ -190,7 +195,7 @@ class Arrivals(Endings):
                 continue  # it has been waited for
             if SAD[state[read]]:
                 unhappy = read
-            elif state[read] == _RELEASED and read in block.catches.values():
+            elif state[read] == _RELEASED and read in block.failures:
                 self._move(block, read, State.SUCCEEDED)  # a failure is kept as long as its run
             elif state[read] == _RELEASED:
                 gone.append((block, read))  # reopening it counts it, for all its readers

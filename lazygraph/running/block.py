@@ -37,6 +37,7 @@ class Block:
         "depth",
         "dormant",
         "fail_fast",
+        "failures",
         "futures",
         "given",
         "given_up",
@@ -49,12 +50,14 @@ class Block:
         "replaced",
         "shape",
         "special",
+        "stands",
         "starts",
         "state",
         "watchers",
+        "within",
     )
 
-    def __init__(self, base: int, shape: Shape, fail_fast: bool, depth: int = 0) -> None:
+    def __init__(self, base: int, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> None:
         n = len(shape)
         self.base, self.shape, self.fail_fast = base, shape, fail_fast
         self.state = bytearray(n)  # State.WAITING is 0
@@ -63,7 +66,7 @@ class Block:
         self.pending: list[int] = list(map(sub, self.bounds[1:], self.bounds))  # inputs without a value yet
         self.claims: list[int] = list(map(sub, self.starts[1:], self.starts))  # unfinished consumers and futures
         self.futures: dict[int, int] = {}  # output -> futures that claim it
-        for output in () if depth else shape.outputs:
+        for output in () if task_of else shape.outputs:
             self.futures[output] = self.futures.get(output, 0) + 1
             self.claims[output] += 1
         self.callbacks = frozenset(shape.callbacks)
@@ -79,15 +82,18 @@ class Block:
         self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it
         self.bound = 0  # other blocks that may yet want something of this one made again
         self.remade: set[int] = set()  # entries that are, or were, computed again
-        self.depth = depth  # how many replacements deep: nobody has futures of what stands for a task
+        self.depth = task_of.depth + 1 if task_of else 0  # how many replacements deep: nobody has futures of such
+        self.within = (task_of.within or task_of) if task_of else None  # the run, of what stands for a task in it
+        self.stands: dict[int, Block] = {}  # of a run: whatever stands for tasks in it and is not over, by base
         self.replaced: dict[int, tuple[Block, int]] = {}  # task -> whose value is to be its own
         self.catches = {row: scope.catch for row, scope in enumerate(shape.scopes) if scope.catch >= 0}
+        self.failures = frozenset(self.catches.values())
         self.given: dict[int, list[int]] = {}  # entry -> rows of further scopes that it stands in
         for row, scope in enumerate(shape.scopes):
             for entry in scope.given:
                 self.given.setdefault(entry, []).append(row)
         # What waits for the failure of a scope: it is not open until that has come, and lets nobody wait for it.
-        self.dormant = {e for catch in self.catches.values() for e in self.consumers_of(catch)}
+        self.dormant = {e for catch in self.failures for e in self.consumers_of(catch)}
         self.handling = frozenset(self.dormant)
         self.open -= len(self.dormant)
 

@@ -43,7 +43,7 @@ class Endings(Arena):
         self._lineage = lineage
         self._orphans: list[tuple[Block, int]] = []  # entries that may have lost their last claim
         self._touched: dict[int, Block] = {}  # blocks that may be over
-        self._broken: list[tuple[Block, Cause]] = []  # fail-fast runs with an unhappy output
+        self._broken: list[tuple[Block, Cause]] = []  # fail-fast runs with an unhappy output, and what stood in them
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -59,6 +59,8 @@ class Endings(Arena):
                 block.fail_fast = False  # once is enough
                 self._broken.append((block, cause))
         self._touched[block.base] = block
+        if target is State.CANCELLED and entry in block.replaced and block.replaced[entry][0].within is not None:
+            self._broken.append((block.replaced[entry][0], cause))
         self._unwatch(block, entry)
         if target is State.FAILED and block.catches:
             self._catch(block, entry, cause, actions)
@@ -87,12 +89,14 @@ class Endings(Arena):
                 row = block.shape.scopes[row].parent
 
     def _wake(self, block: Block, task: int) -> None:
-        """The failure that a task has waited for has come."""
+        """A failure that a task has waited for has come; one that waits for several begins to count with the last."""
         if task not in block.dormant:
+            return
+        block.pending[task] -= 1
+        if any(read in block.failures and block.state[read] == _WAITING for read in block.inputs_of(task)):
             return
         block.dormant.remove(task)
         block.open += 1
-        block.pending[task] -= 1
         if not block.pending[task] and block.state[task] == _WAITING:
             self._move(block, task, State.QUEUED)
             self._push(block, task)
@@ -102,25 +106,28 @@ class Endings(Arena):
         while stack or self._broken:
             if not stack:
                 run, cause = self._broken.pop()
-                self._cancel_all(run, cause, actions, run.handling)  # who asked for a failure is told of it
-                stack.extend((run, entry) for entry in run.watchers if SAD[run.state[entry]])
+                self._broken.extend((block, cause) for block in _left_behind(run))
+                stack.extend((run, entry) for entry in self._cancel_all(run, cause, actions, _for_handlers(run)))
                 continue
             block, entry = stack.pop()
             cause = block.causes[entry]
             target = State.CANCELLED if block.state[entry] == _CANCELLED else State.UPSTREAM_FAILED
-            readers = [(block, reader) for reader in block.consumers_of(entry)]
-            readers.extend(block.watchers.get(entry, ()))
-            for where, reader in readers:
+            readers = [(block, reader, target) for reader in block.consumers_of(entry)]
+            readers.extend((*watcher, of_reader(*watcher, target)) for watcher in block.watchers.get(entry, ()))
+            for where, reader, end in readers:
                 if not ENDED[where.state[reader]]:
-                    self._end(where, reader, of_reader(where, reader, target), cause, actions)
+                    self._end(where, reader, end, cause, actions)
                     stack.append((where, reader))
 
-    def _cancel_all(self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()) -> None:
+    def _cancel_all(
+        self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()
+    ) -> list[int]:
         """Start nothing more of a run, but for what is `spared`; what is running is no longer waited for."""
         block.fail_fast = False
-        for entry in range(len(block)):
-            if not ENDED[block.state[entry]] and entry not in spared:
-                self._end(block, entry, State.CANCELLED, cause, actions)
+        ended = [entry for entry in range(len(block)) if not ENDED[block.state[entry]] and entry not in spared]
+        for entry in ended:
+            self._end(block, entry, State.CANCELLED, cause, actions)
+        return ended
 
     # -- claims ------------------------------------------------------------------------------------
 
@@ -184,10 +191,13 @@ class Endings(Arena):
 
     def _forget_if_over(self, block: Block, actions: list[Action]) -> None:
         """Forget a block whose run has ended and of which nobody claims anything."""
-        claimed = block.futures or block.given_up or block.watchers or block.bound
+        claimed = block.futures or block.given_up or block.watchers or block.bound or block.stands
         if block.open or claimed or block.base not in self.blocks:
             return
         self._forget(block)
+        if block.within is not None:
+            del block.within.stands[block.base]
+            self._touched[block.within.base] = block.within
         owners = {bound[0].base: bound[0] for bound in block.bindings if bound is not None}
         for external in range(len(block.bindings)):
             self._unwatch(block, external)
@@ -201,6 +211,24 @@ class Endings(Arena):
 def of_reader(block: Block, reader: int, target: State) -> State:
     """A task that was replaced has become what stands for it: it fails as that does, not because of that."""
     return State.FAILED if reader in block.replaced and target is State.UPSTREAM_FAILED else target
+
+
+def _for_handlers(block: Block) -> set[int]:
+    """Who asked for a failure is told of it, and has what it needs for that, although its run has failed."""
+    spared = {*block.failures, *block.dormant}
+    stack = [task for task in block.handling - block.dormant if not ENDED[block.state[task]]]
+    while stack:
+        task = stack.pop()
+        if task not in spared:
+            spared.add(task)
+            stack.extend(read for read in block.inputs_of(task) if not ENDED[block.state[read]])
+    return spared
+
+
+def _left_behind(run: Block) -> list[Block]:
+    """What has stood for a task that has ended by now: its callbacks, and what a failure has left."""
+    standing = {owner.base for block in (run, *run.stands.values()) for owner, _ in block.replaced.values()}
+    return [block for block in run.stands.values() if block.base not in standing]
 
 
 # One action for neighbours of one kind: whoever acts on them does so in lists.

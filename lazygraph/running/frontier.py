@@ -69,7 +69,7 @@ class Frontier(Arrivals):
         once (outputs that have ended already are `Settled`).
         """
         actions: list[Action] = []
-        block = self._admit(shape, bindings, fail_fast, 0, actions)
+        block = self._admit(shape, bindings, fail_fast, None, actions)
         self._sweep(actions)
         return block, actions
 
@@ -83,7 +83,7 @@ class Frontier(Arrivals):
         actions: list[Action] = []
         if not HANDED_OUT[block.state[task]] or block.attempt(task) != attempt:
             return None, actions
-        new = self._admit(shape, bindings, False, block.depth + 1, actions)
+        new = self._admit(shape, bindings, False, block, actions)
         self._replace(block, task, new, shape.outputs[0], actions)
         self._sweep(actions)
         return new, actions
@@ -93,10 +93,10 @@ class Frontier(Arrivals):
         shape: Shape,
         bindings: Sequence[tuple[Block, int] | None],
         fail_fast: bool,
-        depth: int,
+        task_of: Block | None,
         actions: list[Action],
     ) -> Block:
-        block = self._new_block(shape, fail_fast, depth)
+        block = self._new_block(shape, fail_fast, task_of)
         block.bindings = list(bindings)
         pending, base = block.pending, block.base
         state, lane = block.state, self._lanes[ANYWHERE]
@@ -257,7 +257,7 @@ class Frontier(Arrivals):
 
     def _runner_lost(self, event: RunnerLost, actions: list[Action]) -> None:
         for block, task in event.suspects:
-            if HANDED_OUT[block.state[task]]:
+            if HANDED_OUT[block.state[task]] and task not in block.replaced:  # taking a value over kills nobody
                 deaths = block.deaths[task] = block.deaths.get(task, 0) + 1
                 if deaths > MAX_DEATHS:
                     actions.append(Poisoned(block, task, deaths))
@@ -321,9 +321,10 @@ class Frontier(Arrivals):
         self._end_below(below, actions)
 
     def _cancel_run(self, event: CancelRun, actions: list[Action]) -> None:
-        block = event.block
-        self._cancel_all(block, (block.base, WHOLE_RUN), actions)
-        self._end_below([(block, entry) for entry in block.watchers if SAD[block.state[entry]]], actions)
+        run = event.block
+        for block in (*reversed(run.stands.values()), run):
+            self._cancel_all(block, (run.base, WHOLE_RUN), actions)
+        self._end_below([(run, entry) for entry in run.watchers if SAD[run.state[entry]]], actions)
 
 
 def _send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], limit: int, attempt: int) -> None:

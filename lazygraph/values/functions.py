@@ -17,6 +17,7 @@ from __future__ import annotations
 import builtins
 import functools
 import sys
+from operator import itemgetter
 from pathlib import Path
 from types import (
     BuiltinFunctionType,
@@ -153,9 +154,10 @@ def builtin_form(function: BuiltinFunctionType) -> Form:
 def by_name(kind: str, module: str, name: str, *more: Any) -> Form:
     """Return the form of what can be known by its name only: of the user's own, with all that its module holds."""
     version = version_of(module)
-    parts = more if version is not None else (*more, Imported(module))
+    unknown = (Imported(module),) if version is None else ()
     named = words([module, name, "" if version in (None, PYTHON) else str(version)])
-    return Form(kind, named, parts, labels=("class", "module")[-len(parts) :], text=f"{kind} {module}.{name}")
+    labels = ("class",) * len(more) + ("module",) * len(unknown)
+    return Form(kind, named, (*more, *unknown), labels=labels, text=f"{kind} {module}.{name}")
 
 
 def method_form(method: MethodType) -> Form:
@@ -195,7 +197,7 @@ def class_form(cls: type) -> Form:
         parts["metaclass"] = type(cls)
     for at, base in enumerate(cls.__bases__, 1):
         parts[f"base {at}"] = base
-    for name, value in sorted(_namespace(cls)):
+    for name, value in sorted(_namespace(cls), key=itemgetter(0)):
         parts[f"attribute {name}"] = value
     return _labelled("class", f"{cls.__module__}:{cls.__qualname__}", parts, f"class {cls.__qualname__}")
 
@@ -219,7 +221,7 @@ def _namespace(cls: type) -> Iterator[tuple[str, Any]]:
         elif members is None or isinstance(value, _WRITTEN):
             yield name, value
     if members is not None:  # an enum: what its metaclass keeps about them is made from these
-        yield "members", {name: member.value for name, member in members.items()}
+        yield "(members)", {name: member.value for name, member in members.items()}
 
 
 def _wrapper_form(*names: str) -> Callable[[Any], Form]:

@@ -7,25 +7,30 @@ Does not cover: what an option means and what is wrong with a value (values.opti
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 from lazygraph.values.options import Limit, Rate, RetryPolicy
 
 
-class HowToRun(TypedDict, total=False):
-    """Keywords of `compute` and `start`; see `lazygraph.compute`."""
+class HowToStart(TypedDict, total=False):
+    """Keywords of `start`; see `lazygraph.compute`."""
 
     executor: Any
     traverse: bool
     optimize_graph: bool
     on_error: Literal["raise", "collect", "skip"]
     fail_fast: bool
-    timeout: float | None
     run_name: str | None
     progress: bool
     pdb: bool
     scheduler: Any
     num_workers: int | None
+
+
+class HowToRun(HowToStart, total=False):
+    """Keywords of `compute`."""
+
+    timeout: float | None
 
 
 class HowToPersist(TypedDict, total=False):
@@ -37,16 +42,16 @@ class HowToPersist(TypedDict, total=False):
     scheduler: Any
 
 
-class Said(TypedDict, total=False):
-    """Task options that may be said wherever options may be said; see `TaskOptions`."""
+class Options(TypedDict, total=False):
+    """Task options that say nothing of names; see `TaskOptions`."""
 
     retries: int | RetryPolicy
     rate_limit: str | Rate | list[str | Rate] | tuple[str | Rate, ...] | None
     queue: str
     priority: int
-    resources: dict[str, float] | None
+    resources: dict[str, float]
     workers: str | list[str] | tuple[str, ...]
-    timeout: float | None
+    timeout: float | timedelta | None
     isolated: bool
     limit: Limit | None
     concurrency: int | None
@@ -56,11 +61,31 @@ class Said(TypedDict, total=False):
     expires: float | timedelta | datetime | None
     cache: Any
     key: str | None
+    pure: bool | None
+    nout: int | None
 
 
-class OfCalls(Said, total=False):
-    """Task options of `f.options(...)` and `signature.set(...)`: those that make labels among them."""
+class OfCalls(Options, total=False):
+    """Keywords of `signature.set(...)`, `apply_async(...)` and the like."""
 
     name: str | None
-    nout: int | None
-    pure: bool | None
+
+
+class OfFunctions(OfCalls, total=False):
+    """Keywords of `f.options(...)`."""
+
+    bind: bool
+
+
+class Plain(Options, total=False):
+    """Keywords of `delayed(...)` without a context for the function."""
+
+    traverse: bool
+    bind: Literal[False]
+
+
+class Binding(Options, total=False):
+    """Keywords of `delayed(...)` for a function that takes a context first."""
+
+    traverse: bool
+    bind: Required[Literal[True]]

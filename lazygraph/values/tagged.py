@@ -278,7 +278,8 @@ class Writer:
                 return None
             opened = _opened(part)
         except InvalidOption as error:
-            raise InvalidOption(f"{where}: {error}") from None
+            said = str(error)  # what is written within it may have said where already
+            raise InvalidOption(said if said.startswith(where) else f"{where}: {said}") from None
         if opened is None:
             raise InvalidOption(
                 f"{where} is or contains a {_kind(part)}, which has no JSON; load or make it in a task of its own"

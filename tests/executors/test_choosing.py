@@ -129,11 +129,10 @@ class TestKeywords:
         assert compute(name(ready), num_workers=2, scheduler="sync") == ("MainThread",)
 
     def test_a_number_of_threads_is_for_threads(self) -> None:
-        class Elsewhere(SyncExecutor):
-            name = "elsewhere"
-
-        with pytest.raises(InvalidOption, match="num_workers=2: executor 'elsewhere' has as many slots"):
-            compute(where(), num_workers=2, executor=Elsewhere())
+        with SyncExecutor() as elsewhere:
+            elsewhere.name = "elsewhere"
+            with pytest.raises(InvalidOption, match="num_workers=2: executor 'elsewhere' has as many slots"):
+                compute(where(), num_workers=2)
 
     def test_nothing_lazy(self) -> None:
         assert compute() == ()

@@ -1,8 +1,8 @@
 """What a canvas means, said a second time and as plainly as possible: the rules of composing in a page of Python.
 
-It evaluates descriptions (the classes below), never canvases, and knows nothing of graphs, nodes or lowering.  Two tasks
-are enough: `call` gives the call itself, so that nothing that happens to it can be overlooked, and `pack` gives its
-arguments as a list.  A negative number among the arguments of `call` is a failure with that number as its name.
+It evaluates descriptions (the classes below), never canvases, and knows nothing of graphs, nodes or lowering.  Two
+tasks are enough: `call` gives the call itself, so that nothing that happens to it can be overlooked, and `pack` gives
+its arguments as a list.  A negative number among the arguments of `call` is a failure with that number as its name.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazygraph import Delayed, compute, delayed
+from lazygraph import Delayed, compute, delayed, persist
 from lazygraph.errors import DuplicateKey, Unkeyable
 from lazygraph.planning.lower import lower
 from lazygraph.planning.sharing import content_keys, share
@@ -195,6 +195,13 @@ def test_what_has_no_content_is_the_same_work_if_it_is_one_object() -> None:
     assert nodes(keep(lock, dask_key_name="k"), keep(other, dask_key_name="m")) == 2
     with pytest.raises(DuplicateKey):
         share(lower([keep(lock, dask_key_name="k"), keep(other, dask_key_name="k")]))
+
+
+def test_what_was_persisted_under_a_key_goes_with_what_it_was_made_by() -> None:
+    made = plus(1, 2, dask_key_name="k")
+    (kept,) = persist(made)
+    (again,) = persist(made)
+    assert compute(kept, made, [kept, again], plus(kept, made)) == (3, 3, [3, 3], 6)
 
 
 def test_one_key_for_different_work_is_an_error() -> None:

@@ -91,7 +91,9 @@ def random_shape(random: Random, most: int = 12, externals: int = 0, scopes: int
             reads.append(sorted({externals + row - 1, *some, *before}))
             # The failure of a handler is answered by a later one.
             rows[at] = random.randint(first + 1, scopes) if random.random() < 0.4 and first < scopes else 0
-        callbacks.append(len(reads) - 1)
+            if before:
+                callbacks.remove(at - 1)
+            callbacks.append(at)
         if random.random() < 0.15 and not outputs:
             asked.append(len(reads) - 1)
     made = [

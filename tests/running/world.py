@@ -56,8 +56,8 @@ def takes(block: Block, task: int, read: int) -> bool:
 class CheckedFrontier(Frontier):
     """A Frontier whose blocks have checked states."""
 
-    def _new_block(self, shape: Shape, fail_fast: bool, depth: int = 0) -> Block:
-        block = super()._new_block(shape, fail_fast, depth)
+    def _new_block(self, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> Block:
+        block = super()._new_block(shape, fail_fast, task_of)
         block.state = CheckedStates(block.state)
         return block
 
@@ -399,7 +399,7 @@ class World:
             if state[entry] is State.WAITING and entry >= k:
                 assert block.pending[entry]
         assert block.open == sum(one not in TERMINAL for one in state[k:]) - len(block.dormant)
-        claimed = block.futures or block.given_up or block.watchers or block.bound or getattr(block, "stands", ())
+        claimed = block.futures or block.given_up or block.watchers or block.bound or block.stands
         assert block.open or claimed, f"{block} should be forgotten"
         self._check_scopes(block, state)
         self._check_replaced(block, state)
