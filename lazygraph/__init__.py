@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from lazygraph.running.run import Run as Run
     from lazygraph.running.run import as_completed as as_completed
     from lazygraph.running.run import wait as wait
+    from lazygraph.values.differences import diff_keys as diff_keys
+    from lazygraph.values.differences import explain_key as explain_key
     from lazygraph.values.graph import Graph as Graph
+    from lazygraph.values.keys import key_of as key_of
     from lazygraph.values.options import Limit as Limit
     from lazygraph.values.options import Rate as Rate
     from lazygraph.values.options import RetryPolicy as RetryPolicy
@@ -75,13 +78,16 @@ _HOMES = {
     "chord": "lazygraph.language.composing",
     "clone": "lazygraph.language.manipulation",
     "compute": "lazygraph.door",
+    "diff_keys": "lazygraph.values.differences",
     "config": "lazygraph.interop.dask_words",
     "delayed": "lazygraph.language.delayed",
     "each": "lazygraph.language.dynamic",
     "explain": "lazygraph.door",
+    "explain_key": "lazygraph.values.differences",
     "from_json": "lazygraph.door",
     "group": "lazygraph.language.composing",
     "optimize": "lazygraph.door",
+    "key_of": "lazygraph.values.keys",
     "options": "lazygraph.values.options",
     "persist": "lazygraph.door",
     "quote": "lazygraph.language.dynamic",

@@ -7,6 +7,7 @@ Does not cover: how any of it works (the floors below).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotImplementedYet, UnknownOption
@@ -16,9 +17,10 @@ from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.optimize import cull, reorder, share
+from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.optimize import optimize as optimized
 from lazygraph.planning.plan import plan_of
+from lazygraph.planning.sharing import share
 from lazygraph.running.futures import Future as Future
 from lazygraph.running.run import Run
 from lazygraph.running.steps import asked_of, wired
@@ -50,7 +52,8 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
 
     `executor=` a name, address or instance (`scheduler=` is dask's word for it); `traverse=False` does not look into
     collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
-    on before the exception is raised; `num_workers=` so many threads, for this once; `timeout=` seconds, then TimeoutError and the run is cancelled; `run_name=`.
+    on before the exception is raised; `num_workers=` so many threads, for this once; `timeout=` seconds, then
+    TimeoutError and the run is cancelled; `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
     run = start(*args, **kwargs)
@@ -170,11 +173,15 @@ def persist(
     executor = resolve(executor if executor is not None else scheduler)
     run = _submit(lazies, executor, repack, optimize_graph, fail_fast=False)
     futures = run.let_go()
-    kept = [
-        build(identity, (future,), {}, lazy._options, lazy._site) if isinstance(lazy, Delayed) else future
-        for lazy, future in zip(lazies, futures, strict=True)
-    ]
-    return repack(kept)  # type: ignore[no-any-return]
+    pairs = zip(lazies, futures, strict=True)
+    return repack([_kept(lazy, future) if isinstance(lazy, Delayed) else future for lazy, future in pairs])  # type: ignore[no-any-return]
+
+
+def _kept(lazy: Delayed, future: Future[Any]) -> Delayed:
+    """Return a promise of a value that is being made: called as the one it was, but other work than that."""
+    kept = build(identity, (future,), {}, replace(lazy._options, key=None), lazy._site)
+    kept._key = lazy.key
+    return kept
 
 
 def start_canvas(filled: Filled, noted: Noted) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lazygraph.errors import LazyGraphError
-from lazygraph.values.differences import Account, diff, explain, from_json
+from lazygraph.values.differences import Account, diff_keys, explain_key, from_json
 from lazygraph.values.node import Node, Recipe
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def diff_(left: str, right: str, most: int, as_json: bool) -> None:
     """Print where the targets LEFT and RIGHT differ.  Exit status 0: nowhere; 1: they differ."""
     with _sentences():
         one, other = _account_of(left), _account_of(right)
-        differences = diff(one, other, most)
+        differences = diff_keys(one, other, most)
     if as_json:
         found = [difference._asdict() for difference in differences]
         click.echo(json.dumps({"left": one.key, "right": other.key, "same": not found, "differences": found}))
@@ -104,7 +104,7 @@ def _account_of(target: str) -> Account:
         raise click.UsageError(f"{target!r} is neither a file nor of the form MODULE:attr")
     value = _found(module, path)
     # A promise stays what it is; a canvas becomes the promise of its value.
-    return explain(value.to_delayed() if isinstance(value, Recipe) and not isinstance(value, Node) else value)
+    return explain_key(value.to_delayed() if isinstance(value, Recipe) and not isinstance(value, Node) else value)
 
 
 def _found(module: str, path: str) -> Any:

@@ -7,7 +7,7 @@ Does not cover: promises (language.promise), canvases (language.canvas), making 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from lazygraph.errors import InvalidOption, WrongCanvas
 from lazygraph.language.calls import Contract, site_of, taken
@@ -21,10 +21,40 @@ from lazygraph.values.node import External, Node, Quoted, Recipe, Replacement, S
 from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from typing import Concatenate, Literal, NoReturn, Protocol, Unpack
+
+    from lazygraph.language.typed import (
+        Builtin,
+        Function,
+        Loose,
+        LoosePair,
+        MakesOne,
+        Open,
+        Silent,
+        SilentPair,
+        Takes1,
+    )
+    from lazygraph.values.keywords import Binding, OfCalls, OfFunctions, Plain
+    from lazygraph.values.lazy import Lazy
+    from lazygraph.values.verbs import Future, GroupResult
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+K = TypeVar("K")
+T = TypeVar("T")
+
+if not TYPE_CHECKING:
+
+    class Function(Delayed, Generic[P, R_co]):
+        """What checkers know of it is in language.typed."""
+
+        __slots__ = ()
 
 
-class DelayedFunction(Delayed, Recipe):
+class DelayedFunction(Function[P, R_co], Recipe):
     """A function whose calls are promises.  Itself it is a promise of the function, and has the canvas verbs."""
 
     __slots__ = ("__dict__", "_contract", "_options_of_calls")
@@ -38,20 +68,10 @@ class DelayedFunction(Delayed, Recipe):
             if value is not None:
                 self.__dict__[name] = value
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
-        site = site_of(sys._getframe(1))
-        options = in_context(self._options_of_calls)
-        contract = self._contract
-        if kwargs:
-            options, kwargs = taken(options, contract.name, kwargs, contract.ours)
-        if kwargs or not contract.least <= len(args) <= contract.most:
-            contract.check(args, kwargs, site)
-        return build(self._leaves[0], args, kwargs, options, site)
-
     def __repr__(self) -> str:
         return f"<delayed function {self._contract.name!r}>"
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: Any) -> NoReturn:
         raise WrongCanvas(f"{self!r} has no place in a chain; write {self._contract.name}.s(...)")
 
     __ror__ = __or__
@@ -68,37 +88,65 @@ class DelayedFunction(Delayed, Recipe):
         """The function's name."""
         return self._contract.name
 
-    # -- the canvas verbs --------------------------------------------------------------------------
+    # -- calls and the canvas verbs ----------------------------------------------------------------
 
-    def options(self, **given: Any) -> DelayedFunction:
+    if not TYPE_CHECKING:  # their types are in language.typed
+
+        def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
+            site = site_of(sys._getframe(1))
+            options = in_context(self._options_of_calls)
+            contract = self._contract
+            if kwargs:
+                options, kwargs = taken(options, contract.name, kwargs, contract.ours)
+            if kwargs or not contract.least <= len(args) <= contract.most:
+                contract.check(args, kwargs, site)
+            return build(self._leaves[0], args, kwargs, options, site)
+
+        def s(self, /, *args: Any, **kwargs: Any) -> Signature:
+            """Return a signature: a call whose first arguments come from what is before it in a canvas."""
+            return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1)))
+
+        def si(self, /, *args: Any, **kwargs: Any) -> Signature:
+            """Return an immutable signature: it waits for what is before it and ignores its value."""
+            return self._partial(args, kwargs, immutable=True, site=site_of(sys._getframe(1)))
+
+        def map(self, items: Iterable[Any]) -> Signature:
+            """Return one task that calls the function on each item and gives the list."""
+            return self._many(map_items, items, sys._getframe(1))
+
+        def delay(self, /, *args: Any, **kwargs: Any) -> Any:
+            """Start one call in the default executor; return its Future."""
+            return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1))).delay()
+
+    @overload
+    def options(
+        self: Takes1[Any, Q, Delayed[R]], *, bind: Literal[True], **given: Unpack[OfCalls]
+    ) -> DelayedFunction[Q, R]: ...
+    @overload
+    def options(self, **given: Unpack[OfFunctions]) -> DelayedFunction[P, R_co]: ...
+    def options(self: Any, **given: Any) -> Any:
         """Return the same function with other options for its calls."""
         return DelayedFunction(self._leaves[0], changed(self._options_of_calls, self._contract.name, given), self._site)
 
-    def s(self, /, *args: Any, **kwargs: Any) -> Signature:
-        """Return a signature: a call whose first arguments come from what is before it in a canvas."""
-        return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1)))
-
-    def si(self, /, *args: Any, **kwargs: Any) -> Signature:
-        """Return an immutable signature: it waits for what is before it and ignores its value."""
-        return self._partial(args, kwargs, immutable=True, site=site_of(sys._getframe(1)))
-
     def signature(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, immutable: bool = False, **options: Any
-    ) -> Signature:
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        immutable: bool = False,
+        **options: Unpack[OfCalls],
+    ) -> Signature[Any, R_co]:
         """Return a signature, as Celery spells it: the arguments as one tuple, options as keywords."""
         site = site_of(sys._getframe(1))
         made = self._partial(tuple(args), dict(kwargs or {}), immutable=immutable, site=site)
         return made.set(**options) if options else made
 
-    def map(self, items: Iterable[Any]) -> Signature:
-        """Return one task that calls the function on each item and gives the list."""
-        return self._many(map_items, items, sys._getframe(1))
-
-    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature:
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature[object, list[R_co]]:
         """Return one task that calls the function on each tuple of arguments and gives the list."""
         return self._many(starmap_items, items, sys._getframe(1))
 
-    def chunks(self, items: Iterable[Iterable[Any]], size: int) -> Chain:
+    def chunks(
+        self, items: Iterable[Iterable[Any]], size: int
+    ) -> Chain[object, list[list[R_co]], GroupResult[list[R_co]]]:
         """Return a canvas of `starmap` tasks of at most `size` calls each; it gives a list of lists."""
         if size < 1:
             raise InvalidOption(f"chunks(size={size!r}): a chunk holds at least 1 call")
@@ -109,14 +157,13 @@ class DelayedFunction(Delayed, Recipe):
             (group(self._many(starmap_items, rows[at : at + size], frame) for at in range(0, len(rows), size)),)
         )
 
-    def delay(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Start one call in the default executor; return its Future."""
-        return self._partial(args, kwargs, immutable=False, site=site_of(sys._getframe(1))).delay()
-
-    def apply_async(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Future[R_co]:
         """Start one call with options (`link=` among them) in the default executor; return its Future."""
         signature = self._partial(tuple(args), dict(kwargs or {}), immutable=False, site=site_of(sys._getframe(1)))
-        return signature.apply_async(**options)
+        future: Future[R_co] = signature.apply_async(**options)
+        return future
 
     def _partial(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool, site: Site) -> Signature:
         # Nothing will ever be added to an immutable one.
@@ -150,13 +197,87 @@ def _whole(values: list[Any]) -> Any:
     return Replacement(build(identity, (parts,), {}, GATHER, "many calls in one task"))
 
 
-def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction:
+def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction[..., Any]:
     return DelayedFunction(function, options, "")
 
 
 _NOTHING: Any = object()
 
+if TYPE_CHECKING:
+    # What is loose or silent is a case of what comes after it, and earlier on purpose.
+    class Decorator(Protocol):
+        """`@delayed(retries=3)`."""
 
+        @overload
+        def __call__(self, obj: SilentPair[P, R], /) -> DelayedFunction[P, R]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, obj: LoosePair, /) -> DelayedFunction[..., Any]: ...
+        @overload
+        def __call__(self, obj: Silent[P, R], /) -> DelayedFunction[P, R]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, obj: Loose, /) -> DelayedFunction[..., Any]: ...
+        @overload
+        def __call__(self, obj: Open[P, R], /) -> DelayedFunction[P, R]: ...
+        @overload
+        def __call__(self, obj: Callable[P, Coroutine[Any, Any, R]], /) -> DelayedFunction[P, R]: ...
+        @overload
+        def __call__(self, obj: Callable[P, R], /) -> DelayedFunction[P, R]: ...
+
+    class BindingDecorator(Protocol):
+        """`@delayed(bind=True)`: the context, which comes first, is not the caller's."""
+
+        @overload
+        def __call__(self, obj: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> DelayedFunction[P, R]: ...
+        @overload
+        def __call__(self, obj: Callable[Concatenate[Any, P], R], /) -> DelayedFunction[P, R]: ...
+
+
+@overload
+def delayed(*, name: str | None = ..., **options: Unpack[Binding]) -> BindingDecorator: ...
+@overload
+def delayed(*, name: str | None = ..., **options: Unpack[Plain]) -> Decorator: ...
+@overload
+def delayed(obj: DelayedFunction[P, R], name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: Lazy[T], name: str | None = ..., **options: Unpack[Plain]) -> Delayed[T]: ...
+@overload
+def delayed(
+    obj: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], name: str | None = ..., **options: Unpack[Binding]
+) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(
+    obj: Callable[Concatenate[Any, P], R], name: str | None = ..., **options: Unpack[Binding]
+) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: type[Builtin], name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[..., Builtin]: ...
+@overload
+def delayed(  # type: ignore[overload-overlap]
+    obj: SilentPair[P, R], name: str | None = ..., **options: Unpack[Plain]
+) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: LoosePair, name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[..., Any]: ...
+@overload
+def delayed(  # type: ignore[overload-overlap]
+    obj: Silent[P, R], name: str | None = ..., **options: Unpack[Plain]
+) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: Loose, name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[..., Any]: ...
+@overload
+def delayed(obj: MakesOne[P, T], name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[P, T]: ...
+@overload
+def delayed(obj: Open[P, R], name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(
+    obj: Callable[P, Coroutine[Any, Any, R]], name: str | None = ..., **options: Unpack[Plain]
+) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: Callable[P, R], name: str | None = ..., **options: Unpack[Plain]) -> DelayedFunction[P, R]: ...
+@overload
+def delayed(obj: list[Lazy[T]], name: str | None = ..., **options: Unpack[Plain]) -> Delayed[list[T]]: ...
+@overload
+def delayed(obj: dict[K, Lazy[T]], name: str | None = ..., **options: Unpack[Plain]) -> Delayed[dict[K, T]]: ...
+@overload
+def delayed(obj: T, name: str | None = ..., **options: Unpack[Plain]) -> Delayed[T]: ...
 def delayed(
     obj: Any = _NOTHING,
     name: str | None = None,

@@ -35,6 +35,9 @@ class Travelling:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
+    def __lazygraph_key__(self) -> Any:
+        return self.function
+
     def __reduce__(self) -> tuple[Any, ...]:
         function = portable(self.function)
         # Inside a pickle by value cloudpickle does the rest, and knows what it has met already: a function may refer

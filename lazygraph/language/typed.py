@@ -13,10 +13,12 @@ Does not cover: canvases (language.composing).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Concatenate, Literal, Never, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, Never, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
+from lazygraph.language.promise import Delayed
 from lazygraph.language.signature import Signature
 from lazygraph.values.lazy import Lazy
+from lazygraph.values.verbs import Future
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -87,11 +89,13 @@ class Takes8(Protocol[A_, B_, C_, D_, E_, F_, G_, H_, Q, X_co]):
     def _called(self) -> Callable[Concatenate[A_, B_, C_, D_, E_, F_, G_, H_, Q], X_co]: ...
 
 
-class Calls(Protocol[P, X_co]):
+class Calls(Generic[P, X_co]):
     """What is called with `P`, up to eight leading arguments as promises, and returns an `X_co`."""
 
     @property
-    def _called(self) -> Callable[P, X_co]: ...
+    def _called(self) -> Callable[P, X_co]:
+        raise NotImplementedError
+
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> X_co: ...
     @overload
@@ -172,6 +176,8 @@ class Calls(Protocol[P, X_co]):
     def __call__(self, *args: Any, dask_key_name: str, pure: bool = ..., **kwargs: Any) -> X_co: ...
     @overload
     def __call__(self, *args: Any, pure: bool, **kwargs: Any) -> X_co: ...
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        raise NotImplementedError
 
 
 class Partials(Protocol[P, R_co]):
@@ -230,6 +236,40 @@ class Maps(Protocol[P, R_co]):
     @property
     def _called(self) -> Callable[P, R_co]: ...
     def __call__(self: Takes1[A, ..., R], items: Iterable[Given[A]]) -> Signature[object, list[R]]: ...
+
+
+class Function(Calls[P, Delayed[R_co]], Delayed[Callable[P, R_co]]):
+    """The base of a function whose calls are promises: what of it depends on its parameters."""
+
+    @overload
+    def __get__(self: Takes1[type[T], Q, X], instance: T | None, owner: type[T]) -> Calls[Q, X]: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+    @overload
+    def __get__(self: Takes1[T, Q, X], instance: T, owner: Any = None) -> Calls[Q, X]: ...
+    @overload
+    def __get__(self, instance: Any, owner: Any = None) -> Self: ...
+    def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
+    @property
+    def s(self) -> Partials[P, R_co]:
+        """Return a signature: a call whose first arguments come from what is before it in a canvas."""
+        raise NotImplementedError
+
+    @property
+    def si(self) -> Calls[P, Signature[object, R_co]]:
+        """Return an immutable signature: it waits for what is before it and ignores its value."""
+        raise NotImplementedError
+
+    @property
+    def delay(self) -> Calls[P, Future[R_co]]:
+        """Start one call in the default executor; return its Future."""
+        raise NotImplementedError
+
+    @property
+    def map(self) -> Maps[P, R_co]:
+        """Return one task that calls the function on each item and gives the list."""
+        raise NotImplementedError
 
 
 # -- what delayed() makes of which callable --------------------------------------------------------

@@ -127,7 +127,10 @@ def faults_of(nx_graph: Any) -> list[Fault]:
     }
     _, cycles = in_order(told)
     calls = [fault for node in nx_graph for fault in _faults_at(nx_graph, node)]
-    return [*cycles, *calls, *unused(told, [*_outputs_of(nx_graph), *_callbacks_of(nx_graph)])]
+    # Where no output is named, all that nothing reads is one: then everything is needed.
+    named = any(said.get("output") for _, said in nx_graph.nodes(data=True))
+    spare = unused(told, [*_outputs_of(nx_graph), *_callbacks_of(nx_graph)]) if named else []
+    return [*cycles, *calls, *spare]
 
 
 def _faults_at(nx_graph: Any, node: Hashable) -> Iterator[Fault]:

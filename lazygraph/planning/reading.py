@@ -77,7 +77,8 @@ def described_by(text: str) -> tuple[Graph | None, list[Fault]]:
         told = _told(written)
     except LazyGraphError as error:
         return None, [Fault(NO_CALL, str(error))]
-    faults = [*_faults(written, told), *unused(told, _wanted(written, told))]
+    # Where no output is named, all that nothing reads is one: then everything is needed.
+    faults = [*_faults(written, told), *(unused(told, _wanted(written, told)) if written.get("outputs") else ())]
     if any(fault.kind != UNUSED for fault in faults):
         return None, faults
     try:

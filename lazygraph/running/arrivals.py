@@ -103,7 +103,7 @@ class Arrivals(Endings):
         if owner.state[entry] == _RELEASED:
             self._reopen(owner, entry, actions)
         self._follow(block, task, actions)
-        if not block.claims[task]:
+        if task in block.unwanted:
             self._orphans.append((block, task))
 
     def _adopt(self, block: Block, task: int, actions: list[Action]) -> None:
@@ -120,7 +120,7 @@ class Arrivals(Endings):
             self._follow(block, task, actions)
         else:
             self._requeue(block, task)
-        if not block.claims[task]:
+        if task in block.unwanted:
             self._orphans.append((block, task))
 
     # -- values that are gone ----------------------------------------------------------------------

@@ -112,16 +112,16 @@ class Endings(Arena):
             block, entry = stack.pop()
             cause = block.causes[entry]
             target = State.CANCELLED if block.state[entry] == _CANCELLED else State.UPSTREAM_FAILED
-            readers = [(block, reader, target) for reader in block.consumers_of(entry)]
+            # What has become something else has read its inputs: it does not matter to it that one cannot be made again.
+            past = block.replaced if target is State.UPSTREAM_FAILED else ()
+            readers = [(block, reader, target) for reader in block.consumers_of(entry) if reader not in past]
             readers.extend((*watcher, of_reader(*watcher, target)) for watcher in block.watchers.get(entry, ()))
             for where, reader, end in readers:
                 if not ENDED[where.state[reader]]:
                     self._end(where, reader, end, cause, actions)
                     stack.append((where, reader))
 
-    def _cancel_all(
-        self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()
-    ) -> list[int]:
+    def _cancel_all(self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()) -> list[int]:
         """Start nothing more of a run, but for what is `spared`; what is running is no longer waited for."""
         block.fail_fast = False
         ended = [entry for entry in range(len(block)) if not ENDED[block.state[entry]] and entry not in spared]
@@ -188,6 +188,8 @@ class Endings(Arena):
             if entry >= block.shape.externals:
                 self._close(block, entry)
                 self._let_go(block, block.inputs_of(entry), wholly=True)
+        elif HANDED_OUT[state]:
+            block.unwanted.add(entry)  # should it come back, it is not begun again
 
     def _forget_if_over(self, block: Block, actions: list[Action]) -> None:
         """Forget a block whose run has ended and of which nobody claims anything."""

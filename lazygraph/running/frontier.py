@@ -322,6 +322,8 @@ class Frontier(Arrivals):
 
     def _cancel_run(self, event: CancelRun, actions: list[Action]) -> None:
         run = event.block
+        if run.base not in self.blocks:
+            return  # forgotten, and with it what still waited for a failure
         for block in (*reversed(run.stands.values()), run):
             self._cancel_all(block, (run.base, WHOLE_RUN), actions)
         self._end_below([(run, entry) for entry in run.watchers if SAD[run.state[entry]]], actions)

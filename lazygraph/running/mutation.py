@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InputChanged
 from lazygraph.language.calls import name_of
+from lazygraph.values.canonical import form_of
+from lazygraph.values.forms import Form
 from lazygraph.values.graph import Fused, Tables
-from lazygraph.values.keys import Unkeyable, key_of
+from lazygraph.values.keys import Keys, Unkeyable
 from lazygraph.values.node import identity
 from lazygraph.values.template import PLAIN
 
@@ -60,15 +63,20 @@ class _Watching:
                 raise InputChanged(name_of(self.function), name, kind)
 
 
-def _marks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+def _marks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, str, bytes | None]]:
     """Yield each argument's name, its type, and its content key (None: it has none, or cannot change)."""
     named = [(f"argument {at}", value) for at, value in enumerate(args, 1)]
     for name, value in (*named, *((f"{name}=", value) for name, value in kwargs.items())):
         yield name, type(value).__name__, None if type(value) in PLAIN else _mark(value)
 
 
-def _mark(value: Any) -> str | None:
+def _mark(value: Any) -> bytes | None:
     try:
-        return key_of(value)
+        return Keys(form=_form).token(value)
     except Unkeyable:
         return None
+
+
+def _form(value: Any) -> Form:
+    """A function is itself: what it refers to is not what the task was given."""
+    return Form("function", str(id(value)).encode()) if isinstance(value, FunctionType | MethodType) else form_of(value)

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lazygraph.errors import LargeLiteralWarning
 from lazygraph.planning.faults import CYCLE, MISSING, NO_CALL, UNUSED
 from lazygraph.planning.lower import function_of
-from lazygraph.planning.plan import seal
+from lazygraph.planning.plan import Plan
 from lazygraph.showing.annotated import Annotated, element_of, never_fits, shown
 from lazygraph.showing.sendable import LARGE, Attempt, attempt, attempts, culprit, resource, variables, without_repeats
 from lazygraph.values.graph import PREVIOUS, Fused, consumers_of
@@ -86,8 +87,8 @@ def check(graph: Graph, target: Target | None = None) -> list[Finding]:
 class _Asked:
     """A graph, a target, and who calls what."""
 
-    def __init__(self, graph: Graph, target: Target | None) -> None:
-        self.graph, self.target = graph, target
+    def __init__(self, graph: Graph | Plan, target: Target | None) -> None:
+        self.target = target
         self.shape, self.tables = graph.shape, graph.tables
 
     @property
@@ -95,28 +96,41 @@ class _Asked:
         """Whether the graph may leave this process: nobody has said that it will not."""
         return self.target is None or self.target.sends
 
-    def finding(self, code: str, severity: Severity, entry: int, message: str, origin: str = "") -> Finding:
+    def at(self, entry: int, code: str, severity: Severity, message: str) -> Finding:
         """Return a finding about an entry; its name and place are put in front of the message."""
-        name, origin = self.shape.name_of(entry), origin or self.shape.origin_of(entry)
-        return Finding(code, severity, f"{place_of(name, origin)}: {message}", name, origin)
+        return _finding(self.shape.name_of(entry), self.shape.origin_of(entry), code, severity, message)
+
+    def of(self, call: _Call, code: str, severity: Severity, message: str) -> Finding:
+        """Return a finding about a call; its name and place are put in front of the message."""
+        return _finding(self.name(call), self.origin(call), code, severity, message)
 
     @property
     def unsendable(self) -> Severity:
         """How bad it is that something cannot travel: that depends on whether it must."""
         return "error" if self.target is not None and self.target.sends else "warning"
 
+    def tasks(self) -> range:
+        """Return the entries that are tasks."""
+        return range(self.shape.externals, len(self.shape))
+
     def calls(self) -> Iterator[_Call]:
         """Yield every call of every task; a fused task has several."""
         shape, functions = self.shape, self.tables.functions
-        for at in self.graph.tasks():
+        for at in self.tasks():
             row = shape.function[at]
             function = functions[row]
-            if isinstance(function, Fused):
-                for step in function.steps:
-                    yield _Call(at, step.function, step.template, step.arguments, step.origin)
-            else:
-                numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
+            numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
+            if not isinstance(function, Fused):
                 yield _Call(at, row, shape.template[at], numbers, shape.origin[at])
+                continue
+            for step in function.steps:
+                yield _Call(at, step.function, step.template, numbers[: step.arguments], step.origin)
+                numbers = numbers[step.arguments :]
+
+    def name(self, call: _Call) -> str:
+        """Return what a call is named: as its node, or in a fused one as its function."""
+        alone = self.shape.function[call.entry] == call.function
+        return self.shape.name_of(call.entry) if alone else self.shape.names[call.function]
 
     def origin(self, call: _Call) -> str:
         """Return where a call was written."""
@@ -131,6 +145,10 @@ class _Call(NamedTuple):
     origin: int
 
 
+def _finding(name: str, origin: str, code: str, severity: Severity, message: str) -> Finding:
+    return Finding(code, severity, f"{place_of(name, origin)}: {message}", name, origin)
+
+
 def place_of(name: str, origin: str) -> str:
     """Return how a finding names a node."""
     return f"node {name!r} ({origin})" if origin else f"node {name!r}"
@@ -139,26 +157,36 @@ def place_of(name: str, origin: str) -> str:
 # -- what travels ----------------------------------------------------------------------------------
 
 
-def _arguments(asked: _Asked) -> Iterator[Finding]:
+def large_literals(plan: Graph | Plan) -> Iterator[LargeLiteralWarning]:
+    """Yield a warning for each large literal of a plan that is about to be sent; each constant is pickled once."""
+    asked = _Asked(plan, None)
+    for call, where, _, how in _suspects(asked):
+        if how.error is None:
+            yield LargeLiteralWarning(f"{where} of {asked.name(call)!r}", how.size, asked.origin(call))
+
+
+def _suspects(asked: _Asked) -> Iterator[tuple[_Call, str, Any, Attempt]]:
+    """Yield each constant that is large or cannot travel, with the first call that reads it and as which argument."""
     constants = asked.tables.constants
-    found = attempts(constants)
-    if not found:
+    waiting = {~row: how for row, how in attempts(constants).items()}
+    if not waiting:
         return
-    waiting = {~row: how for row, how in found.items()}
     for call in asked.calls():
         for leaf, number in enumerate(call.arguments):
             how = waiting.pop(number, None) if number < 0 and number != PREVIOUS else None
-            if how is None:
-                continue
-            template = asked.tables.templates[call.template]
-            where = _leaf_names(template, len(call.arguments))[leaf]
-            yield from _argument(asked, call, where, constants[~number], how)
+            if how is not None:
+                template = asked.tables.templates[call.template]
+                yield call, _leaf_names(template, len(call.arguments))[leaf], constants[~number], how
         if not waiting:
             return
 
 
+def _arguments(asked: _Asked) -> Iterator[Finding]:
+    for call, where, value, how in _suspects(asked):
+        yield from _argument(asked, call, where, value, how)
+
+
 def _argument(asked: _Asked, call: _Call, where: str, value: Any, how: Attempt) -> Iterator[Finding]:
-    origin = asked.origin(call)
     if how.error is not None:
         guilty = culprit(value, how.error)
         known = resource(guilty.thing)
@@ -167,13 +195,13 @@ def _argument(asked: _Asked, call: _Call, where: str, value: Any, how: Attempt) 
             f"{where}{at}: {_described(guilty.thing, known)} cannot be sent to another process "
             f"({_reason(guilty.error)}); {known[1] if known else 'make it inside the task, or send what it is made of'}"
         )
-        yield asked.finding("LG003", asked.unsendable, call.entry, message, origin)
+        yield asked.of(call, "LG003", asked.unsendable, message)
     elif asked.sends:
         message = (
             f"{where} is a literal of {_size(how)} that is sent with the graph every time; load it in a task, "
             f"or send it once with client.scatter(value) and use the future"
         )
-        yield asked.finding("LG007", "warning", call.entry, message, origin)
+        yield asked.of(call, "LG007", "warning", message)
 
 
 def _functions(asked: _Asked) -> Iterator[Finding]:
@@ -194,7 +222,7 @@ def _functions(asked: _Asked) -> Iterator[Finding]:
 
 
 def _function(asked: _Asked, call: _Call, how: Attempt | None, carried: list[Any]) -> Iterator[Finding]:
-    origin, name = asked.origin(call), asked.shape.names[call.function]
+    name = asked.shape.names[call.function]
     blamed = False
     for variable in carried:
         known = resource(variable.value)
@@ -205,7 +233,7 @@ def _function(asked: _Asked, call: _Call, how: Attempt | None, carried: list[Any
             f"function {name!r} takes a {known[0]} along ({variable.kind} {variable.name!r}: "
             f"{_described(variable.value, None)}), which belongs to this process; {known[1]}"
         )
-        yield asked.finding("LG006", asked.unsendable, call.entry, message, origin)
+        yield asked.of(call, "LG006", asked.unsendable, message)
     if how is None or blamed:
         return
     if how.error is not None:
@@ -215,7 +243,7 @@ def _function(asked: _Asked, call: _Call, how: Attempt | None, carried: list[Any
             f"function {name!r} cannot be sent to another process{at} ({_reason(guilty.error)}); "
             f"define it in a module, or give what it needs as an argument that can be sent"
         )
-        yield asked.finding("LG004", asked.unsendable, call.entry, message, origin)
+        yield asked.of(call, "LG004", asked.unsendable, message)
     elif asked.sends:
         yield from _large_function(asked, call, how, carried)
 
@@ -229,7 +257,7 @@ def _large_function(asked: _Asked, call: _Call, how: Attempt, carried: list[Any]
         f"function {name!r} takes a large object along ({what}), again for every graph that calls it; "
         f"give it as an argument that a task loads, or that was scattered"
     )
-    yield asked.finding("LG005", "warning", call.entry, message, asked.origin(call))
+    yield asked.of(call, "LG005", "warning", message)
 
 
 def _described(thing: Any, known: tuple[str, str] | None) -> str:
@@ -259,13 +287,13 @@ def _size(how: Attempt) -> str:
 def _options(asked: _Asked) -> Iterator[Finding]:
     if asked.target is None:
         return
-    for need in seal(asked.graph).needs():
+    for need in Plan(asked.shape, asked.tables).needs():
         if need.option not in asked.target.capabilities:
             message = (
-                f"{place_of(need.node, need.origin)}: executor {asked.target.name!r} does not honour {need.option}=; "
+                f"executor {asked.target.name!r} does not honour {need.option}=; "
                 f"remove the option or choose another executor"
             )
-            yield Finding("LG008", "error", message, need.node, need.origin)
+            yield _finding(need.node, need.origin, "LG008", "error", message)
 
 
 def _offers(asked: _Asked) -> Iterator[Finding]:
@@ -273,10 +301,10 @@ def _offers(asked: _Asked) -> Iterator[Finding]:
     if not offers:
         return
     rows = {row: missing for row, o in enumerate(asked.shape.options) if (missing := list(_not_offered(o, offers)))}
-    for at in asked.graph.tasks() if rows else ():
+    for at in asked.tasks() if rows else ():
         for what in rows.pop(asked.shape.option[at], ()):
             message = f"{what}; the node waits until one comes (start one, or correct the name)"
-            yield asked.finding("LG009", "warning", at, message)
+            yield asked.at(at, "LG009", "warning", message)
 
 
 def _not_offered(row: Any, offers: Mapping[str, Any]) -> Iterator[str]:
@@ -306,7 +334,7 @@ def _edges(asked: _Asked) -> Iterator[Finding]:
         return  # written for graphs as people write them
     known = _Known(asked)
     seen: set[tuple[int, int, bool, _Place | None]] = set()
-    for at in asked.graph.tasks():
+    for at in asked.tasks():
         first, row, template = shape.input_offsets[at], shape.function[at], shape.template[at]
         bound = shape.options[shape.option[at]].bind
         numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
@@ -323,7 +351,7 @@ def _edges(asked: _Asked) -> Iterator[Finding]:
             wanted = known.annotated(row, int(bound)).wants(place.parameter)
             wanted = element_of(wanted) if place.inside else wanted
             if never_fits(given, wanted):
-                yield asked.finding("LG010", "warning", at, _mismatch(shape, read, place, given, wanted))
+                yield asked.at(at, "LG010", "warning", _mismatch(shape, read, place, given, wanted))
 
 
 def _mismatch(shape: Shape, read: int, place: _Place, given: Any, wanted: Any) -> str:
@@ -429,9 +457,9 @@ def _unused(asked: _Asked) -> Iterator[Finding]:
     shape = asked.shape
     offsets, _ = consumers_of(shape)
     wanted = {*shape.outputs, *shape.callbacks}
-    for at in asked.graph.tasks():
+    for at in asked.tasks():
         if offsets[at] == offsets[at + 1] and at not in wanted:
-            yield asked.finding("LG011", "warning", at, "no output needs this node; remove it, or make it an output")
+            yield asked.at(at, "LG011", "warning", "no output needs this node; remove it, or make it an output")
 
 
 _CHECKS = (_arguments, _functions, _options, _offers, _edges, _unused)

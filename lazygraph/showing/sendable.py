@@ -103,7 +103,8 @@ def attempt(value: Any) -> Attempt:
     except _Enough:
         pass
     except Exception as error:
-        return Attempt(nowhere.size, error)
+        # cloudpickle wraps what pickle says of something that is nested too deeply.
+        return Attempt(nowhere.size, error.__cause__ if isinstance(error.__cause__, RecursionError) else error)
     return Attempt(nowhere.size)
 
 
@@ -195,14 +196,14 @@ def _reduced(value: Any) -> Iterator[tuple[str, Any]]:
         return
     if not isinstance(made, tuple):
         return
-    _, given, state, listed, entries = (*made, None, None, None)[:5]
+    given, state, listed, entries = (*made[1:], None, None, None)[:4]
     # A part of the state is an attribute; `(None, {...})` is the state of slots.
     for one in state if isinstance(state, tuple) else (state,):
         if isinstance(one, dict):
             yield from ((f".{name}", part) for name, part in one.items())
         elif one is not None:
             yield ".__getstate__()", one
-    yield from ((f" (to be rebuilt from it: [{at}])", part) for at, part in enumerate(given))
+    yield from ((f" (to be rebuilt from it: [{at}])", part) for at, part in enumerate(given or ()))
     yield from _items(listed or ())
     yield from ((f"[{_short(key)}]", part) for key, part in entries or ())
 

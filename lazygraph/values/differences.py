@@ -1,6 +1,6 @@
 """Why two keys differ: a value as an account of its parts, and the places where two accounts part ways.
 
-    >>> print(*diff({"rate": 1, "steps": [1, 2]}, {"rate": 1, "steps": [1, 3]}), sep="\\n")
+    >>> print(*diff_keys({"rate": 1, "steps": [1, 2]}, {"rate": 1, "steps": [1, 3]}), sep="\\n")
     ['steps'], [1]: 2 | 3
 
 An account is plain data, so that one made by another process or machine can be compared (`to_json`, `from_json`).
@@ -112,7 +112,7 @@ def _entry_of(text: str, key: str, own: str, ordered: bool, parts: Sequence[tupl
 # -- from a value to its account -------------------------------------------------------------------
 
 
-def explain(value: Any) -> Account:
+def explain_key(value: Any) -> Account:
     """Return what the key of a value is made of.  Raises `Unkeyable` as `key_of` does."""
     keys = Keys(keep=True)
     keys.token(value)
@@ -181,7 +181,7 @@ class _Pair(NamedTuple):
         return tuple(reversed(labels))
 
 
-def diff(left: Any, right: Any, most: int = 20) -> list[Difference]:
+def diff_keys(left: Any, right: Any, most: int = 20) -> list[Difference]:
     """Return the first `most` places where two values differ, the shortest ways first; none if their keys are equal.
 
     Accounts are compared as what they are accounts of.
@@ -191,7 +191,7 @@ def diff(left: Any, right: Any, most: int = 20) -> list[Difference]:
 
 
 def _account(value: Any) -> Account:
-    return value if isinstance(value, Account) else explain(value)
+    return value if isinstance(value, Account) else explain_key(value)
 
 
 class _Comparison:

@@ -84,7 +84,7 @@ def by_name(text: Any) -> Any:
 
 def plain(function: Any) -> Any:
     """Return the function itself where its name leads to its decorated form."""
-    return function.__wrapped__ if isinstance(function, Recipe) and hasattr(function, "__wrapped__") else function
+    return getattr(function, "__wrapped__", function) if isinstance(function, Recipe) else function
 
 
 def _kind(value: Any) -> str:

@@ -38,6 +38,15 @@ def test_any_canvas_is_read_as_it_was_written(said: Described, chance: random.Ra
     assert read.compute(executor="sync") == canvas.compute(executor="sync")
 
 
+@often(100)
+@given(Language(failing=True, callbacks=True, each=True, replace=True).open())
+def test_also_with_what_answers_for_failures(said: Described) -> None:
+    canvas = Speller(said).canvas()
+    read = again(canvas)
+    assert repr(read) == repr(canvas)
+    assert read.to_json() == canvas.to_json()
+
+
 def test_every_kind_of_canvas() -> None:
     for canvas in (
         plus.s(1, 2),

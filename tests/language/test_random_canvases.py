@@ -94,9 +94,19 @@ def test_a_cluster_gives_what_the_interpreter_gives(cluster: Any, said: Describe
 
 
 @often(100)
-@given(WHOLE.open(), CHANCE, st.lists(st.integers(0, 9), max_size=2))
-def test_behind_other_values_too(said: Described, chance: random.Random, args: list[int]) -> None:
-    assert Speller(said, chance).canvas().delay(*args).get(WAIT) == meaning(said, *args)[0].value
+@given(
+    WHOLE.open(),
+    CHANCE,
+    st.lists(st.integers(0, 9), max_size=2),
+    st.dictionaries(st.sampled_from("kn"), st.integers(0, 9)),
+)
+def test_what_a_canvas_is_called_with_goes_to_what_comes_first(
+    said: Described, chance: random.Random, args: list[int], kwargs: dict[str, int]
+) -> None:
+    canvas = Speller(said, chance).canvas()
+    value = meaning(said, *args, **kwargs)[0].value
+    assert canvas.delay(*args, **kwargs).get(WAIT) == value
+    assert canvas.to_delayed(*args, **kwargs).compute() == value
 
 
 # -- spellings ---------------------------------------------------------------------------------------

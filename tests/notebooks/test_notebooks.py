@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -16,6 +18,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIRST_GRAPH = ROOT / "notebooks" / "1_first_graph.ipynb"
+CANVAS = ROOT / "notebooks" / "2_chain_group_chord.ipynb"
 PICTURE = ROOT / "notebooks" / "first_graph.svg"
 
 
@@ -24,21 +27,48 @@ def read(path: Path) -> Any:
     return nbformat.read(path, as_version=nbformat.NO_CONVERT)
 
 
-@pytest.fixture
-def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The notebook after all its cells ran, in a directory that they leave empty; a cell that raises fails it."""
-    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
-    cwd = tmp_path / "cwd"
+    home = tmp_path_factory.mktemp("notebook")
+    cwd = home / "cwd"
     cwd.mkdir()
     notebook = read(request.param)
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(cwd)}}).execute()
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(cwd)}})
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+            patch.setenv(variable, str(home / variable.lower()))
+        client.execute()
     assert os.listdir(cwd) == []
-    return notebook
+    yield notebook
 
 
-def test_there_is_a_first_notebook() -> None:
-    assert FIRST_GRAPH in NOTEBOOKS
+def shown_by(notebook: Any) -> dict[str, Any]:
+    """The outputs of each cell of code, by its id."""
+    return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def said_by(notebook: Any, cell: str) -> str:
+    """What a cell printed, and its value as text."""
+    return "".join(o.text if "text" in o else o.data["text/plain"] for o in shown_by(notebook)[cell])
+
+
+def picture_of(notebook: Any, cell: str) -> str:
+    """The picture that is a cell's value."""
+    [picture] = [o.data["image/svg+xml"] for o in shown_by(notebook)[cell] if "data" in o]
+    assert picture.startswith("<svg")
+    return str(picture)
+
+
+def texts_in(picture: str) -> list[str]:
+    """What is written in a picture: the names of the nodes, from top to bottom, and the legend."""
+    return [element.text for element in ElementTree.fromstring(picture).iter() if element.tag.endswith("}text")]
+
+
+def test_the_notebooks_that_the_readme_names_are_there() -> None:
+    assert [FIRST_GRAPH, CANVAS] == NOTEBOOKS
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path for path in NOTEBOOKS if f"](notebooks/{path.name})" not in readme] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -61,13 +91,11 @@ def test_notebook_runs_and_says_nothing_on_standard_error(executed: Any) -> None
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("executed", [FIRST_GRAPH], ids=lambda path: path.name, indirect=True)
 def test_first_graph_shows_what_its_text_says(executed: Any) -> None:
-    shown = {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
     for drawn in ("picture", "chord"):
-        [output] = shown[drawn]
-        assert output.data["image/svg+xml"].startswith("<svg")
+        picture_of(executed, drawn)
 
     def said(cell: str) -> str:
-        return "".join(output.text if "text" in output else output.data["text/plain"] for output in shown[cell])
+        return said_by(executed, cell)
 
     assert said("compute") == "-3.25"
     assert said("diamond-count") == "98 [7]\n"
@@ -81,6 +109,64 @@ def test_first_graph_shows_what_its_text_says(executed: Any) -> None:
     assert said("submit") == "328350"
     assert said("await") == "9801"
     assert said("close") == "{}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("executed", [CANVAS], ids=lambda path: path.name, indirect=True)
+def test_chain_group_chord_shows_what_its_text_says(executed: Any) -> None:
+    def said(cell: str) -> str:
+        return said_by(executed, cell)
+
+    assert said("functions") == "subtract.s(10) -> -7\nsubtract.s(x=10) -> 7\n"
+    assert said("si") == "7"
+    assert [line.partition(" (written at ")[0] for line in said("wrong").splitlines()] == [
+        "add(x, y) cannot be called like this: too many positional arguments",
+        "add(x, y) cannot be called like this: missing a required argument: 'y'",
+    ]
+    assert said("chain").startswith("{'add.s(1, 2) | add.s(3) | add.s(4)'}\n")
+    assert said("chain-compute") == "[10, 10, 10, 10, 10]"
+    assert said("immutability").startswith("False True 4\n")
+    assert said("shapes") == "[[0, 2, 4], [0], []]"
+    assert said("diamonds").startswith("[36, 23]\n")
+    assert said("nested") == "4 [1, 2, 3, 4] | 3 [1, [2, 3], 4]\n"
+    assert said("chord").splitlines()[1] == "12 [0, 0]"
+    assert said("chunks").splitlines() == ["[0, 2, 4, 6, 8, 10, 12, 14, 16, 18]"] * 2
+    assert said("mixed").startswith("149 [7]\n")
+    assert said("quoted") == "('int: 6', 'Chain: add.s(1, 2) | add.s(3)')"
+    first, *_, last = said("futures").splitlines()
+    assert (first, last) == ("36 [13, 23] 3", "2 2 [True]")
+    assert said("each-became").startswith("9 2 0\n")
+    assert said("replace") == "(1144, 'done')"
+    assert said("callback-runs").splitlines() == [
+        "1.5 ['done: 1.5']",
+        """ZeroDivisionError('division by zero') ["invert, attempt 1: ZeroDivisionError('division by zero')"]""",
+    ]
+    below = "ZeroDivisionError('division by zero') upstream_failed True"
+    assert said("ended").splitlines()[:3] == [below, below, "upstream_failed failed succeeded"]
+    assert "in invert" in said("ended")
+    assert said("several").splitlines() == [
+        "[1.0, ZeroDivisionError('division by zero'), 0.25]",
+        "['succeeded', 'failed', 'succeeded']",
+    ]
+    assert [line.split(":")[0] for line in said("check").splitlines()] == ["LG008 error", "LG010 warning"]
+    assert said("equal") == "True"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("executed", [CANVAS], ids=lambda path: path.name, indirect=True)
+def test_chain_group_chord_draws_what_its_text_says(executed: Any) -> None:
+    def nodes(cell: str) -> list[str]:
+        return [text for text in texts_in(picture_of(executed, cell)) if text not in ("task", "output")]
+
+    assert nodes("chain") == ["add", "add", "add"]
+    assert nodes("immutability") == ["add", "three more", "three more", "add"]
+    assert sorted(nodes("diamonds")) == ["add", "add", "add", "gather", "max", "total"]
+    assert sorted(nodes("chord")) == ["add", "add", "add", "add", "total"]
+    assert sorted(nodes("mixed")) == ["add", "add", "add", "expensive", "total"]
+    assert nodes("each") == ["chapters", "each(words.s())", "total"]
+    assert sorted(nodes("each-became")) == ["total", "words", "words", "words"]
+    assert picture_of(executed, "each-again") == picture_of(executed, "each")
+    assert sorted(nodes("callback-picture")) == ["add", "add", "done", "invert", "on failure", "report", "subtract"]
 
 
 def test_picture_in_the_readme_is_what_its_code_draws(tmp_path: Path) -> None:

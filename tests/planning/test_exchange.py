@@ -10,8 +10,8 @@ from typing import Any
 import networkx
 import pytest
 
-from lazygraph import compute, delayed, group
-from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, UnknownOption
+from lazygraph import Graph, compute, delayed, group
+from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, UnknownOption, WrongCall
 from lazygraph.planning.exchange import Input, from_networkx, promises_of, to_networkx
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import optimize
@@ -123,3 +123,58 @@ def test_networkx_is_imported_only_when_it_is_used() -> None:
     code = "import sys, lazygraph.planning.exchange; print('networkx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_methods_of_graphs() -> None:
+    graph = plus(plus(1, 2), 3).graph
+    again = Graph.from_networkx(graph.to_networkx())
+    assert isinstance(again, Graph)
+    assert again.compute() == (6,)
+    assert [again.shape.origin_of(at) for at in again.tasks()] == [graph.shape.origin_of(at) for at in graph.tasks()]
+    written = networkx.DiGraph()
+    written.add_node("a", function=int)
+    assert Graph.from_networkx(written).shape.origin_of(0).startswith(f"{__file__}:")
+
+
+def test_edges_may_say_which_argument_they_are() -> None:
+    graph = networkx.DiGraph()
+    for name in "xyz":
+        graph.add_node(name, value=name)
+    graph.add_node("call", function=lambda *args, **kwargs: (args, kwargs), args=("between",), kwargs={"k": 1})
+    graph.add_edge("x", "call", argument=2)
+    graph.add_edge("y", "call", argument=0)
+    graph.add_edge("z", "call", argument="by")
+    assert Graph.from_networkx(graph).compute() == ((("y", "between", "x"), {"k": 1, "by": "z"}),)
+    graph.edges["x", "call"]["argument"] = 7
+    with pytest.raises(InvalidOption, match="node 'call' has an edge for argument 7, but only 3 arguments"):
+        Graph.from_networkx(graph)
+
+
+def test_an_edge_that_is_only_for_order_is_no_argument() -> None:
+    graph = networkx.DiGraph()
+    graph.add_node("a", value=20)
+    graph.add_node("first", value=0)
+    graph.add_node("b", function=operator.neg)
+    graph.add_edge("first", "b", kind="order")
+    graph.add_edge("a", "b")
+    assert Graph.from_networkx(graph).compute() == (-20,)
+
+
+def test_callbacks_survive_and_handlers_of_failures_are_refused() -> None:
+    linked = group(plus.s(1, 2), plus.s(3, 4)).link(delayed(sum).s()).graph
+    again = Graph.from_networkx(linked.to_networkx())
+    assert list(again.edges()) == list(linked.edges())
+    assert list(again.shape.callbacks) == list(linked.shape.callbacks) != []
+    handled = plus.s(1, 2).link_error(delayed(repr).s()).graph
+    with pytest.raises(InvalidOption, match=r"which nodes a handler of failures answers for; .* by to_json\(\)"):
+        Graph.from_networkx(handled.to_networkx())
+
+
+def test_a_call_that_its_function_cannot_take_is_refused() -> None:
+    graph = networkx.DiGraph()
+    graph.add_node("a", function=len, args=(1, 2))
+    with pytest.raises(WrongCall, match="len.* cannot be called like this"):
+        Graph.from_networkx(graph)
+    graph.add_node("a", function=7)
+    with pytest.raises(InvalidOption, match="node 'a': function=7 cannot be called"):
+        Graph.from_networkx(graph)

@@ -54,6 +54,13 @@ def test_the_graph_of_any_canvas_is_read_as_it_was_written(said: Described) -> N
     assert read.compute(executor="sync") == graph.compute(executor="sync")
 
 
+@often(100)
+@given(Language(failing=True, callbacks=True, each=True).described())
+def test_what_answers_for_failures_is_read_as_it_was_written(said: Described) -> None:
+    graph = Speller(said).canvas().graph
+    assert columns(again(graph)) == columns(graph)
+
+
 def test_a_graph_runs_in_another_process() -> None:
     graph = group(plus(n, plus(1, 1)) | plus.s(10) for n in range(3)).graph
     code = "import sys, lazygraph; print(lazygraph.Graph.from_json(sys.stdin.read()).compute())"

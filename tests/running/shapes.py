@@ -77,8 +77,7 @@ def random_shape(random: Random, most: int = 12, externals: int = 0, scopes: int
         asked.append(random.choice(asked))  # asked for twice
     if outputs:
         asked = [n - 1] * outputs
-        callbacks = [at for at in callbacks if at != n - 1]
-        callbacks += [at for at in ends if at != n - 1 and at not in callbacks and reads[at]]
+        callbacks = [at for at in ends if at != n - 1]
     rows = {at: random.randint(0, first) for at in range(k, n)}
     parents = [0, *(random.randint(0, row) for row in range(scopes))]
     for row in range(1, scopes + 1):  # who answers for it, and where that stands
@@ -94,8 +93,6 @@ def random_shape(random: Random, most: int = 12, externals: int = 0, scopes: int
             if before:
                 callbacks.remove(at - 1)
             callbacks.append(at)
-        if random.random() < 0.15 and not outputs:
-            asked.append(len(reads) - 1)
     made = [
         Scope(
             parents[row],

@@ -87,6 +87,7 @@ class World:
         self.root: dict[Block, Block] = {}  # the run that a block belongs to
         self.label: dict[Block, Any] = {}  # what is the same of a block when its task returns it again
         self.stands: dict[tuple[Block, int], Block] = {}  # task -> what it has become, last
+        self.parent: dict[Block, tuple[Block, int]] = {}
         self.adopting: list[tuple[int, Adopted]] = []  # runners that are about to take a value over
         self.caught: set[tuple[Block, int]] = set()  # failures of scopes that have come
         self.store: dict[tuple[Block, int], tuple[int, int]] = {}  # value and the runner that has it (-1: all)
@@ -98,6 +99,7 @@ class World:
         self.broken: set[Block] = set()  # runs of which nothing more is to start: cancelled, or fail-fast and failed
         self.failing_fast: set[Block] = set()
         self.dying = -1
+        self.deaths = 0
 
     def _place(self, block: Block, task: int) -> int:
         return [ANYWHERE, *sorted(self.runners)][(block.base + task) % (len(self.runners) + 1)]
@@ -151,6 +153,7 @@ class World:
             return
         self.root[new], self.label[new] = self.root[block], (self.label[block], task)
         self.stands[block, task] = new
+        self.parent[new] = block, task
         self._enter(new, recipe, recipe.bound)
         self._act(actions)
 
@@ -170,7 +173,8 @@ class World:
         block, made = lease.block, set()
         values: dict[int, int] = {}
         for task in lease.tasks:
-            assert self.root[block] not in self.broken or self._for_a_handler(block, task), "nothing more is to start"
+            goes_on = task in block.remade or self._for_a_handler(block, task)
+            assert goes_on or self.root[block] not in self.broken, "nothing more is to start"
             assert block.state[task] == State.LEASED
             assert block.attempt(task) == lease.attempt
             for at, read in enumerate(block.inputs_of(task), block.bounds[task]):
@@ -241,8 +245,12 @@ class World:
             self.tell(Returned(block, [task], action.attempt))
             return
         if block.state[task] in (State.LEASED, State.RUNNING) and block.attempt(task) == action.attempt:
-            value, _ = self.store[self.source[action.owner][action.entry]]  # a KeyError here: it was freed too early
-            assert value == self.worth[block][task]
+            source, made = self.source[action.owner][action.entry], self.worth[block][task]
+            if source not in self.store:
+                assert self.deaths, "it was freed although it was to be taken over"
+                self.tell(Returned(block, [task], action.attempt))
+                return
+            assert self.store[source][0] == made
         self.report(runner, Lease(block, [task], action.attempt), [task])
 
     def give_back(self, paper: OnPaper, count: int) -> None:
@@ -254,11 +262,12 @@ class World:
 
     def kill(self, runner: int, values_first: bool) -> list[OnPaper]:
         """A runner dies with what it was doing and what only it had; returns its leases, for late reports."""
+        self.deaths += 1
         papers, self.runners[runner] = self.runners[runner], []
         taking = [action for home, action in self.adopting if home == runner]
         self.adopting = [(home, action) for home, action in self.adopting if home != runner]
         papers += [OnPaper(Lease(one.block, [one.task], one.attempt), [one.task], {}) for one in taking]
-        self.dying = runner
+        self.dying = runner if values_first else -1
         lost: dict[Block, list[int]] = {}
         for (block, entry), (_, home) in list(self.store.items()):
             if home == runner:
@@ -317,8 +326,8 @@ class World:
                 self._catch(action)
             elif isinstance(action, Adopted):
                 home = self.store[self.source[action.owner][action.entry]][1]
-                assert home != self.dying or home < 0, "nobody has the value that is to be taken over"
                 self.adopting.append((home if home >= 0 else self.random.choice(sorted(self.runners)), action))
+                assert home != self.dying or home < 0, "nobody has the value that is to be taken over"
             elif isinstance(action, Ended):
                 self._over(action.block)
         if check:
@@ -345,7 +354,7 @@ class World:
 
     def _told(self, block: Block, entry: int, state: State) -> None:
         assert state in TERMINAL
-        if state in UNHAPPY and block in self.failing_fast:
+        if State(block.state[entry]) in UNHAPPY and block in self.failing_fast:
             self.broken.add(block)
         self.told.setdefault((block, entry), state)  # a future sees one ending, the first
 
@@ -387,12 +396,16 @@ class World:
                 assert entry in block.causes
                 # What is made again does not wait again for what it only waited for.
                 waits = [r for r in block.consumers_of(entry) if r not in block.remade or takes(block, r, entry)]
+                waits = [reader for reader in waits if reader not in block.replaced]
                 assert all(state[reader] in TERMINAL for reader in waits)
             if entry >= k and state[entry] not in TERMINAL:
                 waits = [read for read in block.inputs_of(entry) if state[read] not in TERMINAL]
                 # One that was replaced waits for its replacement; when that has come, only to be told that it is done.
-                stands = entry in block.replaced and state[entry] is State.WAITING
-                assert block.pending[entry] == len(waits) + stands, f"entry {entry} of {block}"
+                if entry in block.replaced:
+                    waits += [entry] * (state[entry] is State.WAITING)
+                    assert block.pending[entry] >= len(waits), f"entry {entry} of {block}"
+                else:
+                    assert block.pending[entry] == len(waits), f"entry {entry} of {block}"
             if state[entry] is State.QUEUED:
                 assert not block.pending[entry]
                 assert block.base + entry in ready
@@ -462,6 +475,9 @@ class World:
     def _for_a_handler(self, block: Block, task: int) -> bool:
         """Whether a task is a handler whose failure has come, or something that one needs."""
         if task in block.handling:
+            return True
+        parent = self.parent.get(block)
+        if parent is not None and self._for_a_handler(*parent):
             return True
         return any(self._for_a_handler(block, reader) for reader in block.consumers_of(task))
 

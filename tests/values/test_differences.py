@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from lazygraph import delayed
 from lazygraph.errors import Unkeyable
-from lazygraph.values.differences import Difference, NoAccount, diff, explain, from_json
+from lazygraph.values.differences import Difference, NoAccount, diff_keys, explain_key, from_json
 from lazygraph.values.keys import key_of
 
 
 def said(left: Any, right: Any) -> list[str]:
-    return [str(difference) for difference in diff(left, right)]
+    return [str(difference) for difference in diff_keys(left, right)]
 
 
 def adding(n: int) -> Any:
@@ -79,7 +79,7 @@ def test_values_that_contain_themselves() -> None:
 
 
 def test_only_so_many_are_named() -> None:
-    assert len(diff(list(range(100)), list(range(100, 200)), most=7)) == 7
+    assert len(diff_keys(list(range(100)), list(range(100, 200)), most=7)) == 7
 
 
 VALUES = st.recursive(
@@ -96,23 +96,23 @@ VALUES = st.recursive(
 
 @given(VALUES, VALUES)
 def test_there_are_differences_exactly_when_keys_differ(left: Any, right: Any) -> None:
-    assert bool(diff(left, right)) == (key_of(left) != key_of(right))
-    turned = [Difference(path, theirs, ours) for path, ours, theirs in diff(right, left)]
+    assert bool(diff_keys(left, right)) == (key_of(left) != key_of(right))
+    turned = [Difference(path, theirs, ours) for path, ours, theirs in diff_keys(right, left)]
     if not any("another order" in difference.right + difference.left for difference in turned):
-        assert set(turned) == set(diff(left, right))
+        assert set(turned) == set(diff_keys(left, right))
 
 
 @given(VALUES)
 def test_an_account_survives_being_written_down(value: Any) -> None:
-    account = explain([value, value])
+    account = explain_key([value, value])
     assert from_json(account.to_json()) == account
     assert account.key == key_of([value, value])
-    assert diff(from_json(account.to_json()), [value, value]) == []
+    assert diff_keys(from_json(account.to_json()), [value, value]) == []
 
 
 def test_an_account_in_lines() -> None:
     shared = [1]
-    lines = list(explain({"a": shared, "b": [shared, 2]}).lines())
+    lines = list(explain_key({"a": shared, "b": [shared, 2]}).lines())
     assert [line.lstrip().partition("  ")[2] for line in lines] == [
         "dict of 2",
         "['a']: list of 1",
@@ -121,20 +121,20 @@ def test_an_account_in_lines() -> None:
         "[0]: list of 1 (as above)",
         "[1]: 2",
     ]
-    assert list(explain(list(range(100))).lines(most=2))[-1] == "  ... and 98 more"
+    assert list(explain_key(list(range(100))).lines(most=2))[-1] == "  ... and 98 more"
 
 
 def test_nesting_and_size() -> None:
     deep: Any = 0
     for _ in range(20_000):
         deep = [deep]
-    assert len(list(explain(deep).lines())) == 20_001
-    assert diff(deep, [deep])[0].path == ("[0]",) * 20_000
+    assert len(list(explain_key(deep).lines())) == 20_001
+    assert diff_keys(deep, [deep])[0].path == ("[0]",) * 20_000
 
 
 def test_what_has_no_key_has_no_account() -> None:
     with pytest.raises(Unkeyable, match=r"\[0\]: <lock>"):
-        explain([threading.Lock()])
+        explain_key([threading.Lock()])
 
 
 @pytest.mark.parametrize(
