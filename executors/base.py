@@ -14,6 +14,7 @@ from lazygraph.executors.current import enter, leave
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Sequence
 
     from lazygraph.planning.plan import Plan
     from lazygraph.running.futures import Future
@@ -92,8 +93,15 @@ class Work(Protocol):
         """Whom a task that waits gives its slot to (for `run_lease`)."""
         ...
 
+    def send(self) -> tuple[list[int], list[int]]:
+        """Take all tasks out, for a place from where none can be taken back; with them those whose values to bring."""
+        ...
+
     def report(self, report: Report, /) -> None:
         """Tell what has been done since the last report."""
+
+    def lost(self, tasks: Sequence[int], suspect: int | None) -> None:
+        """Tell that the runner of these tasks died, probably while it ran `suspect`; `finished` is still called."""
 
     def finished(self) -> None:
         """Tell that nothing more of this lease will be run here."""

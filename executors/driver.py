@@ -16,7 +16,7 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork
+from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork, WorkerDied
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import leave
 from lazygraph.running.context import MAX_NESTING, inside_task
@@ -32,8 +32,10 @@ from lazygraph.running.events import (
     Event,
     Failed,
     Freed,
+    Poisoned,
     Recall,
     Returned,
+    RunnerLost,
     Settled,
 )
 from lazygraph.running.frontier import MAX_REPLACEMENTS, WHOLE_RUN, Frontier
@@ -94,7 +96,7 @@ class Driver(Executor):
                 raise Closed(f"executor {self.name!r}")
             block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast)
             run.block = block
-            self._courses[block.base] = Course(run, block, program)
+            self._courses[block.base] = Course(weakref.ref(run), str(run.number), block, program)
             endings = self._perform(actions)
         try:
             settle(endings)
@@ -244,9 +246,8 @@ class Driver(Executor):
             return self._handle(Failed(block, task, work.attempt))
         bindings = [self._binding(external) for external in plan.externals]
         new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
-        if new is not None and course.run is not None:
-            program = Program(plan.shape, watched(plan.tables))
-            self._courses[new.base] = Course(course.run, new, program, f"{course.number}.{task}")
+        if new is not None:
+            self._courses[new.base] = course.standing(new, Program(plan.shape, watched(plan.tables)), task)
         return self._perform(actions)
 
     def _adopt(self, action: Adopted, endings: list[Ending]) -> list[Action]:
@@ -260,6 +261,14 @@ class Driver(Executor):
             endings += [Ending(run, at, Status.SUCCEEDED, Value(course.values[at])) for at in progress.outputs]
         course.free(progress.freed)
         return progress.actions
+
+    def lost(self, work: Work, tasks: Sequence[int], suspect: int | None) -> None:
+        """The process that ran these tasks died: they are to be run again, but for one that has killed too many."""
+        block = work.course.block
+        suspects = [(block, suspect)] if suspect is not None else []
+        with self._lock:
+            endings = self._handle(RunnerLost([(block, tasks)], suspects))
+        settle(endings)
 
     def finished(self, work: Work) -> None:
         """A lease has ended; what is left in it is free again."""
@@ -390,11 +399,22 @@ class Driver(Executor):
                     course.values[action.entry] = self._failure_at(course, action.cause)
                 elif isinstance(action, Adopted):
                     following += self._adopt(action, endings)
+                elif isinstance(action, Poisoned):
+                    self._poisoned(action)
             for action in actions:
                 if isinstance(action, Ended):
                     self._courses.pop(action.block.base, None)
             actions = following
         return endings
+
+    def _poisoned(self, action: Poisoned) -> None:
+        course, shape = self._courses[action.block.base], action.block.shape
+        node, origin = shape.name_of(action.task), shape.origin_of(action.task)
+        error = WorkerDied(node, action.times, f"one of {self.name}")
+        attempt = action.block.attempt(action.task)
+        course.failures[action.block.base, action.task] = Failure(
+            node, course.key_of(node, action.task), attempt, error, when=time.time(), origin=origin
+        )
 
     def _works_of(self, block: Block) -> list[Work]:
         return [work for work in self._busy if work.course.block is block]

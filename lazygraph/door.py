@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lazygraph.errors import NotImplementedYet, UnknownOption
 from lazygraph.executors.current import enter, leave
@@ -35,18 +35,49 @@ from lazygraph.values.template import put_together, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Unpack
 
     from lazygraph.executors.base import Executor
     from lazygraph.planning.plan import Plan
     from lazygraph.running.run import GroupResult as GroupResult
     from lazygraph.running.steps import Noted
     from lazygraph.showing.check import Finding
+    from lazygraph.values.keywords import HowToPersist, HowToRun
+    from lazygraph.values.lazy import Lazy
 
 _KEYWORDS = (
     "executor traverse optimize_graph on_error fail_fast timeout run_name progress pdb scheduler num_workers"
 ).split()
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
 
+
+# Checkers follow up to six things of different types; what is in collections they do not follow.
+@overload
+def compute(a: Lazy[A], /, **keywords: Unpack[HowToRun]) -> tuple[A]: ...
+@overload
+def compute(a: Lazy[A], b: Lazy[B], /, **keywords: Unpack[HowToRun]) -> tuple[A, B]: ...
+@overload
+def compute(a: Lazy[A], b: Lazy[B], c: Lazy[C], /, **keywords: Unpack[HowToRun]) -> tuple[A, B, C]: ...
+@overload
+def compute(a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], /, **keywords: Unpack[HowToRun]) -> tuple[A, B, C, D]: ...
+@overload
+def compute(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], e: Lazy[E], /, **keywords: Unpack[HowToRun]
+) -> tuple[A, B, C, D, E]: ...
+@overload
+def compute(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], e: Lazy[E], f: Lazy[F], /, **keywords: Unpack[HowToRun]
+) -> tuple[A, B, C, D, E, F]: ...
+@overload
+def compute(*args: Lazy[A], **keywords: Unpack[HowToRun]) -> tuple[A, ...]: ...
+@overload
+def compute(*args: Any, **keywords: Unpack[HowToRun]) -> tuple[Any, ...]: ...
 def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[Any, ...]:
     """Run everything lazy in `args`; return a tuple with each argument's value, nested as it was.
 
@@ -155,6 +186,30 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
     return lazies, repack
 
 
+@overload
+def persist(a: Lazy[A], /, **keywords: Unpack[HowToPersist]) -> tuple[Delayed[A]]: ...
+@overload
+def persist(a: Lazy[A], b: Lazy[B], /, **keywords: Unpack[HowToPersist]) -> tuple[Delayed[A], Delayed[B]]: ...
+@overload
+def persist(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], /, **keywords: Unpack[HowToPersist]
+) -> tuple[Delayed[A], Delayed[B], Delayed[C]]: ...
+@overload
+def persist(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], /, **keywords: Unpack[HowToPersist]
+) -> tuple[Delayed[A], Delayed[B], Delayed[C], Delayed[D]]: ...
+@overload
+def persist(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], e: Lazy[E], /, **keywords: Unpack[HowToPersist]
+) -> tuple[Delayed[A], Delayed[B], Delayed[C], Delayed[D], Delayed[E]]: ...
+@overload
+def persist(
+    a: Lazy[A], b: Lazy[B], c: Lazy[C], d: Lazy[D], e: Lazy[E], f: Lazy[F], /, **keywords: Unpack[HowToPersist]
+) -> tuple[Delayed[A], Delayed[B], Delayed[C], Delayed[D], Delayed[E], Delayed[F]]: ...
+@overload
+def persist(*args: Lazy[A], **keywords: Unpack[HowToPersist]) -> tuple[Delayed[A], ...]: ...
+@overload
+def persist(*args: Any, **keywords: Unpack[HowToPersist]) -> tuple[Any, ...]: ...
 def persist(
     *args: Any,
     executor: Any = None,

@@ -376,6 +376,17 @@ def _facts(error: BaseException) -> dict[str, Any]:
     return {name: value for name, value in vars(error).items() if not name.startswith("_")}
 
 
+def test_what_a_nested_compute_raised_goes_on_as_itself(cluster: LocalCluster) -> None:
+    @delayed
+    def outer() -> Any:
+        return delayed(divmod)(1, 0).compute()
+
+    with Client(cluster), pytest.raises(ZeroDivisionError) as caught:
+        outer().compute()
+    for travel in (pickle, cloudpickle):
+        assert type(travel.loads(travel.dumps(caught.value))) is ZeroDivisionError
+
+
 def test_all_are_caught_by_their_base() -> None:
     assert lazygraph.LazyGraphError is LazyGraphError
     assert [found for found in _classes() if not issubclass(found, LazyGraphError | Warning)] == []

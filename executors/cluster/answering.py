@@ -31,6 +31,8 @@ class Answering(Handing):
         super().__init__()
         self.clients: dict[int, dict[int, RunRecord]] = {}
         self._last_lost = ""
+        # Block -> failures in what stood for a task and is over: they are causes as long as its run is known.
+        self.outlived: dict[int, dict[int, FailureRecord]] = {}
 
     def _handle(self, event: events.Event, now: float) -> None:
         self._perform(self.frontier.handle(event, now))
@@ -78,7 +80,8 @@ class Answering(Handing):
         """Return what happened at `cause`, for an entry of `record` that has ended because of it."""
         base, origin = cause
         home = self.records.get(base)
-        failure = home.failures.get(origin) if home is not None else None
+        failures = home.failures if home is not None else self.outlived.get(base, {})
+        failure = failures.get(origin)
         if failure is None:
             # Of a run that was cancelled whole every node is its own cause.
             where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entry)
@@ -119,6 +122,8 @@ class Answering(Handing):
                     worker.freed.setdefault(base, []).append(entry)
             record.home[entry] = NOWHERE
             record.replicas.pop(entry, None)
+            if entry in record.caught:
+                record.told.difference_update([(holder, entry) for holder in holders])
 
     def _ended(self, block: Block) -> None:
         record = self.records.pop(block.base, None)
@@ -127,6 +132,11 @@ class Answering(Handing):
         runs = self.clients.get(record.client)
         if runs is not None and record.root is record:
             runs.pop(record.run, None)
+        if record.root is not record and record.failures:
+            self.outlived[block.base] = record.failures
+            record.root.inner.append(block.base)
+        for base in record.inner:
+            self.outlived.pop(base, None)
         for worker in record.touched:
             if worker in self.workers:
                 self._send(worker, m.Forget(block.base))

@@ -64,6 +64,7 @@ class RunRecord:
         "done",
         "failures",
         "home",
+        "inner",
         "kept",
         "label",
         "loaded",
@@ -94,6 +95,7 @@ class RunRecord:
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
         self.root, self.label = self, str(run)
         self.failures: dict[int, FailureRecord] = {}
+        self.inner: list[int] = []  # blocks of what has stood in this run, has failed and is over
         self.caught: dict[int, FailureRecord] = {}  # external -> the failure that it is
         self.told: set[tuple[int, int]] = set()  # (worker, external): who has been told of a failure
         self.wants: dict[int, list[int]] = {}  # entry -> the client's questions

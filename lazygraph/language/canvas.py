@@ -34,7 +34,7 @@ from lazygraph.language.travel import frozen
 from lazygraph.values.lazy import Lazy
 from lazygraph.values.node import Recipe
 from lazygraph.values.options import Said, said, together
-from lazygraph.values.verbs import CanvasVerbs, start_detached
+from lazygraph.values.verbs import CanvasVerbs, here_and_now, start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +62,7 @@ else:
 
 A = TypeVar("A")
 B = TypeVar("B")
+M = TypeVar("M")
 R = TypeVar("R")
 W = TypeVar("W")
 
@@ -118,7 +119,7 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
 
     # -- composing ---------------------------------------------------------------------------------
 
-    def __or__(self: Canvas[A, B, Any, Any], other: Canvas[B, R, Any, W]) -> Chain[A, R, W]:
+    def __or__(self: Canvas[A, B, Any, Any], other: Canvas[B, R, M, W]) -> Chain[A, R, W]:
         return Chain((self, as_step(other)))
 
     def __ror__(self, other: Delayed[Takes]) -> Chain[object, Gives, Handle]:
@@ -146,16 +147,33 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
         return made
 
     def link(self, *others: Canvas[Gives]) -> Self:
-        """Return the same canvas with callbacks: each runs once with its value after it has succeeded."""
+        """Return the same canvas with callbacks: each runs once with its value after it has succeeded.
+
+        >>> from lazygraph import delayed
+        >>> heard = []
+        >>> delayed(abs).s(-1).link(delayed(heard.append).s()).compute(executor="sync"), heard
+        (1, [1])
+        """
         copy = self._copy()
         copy._links = (*self._links, *map(_callback, others))
         return copy
 
     def link_error(self, *others: Canvas[Failure]) -> Self:
-        """Return the same canvas with handlers: each runs once with a `Failure` when a node of this has failed."""
+        """Return the same canvas with handlers: each runs once with a `Failure` when a node of this has failed.
+
+        >>> from lazygraph import delayed, use
+        >>> heard = []
+        >>> note = delayed(lambda failure: heard.append((failure.node, failure.attempt)))
+        >>> with use("sync"):
+        ...     delayed(divmod).s(1, 0).link_error(note.s()).delay().successful(), heard
+        (False, [('divmod', 1)])
+        """
         copy = self._copy()
         copy._handlers = (*self._handlers, *map(_callback, others))
         return copy
+
+    on_error = link_error
+    """`link_error`, as Celery calls it where it returns the signature."""
 
     # -- lowering ----------------------------------------------------------------------------------
 
@@ -177,6 +195,17 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
     def __call__(self, /, *args: Any, **kwargs: Any) -> Handle:
         """Start this, as `delay` does."""
         return self.apply_async(args, kwargs)
+
+    def __invert__(self) -> Gives:
+        """Start this and wait for its value, as in Celery."""
+        handle: Any = self.delay()
+        value: Gives = handle.get()
+        return value
+
+    def apply(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Handle:
+        """Run this here and now; return its Future or GroupResult, which has ended.  Keywords as of `apply_async`."""
+        with here_and_now():
+            return self.apply_async(args, kwargs, **options)
 
     def apply_async(
         self,
@@ -308,6 +337,8 @@ class Chain(Composed[Takes, Gives, Gives, Handle]):
         steps = self.steps
         if not steps and not before.values:
             raise EmptyCanvas
+        if not steps and (len(before.values) > 1 or before.kwargs):
+            raise WrongCanvas("chain() is the identity: it takes one value, and no keywords")
         filled = Filled(before.values[0] if before.values else None, before.after, given=True)
         for at, step in enumerate(steps):
             if isinstance(step, Delayed):
@@ -368,7 +399,9 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
         members = self.members
         values: list[Any] = []
         given = False
-        rest: Waited = () if members else (*before.after, *nodes_in(before.values))
+        # Where nobody takes what comes before (there is nobody, or promises that take nothing), it is waited for.
+        takes = any(not isinstance(member, Delayed) for member in members)
+        rest: Waited = () if takes else (*before.after, *nodes_in(before.values))
         for member in members:
             if isinstance(member, Delayed):
                 filled = given_in(within.scope, member)

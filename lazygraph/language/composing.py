@@ -129,7 +129,12 @@ def chain(
 @overload
 def chain(steps: Iterable[Canvas | Delayed], /) -> Chain: ...
 def chain(*steps: Any) -> Any:
-    """Compose steps, each fed by the one before: `chain(a, b)` is `a | b`.  An iterable of steps is taken too."""
+    """Compose steps, each fed by the one before: `chain(a, b)` is `a | b`.  An iterable of steps is taken too.
+
+    >>> from lazygraph import delayed
+    >>> chain(delayed(pow).s(2, 3), delayed(divmod).s(3)).compute()
+    (2, 2)
+    """
     return Chain(tuple(as_step(step) if at else as_part("chain", step) for at, step in enumerate(_members(steps))))
 
 
@@ -154,7 +159,12 @@ def group(*members: Part[A, B]) -> Group[A, B]: ...
 @overload
 def group(members: Iterable[Part[A, B]], /) -> Group[A, B]: ...
 def group(*members: Any) -> Any:
-    """Compose members side by side; the value is the list of theirs.  An iterable of members is taken too."""
+    """Compose members side by side; the value is the list of theirs.  An iterable of members is taken too.
+
+    >>> from lazygraph import delayed
+    >>> group(delayed(abs).s(n) for n in (-1, 2, -3)).compute()
+    [1, 2, 3]
+    """
     return Group(tuple(as_part("group", member) for member in _members(members)))
 
 
@@ -167,6 +177,10 @@ def chord(header: Any, body: Any = None) -> Any:
 
     Without a body it returns a header that, called with one, starts the chord.  A header that is one signature or
     chain is one member.
+
+    >>> from lazygraph import delayed
+    >>> chord([delayed(abs).s(-1), delayed(abs).s(2)], delayed(sum).s()).compute()
+    3
     """
     if not isinstance(header, Group):
         members = _members((header,))

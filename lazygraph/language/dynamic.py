@@ -14,8 +14,8 @@ from lazygraph.language.calls import site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
 from lazygraph.language.filling import Before, Filled, Within, as_node, linked, run, scoped
 from lazygraph.language.promise import Delayed, build
-from lazygraph.language.travel import Row, frozen, thawed
-from lazygraph.values.node import External, Node, Quoted, Recipe, Replacement, Site, identity
+from lazygraph.language.travel import Row, promises_in, rows_of, thawed
+from lazygraph.values.node import Quoted, Recipe, Replacement, Site, identity
 from lazygraph.values.options import Said, TaskOptions, over, together
 from lazygraph.values.template import PLAIN
 
@@ -39,6 +39,13 @@ def replace(lazy: Lazy[T]) -> T:
     The node becomes that graph: its slot is free while it runs, and what comes after goes on with the final value (of a
     canvas that ends in a group: the list).  The task's own options apply to its own attempts only.  Raises
     `WrongCanvas` for anything that is not lazy, `WrongCall` for a canvas with a hole that nobody fills.
+
+    >>> from lazygraph import delayed
+    >>> @delayed
+    ... def halved(n):
+    ...     return n if n % 2 else replace(halved.s(n // 2))
+    >>> halved(24).compute()
+    3
     """
     if isinstance(lazy, Canvas):
         return Replacement(lazy.to_delayed())  # type: ignore[return-value]  # what becomes the value
@@ -51,7 +58,12 @@ def replace(lazy: Lazy[T]) -> T:
 
 
 def quote(value: T) -> T:
-    """Pass a canvas, a promise or a collection of them to a task as it is, instead of what it would become."""
+    """Pass a canvas, a promise or a collection of them to a task as it is, instead of what it would become.
+
+    >>> from lazygraph import delayed
+    >>> delayed(repr)(quote(delayed(abs).s(-1))).compute()
+    'abs.s(-1)'
+    """
     return Quoted(value)  # type: ignore[return-value]  # the task gets the value
 
 
@@ -60,6 +72,10 @@ def each(canvas: Canvas[A, T]) -> Each[Iterable[A], list[T]]:
 
     The list is known only at run time: `load.s() | each(parse.s()) | total.s()`.  No items give `[]`.  Raises
     `WrongCanvas` for what is no canvas.
+
+    >>> from lazygraph import delayed
+    >>> (delayed(range).s(3) | each(delayed(str).s())).compute()
+    ['0', '1', '2']
     """
     if not isinstance(canvas, Canvas):
         raise WrongCanvas(f"each({canvas!r}): a member is a signature or a canvas; for a function f write f.s()")
@@ -116,18 +132,14 @@ Rows = tuple[list[Row], list[int]]
 
 def _apart(member: Canvas) -> tuple[Canvas | Rows, list[Any]]:
     """Return a canvas without the promises in it, and those: they are inputs of the fan-out like any other."""
-    rows = frozen(member)[1][0]
-    places = [at for at, (_, _, rest) in enumerate(rows) if _is_promise(rest)]
+    rows = rows_of(member)
+    places = promises_in(rows)
     if not places:
         return member, []
     promises = [rows[at][2] for at in places]
     for at in places:
         rows[at] = (None, (), None)
     return (rows, places), promises
-
-
-def _is_promise(part: Any) -> bool:
-    return isinstance(part, Node | External) and not isinstance(part, Recipe)
 
 
 def _together(rows: list[Row], places: list[int], values: list[Any]) -> Canvas:

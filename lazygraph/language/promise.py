@@ -168,6 +168,8 @@ class Delayed(Node, Verbs, Lazy[T_co]):
         return self if instance is None else types.MethodType(self, instance)
 
     if TYPE_CHECKING:  # the verbs' types, and the operators that `_install` gives
+        __next__: None  # or mypy would find them by `__getattr__`, and take a promise for an iterator
+        __contains__: None
 
         def compute(self, **keywords: Unpack[HowToRun]) -> T_co: ...  # type: ignore[override]
 

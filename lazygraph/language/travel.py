@@ -19,10 +19,12 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.values.graph import Graph, Tables
+from lazygraph.values.node import External, Node, Recipe
 from lazygraph.values.references import portable, restored
+from lazygraph.values.verbs import frozen_graph, thawed_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _by_value: ContextVar[bool] = ContextVar("lazygraph_by_value", default=False)
 
@@ -85,8 +87,35 @@ Row = tuple[Any, tuple[int, ...], Any]
 """One canvas: what makes it again, the rows of its parts, and the rest.  A promise among the parts has no maker."""
 
 
-def frozen(canvas: Any) -> tuple[Callable[..., Any], tuple[list[Row]]]:
-    """Return what pickle wants to know of a canvas: its rows, the last one its own."""
+def frozen(canvas: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return what pickle wants to know of a canvas: its rows, and the one graph of all promises in it."""
+    rows = rows_of(canvas)
+    places = promises_in(rows)
+    if not places:
+        return thawed, (rows,)
+    graph = travelling(frozen_graph([rows[at][2] for at in places]))
+    for at in places:
+        rows[at] = (None, (), None)
+    return _thawed_with, (rows, places, graph)
+
+
+def _thawed_with(rows: list[Row], places: list[int], graph: Graph) -> Any:
+    for at, promise in zip(places, thawed_nodes(graph), strict=True):
+        rows[at] = (None, (), promise)
+    return thawed(rows)
+
+
+def promises_in(rows: Sequence[Row]) -> list[int]:
+    """Return which rows are promises (not functions made lazy: those travel by name)."""
+    return [
+        at
+        for at, (maker, _, rest) in enumerate(rows)
+        if maker is None and isinstance(rest, Node | External) and not isinstance(rest, Recipe)
+    ]
+
+
+def rows_of(canvas: Any) -> list[Row]:
+    """Return a canvas in rows, parts before wholes, the last one its own."""
     rows: list[Row] = []
     number: dict[int, int] = {}
     stack = [canvas]
@@ -103,7 +132,7 @@ def frozen(canvas: Any) -> tuple[Callable[..., Any], tuple[list[Row]]]:
         stack.pop()
         number[id(top)] = len(rows)
         rows.append((maker, tuple(number[id(part)] for part in parts), rest))
-    return thawed, (rows,)
+    return rows
 
 
 def thawed(rows: list[Row]) -> Any:

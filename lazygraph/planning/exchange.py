@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import InvalidOption, LazyGraphError
 from lazygraph.language.calls import Contract, name_of, site_of
-from lazygraph.language.promise import build, is_lazy
+from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.faults import MISSING, NO_CALL, UNUSED, Fault, Told, in_order, raise_first, unused
 from lazygraph.planning.lower import function_of, lower
 from lazygraph.values.graph import ORDER
-from lazygraph.values.node import Caught, identity
+from lazygraph.values.node import Caught, Quoted, identity
 from lazygraph.values.options import DEFAULT, TaskOptions, changed
-from lazygraph.values.template import put_together, take_apart
+from lazygraph.values.template import PLAIN, put_together, take_apart
 
 if TYPE_CHECKING:
     from lazygraph.values.graph import Graph
@@ -47,14 +47,15 @@ def to_networkx(graph: Graph) -> Any:
     """Return a `networkx.DiGraph` that says what `graph` says; its nodes are the graph's entries, by number.
 
     Node attributes: `name`, `function`, `args`, `kwargs`, `options`, `origin`, `output`, `callback` (externals:
-    `external`); edges have `kind`, "data" or "order".
+    `external`); edges have `kind`, "data" or "order"; the graph has `outputs`, which says their order.
     """
     import networkx  # heavy, and only those who exchange graphs have a use for it
 
     shape, outputs, callbacks = graph.shape, set(graph.shape.outputs), set(graph.shape.callbacks)
-    nx_graph = networkx.DiGraph()
+    nx_graph = networkx.DiGraph(outputs=list(shape.outputs))
     for at, external in enumerate(graph.externals):
-        nx_graph.add_node(at, name=shape.name_of(at), external=external, output=at in outputs)
+        name = "failure" if isinstance(external, Caught) else shape.name_of(at)
+        nx_graph.add_node(at, name=name, external=external, output=at in outputs)
     for at in graph.tasks():
         function = function_of(graph.tables, shape.function[at])
         args, kwargs = _call_of(graph, at)
@@ -78,7 +79,7 @@ def _call_of(graph: Graph, at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     shape, tables = graph.shape, graph.tables
     reads = shape.inputs_of(at)
     numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-    leaves = [Input(reads[n]) if n >= 0 else tables.constants[~n] for n in numbers]
+    leaves = [Input(reads[n]) if n >= 0 else _as_data(tables.constants[~n]) for n in numbers]
     template = tables.templates[shape.template[at]]
     if template is None:
         return tuple(leaves), {}
@@ -87,11 +88,19 @@ def _call_of(graph: Graph, at: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(whole[:positional]), dict(zip(template.keywords, whole[positional:], strict=True))
 
 
+def _as_data(constant: Any) -> Any:
+    """Return a constant so that nothing in it is taken for an input: promises in it are data."""
+    if type(constant) in PLAIN or not any(map(is_lazy, take_apart([constant], is_lazy)[0])):
+        return constant
+    return Quoted(constant)
+
+
 def from_networkx(nx_graph: Any, site: Site | str | None = None) -> Graph:
     """Return the graph that a directed networkx graph describes (see the module).
 
     Its outputs are the nodes with `output=True`, or, where no node says so, those that nothing reads; both in the
-    order in which the nodes were added.  Raises `CyclicGraph` naming a cycle, `InvalidOption` for what is no call.
+    order in which the nodes were added, unless the graph has `outputs`, a list of nodes, that says another.
+    Raises `CyclicGraph` naming a cycle, `InvalidOption` for what is no call.
     """
     made = _promises_of(nx_graph, site or site_of(sys._getframe(1)))
     return lower([made[node] for node in _outputs_of(nx_graph)])
@@ -152,7 +161,9 @@ def _faults_at(nx_graph: Any, node: Hashable) -> Iterator[Fault]:
 
 
 def _outputs_of(nx_graph: Any) -> list[Hashable]:
-    asked = [node for node, said in nx_graph.nodes(data=True) if said.get("output")]
+    asked = [node for node in nx_graph.graph.get("outputs", ()) if nx_graph.nodes.get(node, {}).get("output")]
+    known = set(asked)
+    asked += [node for node, said in nx_graph.nodes(data=True) if said.get("output") and node not in known]
     callbacks = set(_callbacks_of(nx_graph))
     return asked or [node for node in nx_graph if not nx_graph.out_degree(node) and node not in callbacks]
 
@@ -168,16 +179,24 @@ def _leaves_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any
 def _promises_of(nx_graph: Any, site: Site | str) -> dict[Hashable, Any]:
     raise_first(faults_of(nx_graph))
     made: dict[Hashable, Any] = {}
+    contracts: dict[tuple[int, bool], Contract] = {}  # by the function's id: `nx_graph` keeps it alive
     order, _ = in_order({node: Told(list(nx_graph.predecessors(node))) for node in nx_graph})
     for node in order:
-        made[node] = _promise_of(nx_graph, node, made, site)
-    for node in _callbacks_of(nx_graph):  # they hang on what they read
-        for read in list(nx_graph.predecessors(node))[:1]:
-            made[read]._links += (made[node],)
+        made[node] = _promise_of(nx_graph, node, made, contracts, site)
+    # Callbacks hang on any node that is needed, in their order.
+    anchor = next((made[node] for node in _outputs_of(nx_graph) if isinstance(made[node], Delayed)), None)
+    if anchor is not None:
+        anchor._links += tuple(made[node] for node in _callbacks_of(nx_graph))
     return {node: made[node] for node in nx_graph}
 
 
-def _promise_of(nx_graph: Any, node: Hashable, made: dict[Hashable, Any], site: Site | str) -> Any:
+def _promise_of(
+    nx_graph: Any,
+    node: Hashable,
+    made: Mapping[Hashable, Any],
+    contracts: dict[tuple[int, bool], Contract],
+    site: Site | str,
+) -> Any:
     said = nx_graph.nodes[node]
     if isinstance(said.get("external"), Caught):
         raise InvalidOption(
@@ -201,8 +220,12 @@ def _promise_of(nx_graph: Any, node: Hashable, made: dict[Hashable, Any], site: 
     after = tuple(other for other in waited if id(other) not in read)
     arguments, keywords = whole[: len(args)], dict(zip(kwargs, whole[len(args) :], strict=True))
     options = _options_of(node, said)
-    Contract(said["function"], bound=int(options.bind)).check(tuple(arguments), keywords, place)
-    return build(said["function"], arguments, keywords, options, place, after)
+    function = said["function"]
+    contract = contracts.get((id(function), options.bind))
+    if contract is None:
+        contract = contracts[id(function), options.bind] = Contract(function, bound=int(options.bind))
+    contract.check(tuple(arguments), keywords, place)
+    return build(function, arguments, keywords, options, place, after)
 
 
 def _written(nx_graph: Any, node: Hashable, before: list[Hashable]) -> tuple[list[Any], dict[str, Any]]:

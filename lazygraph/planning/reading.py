@@ -182,6 +182,9 @@ def _told(written: Mapping[str, Any]) -> dict[Hashable, Told]:
         if not isinstance(node, str | int) or node in told:
             raise InvalidOption(f"node number {at} has the id {node!r}; each needs a text or number of its own")
         args, after = _list(row, "args", f"node {node!r}"), _list(row, "after", f"node {node!r}")
+        for read in after:
+            if not isinstance(read, str | int):
+                raise InvalidOption(f"node {node!r}: 'after' has {read!r}, and the id of a node is wanted")
         reads = [*mentions.nodes([*args, row.get("kwargs"), row.get("value")]), *after]
         told[node] = Told(list(dict.fromkeys(reads)), str(row.get("origin", "")))
     return told
@@ -216,17 +219,22 @@ def _outputs(written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> list[
     """Return the outputs, or where none are named all that nothing reads."""
     named = _list(written, "outputs", "the graph")
     if named:
-        return named
+        return [node if isinstance(node, str | int) else repr(node) for node in named]
     read = {read for one in told.values() for read in one.reads}
-    return [row["id"] for row in written["nodes"] if row["id"] not in read and not row.get("callback")]
+    return [
+        row["id"] for row in _list(written, "nodes", "the graph") if row["id"] not in read and not row.get("callback")
+    ]
 
 
 def _wanted(written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> list[Hashable]:
-    return [*_outputs(written, told), *(row["id"] for row in written["nodes"] if row.get("callback"))]
+    return [
+        *_outputs(written, told),
+        *(row["id"] for row in _list(written, "nodes", "the graph") if row.get("callback")),
+    ]
 
 
 def _faults(written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> list[Fault]:
-    missing = [output for output in _list(written, "outputs", "the graph") if output not in told]
+    missing = [output for output in _outputs(written, told) if output not in told]
     lost = [Fault(MISSING, f"the outputs name node {output!r}, and there is no such node") for output in missing]
     return [*in_order(told)[1], *missing_inputs(told), *lost]
 
@@ -242,7 +250,7 @@ def _graph(written: Mapping[str, Any]) -> tuple[Graph, list[Any]]:
 class _GraphReader:
     def __init__(self, written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> None:
         self.written, self.told = written, told
-        self.rows = {row["id"]: row for row in written["nodes"]}
+        self.rows = {row["id"]: row for row in _list(written, "nodes", "the graph")}
         self.made: dict[Hashable, Any] = {}
         self.functions = _Functions()
         values = _list(written, "values", "the graph")
@@ -277,9 +285,15 @@ class _GraphReader:
     def _scopes(self) -> list[NodeScope | None]:
         rows = _list(self.written, "scopes", "the graph")
         scopes: list[NodeScope | None] = [None, *(NodeScope(None) for _ in rows)]
-        for row, scope in zip(rows, scopes[1:], strict=True):
+        parents: dict[Hashable, Told] = {}
+        for number, row in enumerate(rows, 1):
+            parent = _only(row, {"parent", "given"}, "a scope").get("parent", 0)
+            scope = scopes[number]
             assert scope is not None
-            scope.parent = self._scope_at(_only(row, {"parent", "given"}, "a scope").get("parent", 0), scopes)
+            scope.parent = self._scope_at(parent, scopes)
+            parents[number] = Told([parent])
+        if in_order(parents)[1]:
+            raise InvalidOption("a scope is within itself; 'parent' is the number of the one around it")
         return scopes
 
     def _scope_at(self, number: Any, scopes: Sequence[NodeScope | None]) -> NodeScope | None:

@@ -160,7 +160,7 @@ class _GraphWriter:
         if type(value) is _Leaf:
             return {"$node": self.reads[value.number]} if value.number >= 0 else self._constant(value.number)
         written = _lazy_value(value)
-        self.lazy = self.lazy or written is not None
+        self.lazy = self.lazy or (written is not None and type(value) is not Travelling)
         return written
 
     def _constant(self, number: int) -> Any:

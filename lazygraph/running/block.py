@@ -84,8 +84,9 @@ class Block:
         self.bound = 0  # other blocks that may yet want something of this one made again
         self.remade: set[int] = set()  # entries that are, or were, computed again
         self.unwanted: set[int] = set()  # tasks that lost their last claim when they had been handed out
-        self.depth = task_of.depth + 1 if task_of else 0  # how many replacements deep: nobody has futures of such
-        self.within = (task_of.within or task_of) if task_of else None  # the run, of what stands for a task in it
+        self.depth: int = task_of.depth + 1 if task_of else 0  # how many replacements deep: nobody has futures of such
+        # The run, of what stands for a task in it.
+        self.within: Block | None = (task_of.within or task_of) if task_of else None
         self.stands: dict[int, Block] = {}  # of a run: whatever stands for tasks in it and is not over, by base
         self.replaced: dict[int, tuple[Block, int]] = {}  # task -> whose value is to be its own
         self.catches = {row: scope.catch for row, scope in enumerate(shape.scopes) if scope.catch >= 0}

@@ -42,14 +42,18 @@ class Course:
 
     __slots__ = ("_run", "block", "failures", "number", "program", "seconds_per_task", "spared", "values")
 
-    def __init__(self, run: Run, block: Block, program: Program, number: str = "") -> None:
+    def __init__(self, run: weakref.ref[Run], number: str, block: Block, program: Program) -> None:
         # Weak: a run lives as long as somebody holds it or one of its futures.
-        self._run, self.number, self.block = weakref.ref(run), number or str(run.number), block
+        self._run, self.number, self.block = run, number, block
         self.program: Program | None = program
         self.values: list[Any] = [None] * len(block)
         self.failures: dict[tuple[int, int], Failure] = {}
         self.seconds_per_task: float | None = None
         self.spared: set[int] = set()
+
+    def standing(self, block: Block, program: Program, task: int) -> Course:
+        """Return the course of what stands for a task of this one."""
+        return Course(self._run, f"{self.number}.{task}", block, program)
 
     @property
     def run(self) -> Run | None:
@@ -110,6 +114,22 @@ class Work:
     def abandoned(self) -> None:
         """Tell the driver that the program was interrupted in the middle of this lease."""
         self._driver.abandoned(self)
+
+    def send(self) -> tuple[list[int], list[int]]:
+        """Take all tasks out, to be run where nothing can be taken back; return them, and whose values are wanted.
+
+        Wanted is what a future names or what something reads that is not among them.
+        """
+        tasks = self._pop(len(self.tasks))
+        block, inside = self.course.block, set(tasks)
+        wanted = [
+            task for task in tasks if task in block.futures or not inside.issuperset(block.consumers_of(task))
+        ]
+        return tasks, wanted
+
+    def lost(self, tasks: Sequence[int], suspect: int | None) -> None:
+        """Tell the driver that the runner of these tasks died, probably while it ran `suspect`."""
+        self._driver.lost(self, tasks, suspect)
 
     # Runners take from the left of `tasks` meanwhile, without a lock: each step below is one of the deque's own.
 

@@ -112,7 +112,7 @@ class Endings(Arena):
             block, entry = stack.pop()
             cause = block.causes[entry]
             target = State.CANCELLED if block.state[entry] == _CANCELLED else State.UPSTREAM_FAILED
-            # What has become something else has read its inputs: it does not matter to it that one cannot be made again.
+            # What has become something else has read its inputs: that one cannot be made again is nothing to it.
             past = block.replaced if target is State.UPSTREAM_FAILED else ()
             readers = [(block, reader, target) for reader in block.consumers_of(entry) if reader not in past]
             readers.extend((*watcher, of_reader(*watcher, target)) for watcher in block.watchers.get(entry, ()))

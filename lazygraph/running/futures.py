@@ -127,21 +127,25 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         self.run, self.output = run, output
 
     # The base class reads these three.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
-    # on one condition.
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        found: threading.Condition | None = self.__dict__.get("_made_condition")
-        return found or self.__dict__.setdefault("_made_condition", threading.Condition())
+    # on one condition.  Checkers are to take a future for one of the base class, which has them as plain attributes.
+    if TYPE_CHECKING:
+        _done_callbacks: list[Any]
+    else:
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        made: list[Any] = self.__dict__.setdefault("_made_waiters", [])
-        return made
+        @property
+        def _condition(self) -> threading.Condition:
+            found: threading.Condition | None = self.__dict__.get("_made_condition")
+            return found or self.__dict__.setdefault("_made_condition", threading.Condition())
 
-    @property
-    def _done_callbacks(self) -> list[Any]:
-        made: list[Any] = self.__dict__.setdefault("_made_callbacks", [])
-        return made
+        @property
+        def _waiters(self) -> list[Any]:
+            made: list[Any] = self.__dict__.setdefault("_made_waiters", [])
+            return made
+
+        @property
+        def _done_callbacks(self) -> list[Any]:
+            made: list[Any] = self.__dict__.setdefault("_made_callbacks", [])
+            return made
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -383,10 +387,8 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     def withdraw(self, cause: str) -> None:
         """Give up this claim because what it was for was cancelled; never waits."""
         self._withdrawn = True
-        run, entry = self.run, self.run.entry_of(self.output)
-        run.owner.drop(run, self.output)
         error = concurrent.futures.CancelledError(f"{self.key} is not wanted any more: {cause} was cancelled")
-        run.settle(entry, Status.CANCELLED, Failure(run.plan.shape.name_of(entry), cause, 0, error))
+        self.run.withdraw(self.output, cause, error)
 
     def __del__(self) -> None:
         run = self.__dict__.get("run")

@@ -218,6 +218,18 @@ class Run:
                 self.owner.detached.add(self)
         return self.let_go()
 
+    def withdraw(self, place: int, cause: str, error: BaseException) -> None:
+        """Give up one output and settle its future as cancelled; `cause` is the key of what it was for."""
+        entry = self.entry_of(place)
+        failure = Failure(self.plan.shape.name_of(entry), cause, 0, error)
+        others = [other for other in self._places.get(entry, ()) if other != place]
+        if others:  # calls that are one node: it is still wanted
+            self._places[entry] = others
+            self._settle_at(place, Status.CANCELLED, failure)
+        else:
+            self.settle(entry, Status.CANCELLED, failure)
+        self.owner.drop(self, place)
+
     def dropped(self, place: int) -> None:
         """A future is gone."""
         self.owner.drop(self, place)

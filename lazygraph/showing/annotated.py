@@ -214,11 +214,10 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _disjoint(given: Any, wanted: Any) -> bool:
     one, other = typing.get_origin(given) or given, typing.get_origin(wanted) or wanted
-    if one in _ELEMENTS and one is other:
-        inner = element_of(given), element_of(wanted)
-        return UNKNOWN not in inner and never_fits(*inner)
     if not (_is_plain(one) and _is_plain(other)):
         return False
+    if one is other and one in _ELEMENTS:
+        return never_fits(element_of(given), element_of(wanted))
     if _BYTES.issuperset((one, other)) or (issubclass(one, Number) and issubclass(other, Number)):
         return False
     # What a class of the user's lacks for being iterable, a subclass of it may have.

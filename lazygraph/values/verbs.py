@@ -104,7 +104,7 @@ class GraphVerbs:
         return _door().graph_from_json(text)
 
     def _repr_svg_(self) -> str:
-        return str(_door().draw_graph(self)._repr_svg_())
+        return str(_door().draw_graph(self).data.decode())
 
 
 class CanvasVerbs(Verbs):
@@ -119,6 +119,11 @@ class CanvasVerbs(Verbs):
     def to_json(self) -> str:
         """Return a text that `lazygraph.from_json` makes the same canvas of, with functions by name."""
         return str(_door().to_json(self))
+
+
+def here_and_now() -> Any:
+    """Return a context in which what is started runs in this thread, to its end."""
+    return _door().use("sync")
 
 
 def start_detached(filled: Any, noted: Any) -> Any:
@@ -137,8 +142,13 @@ def persist_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
 
 
 def frozen_graph(node: Any) -> Any:
-    """Return the graph of a node, for pickling it without recursion."""
+    """Return the graph of a node, or of a list of nodes, for pickling without recursion."""
     return _door().graph_of(node)
+
+
+def thawed_nodes(graph: Any) -> Any:
+    """Return the nodes that a graph was made of, one for each output."""
+    return _door().lift(graph)
 
 
 def thawed_node(graph: Any) -> Any:

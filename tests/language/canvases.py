@@ -83,6 +83,7 @@ class Maker:
             (language.replace, self.becomes),
         ):
             self._composed += [kind, kind] * also
+        self._composed += [self.scope] * (8 if language.failing and language.callbacks else 0)
 
     def upto(self, most: int) -> int:
         drawn: int = self.draw(st.integers(0, most))
@@ -95,7 +96,7 @@ class Maker:
 
     def number(self) -> int:
         n = self.upto(32)
-        return 20 - n if self.language.failing and n > 26 else n % 10
+        return 20 - n if self.language.failing and n > 24 else n % 10
 
     def open(self, size: int) -> Any:
         if size <= 1:
@@ -103,7 +104,9 @@ class Maker:
         return self.draw(st.sampled_from(self._composed))(size - 1)
 
     def closed(self, size: int) -> Any:
-        kind = self.upto(4)
+        kind = self.upto(6)
+        if kind > 4 and self.language.callbacks and size > 1:
+            return self.scope(size - 1, closed=True)
         if kind == 1:
             return Steps((self.shared(), *map(self.open, self.sizes(size, 3))))
         if kind == 2:
@@ -151,8 +154,8 @@ class Maker:
     def chord(self, size: int) -> Steps:
         return Steps((self.side(size // 2), self.open(size // 2)))
 
-    def scope(self, size: int) -> Scope:
-        of, before = self.open(size), self._bare
+    def scope(self, size: int, closed: bool = False) -> Scope:
+        of, before = self.closed(size) if closed else self.open(size), self._bare
         self._bare = self._bare or self.language.failing
         links = [self.open(part) for part in self.sizes(size // 3, 2)]
         handlers = [self.open(part) for part in self.sizes(size // 3, 2)] if self.language.failing else []

@@ -83,11 +83,12 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.result import AsyncResult, ResultSet
 
-# They ask for a value every half second, and so would this test for minutes.
+# Its parts ask each other every second or half second, and so would this test for minutes.
 for waits in (AsyncResult.get, ResultSet.get, ResultSet.join, ResultSet.join_native):
     waits.__defaults__ = tuple(0.01 if default == 0.5 else default for default in waits.__defaults__)
 
 app = Celery("shop", broker="memory://", backend="cache+memory://")
+app.conf.broker_transport_options = {"polling_interval": 0.01}
 app.set_default()
 script = runpy.run_path(sys.argv[1])
 with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False, loglevel="CRITICAL"):

@@ -9,12 +9,14 @@ from typing import Any
 
 import networkx
 import pytest
+from hypothesis import given
 
 from lazygraph import Graph, compute, delayed, group
 from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, UnknownOption, WrongCall
 from lazygraph.planning.exchange import Input, from_networkx, promises_of, to_networkx
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import optimize
+from tests.language.canvases import Described, Language, Speller, often
 
 plus = delayed(operator.add)
 
@@ -136,6 +138,25 @@ def test_the_methods_of_graphs() -> None:
     assert Graph.from_networkx(written).shape.origin_of(0).startswith(f"{__file__}:")
 
 
+@often(100)
+@given(Language(callbacks=True, each=True).described())
+def test_any_graph_survives_both_ways(said: Described) -> None:
+    graph = Speller(said).canvas().graph
+    again = Graph.from_networkx(graph.to_networkx())
+    assert (list(again.edges()), again.shape.kinds) == (list(graph.edges()), graph.shape.kinds)
+    assert (again.shape.outputs, again.shape.callbacks) == (graph.shape.outputs, graph.shape.callbacks)
+    assert again.compute(executor="sync") == graph.compute(executor="sync")
+
+
+def test_the_order_of_outputs_survives() -> None:
+    a, b = plus(1, 2), plus(3, 4)
+    graph = group(b, a, b).graph
+    assert Graph.from_networkx(graph.to_networkx()).compute() == graph.compute() == (7, 3, 7)
+    changed = graph.to_networkx()
+    changed.remove_node(next(node for node in changed if changed.nodes[node]["args"] == (1, 2)))
+    assert Graph.from_networkx(changed).compute() == (7, 7)
+
+
 def test_edges_may_say_which_argument_they_are() -> None:
     graph = networkx.DiGraph()
     for name in "xyz":
@@ -173,7 +194,7 @@ def test_callbacks_survive_and_handlers_of_failures_are_refused() -> None:
 def test_a_call_that_its_function_cannot_take_is_refused() -> None:
     graph = networkx.DiGraph()
     graph.add_node("a", function=len, args=(1, 2))
-    with pytest.raises(WrongCall, match="len.* cannot be called like this"):
+    with pytest.raises(WrongCall, match=r"len.* cannot be called like this"):
         Graph.from_networkx(graph)
     graph.add_node("a", function=7)
     with pytest.raises(InvalidOption, match="node 'a': function=7 cannot be called"):

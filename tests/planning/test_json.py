@@ -163,6 +163,9 @@ def test_a_graph_may_be_written_by_hand_in_any_order() -> None:
         (text(add("a", 1, 1, optoins={})), InvalidOption, "node number 0 has 'optoins', .* did you mean 'options'"),
         (text(add("a", 1, 1, options={"quewe": "io"})), InvalidOption, "node 'a', options has 'quewe', .* 'queue'"),
         (text(add("a", 1, 1, origin="x.py:3", scope=4)), InvalidOption, "there is no scope 4; there are 0"),
+        (text(add("a", 1, 1), scopes=[{"parent": 1}]), InvalidOption, "a scope is within itself; 'parent' is"),
+        (text(add("a", 1, 1, after=[["x"]])), InvalidOption, r"node 'a': 'after' has \['x'\], and the id of a node"),
+        (text(add("a", 1, 1), outputs=[["x"]]), InvalidOption, r"the outputs name node \"\['x'\]\""),
         (text({"id": "a", "failure_of": 0}), InvalidOption, "the failure of scope 0, and that is the whole run"),
         (text(add("a", 1, 1), scopes=[{"given": ["x"]}]), InvalidOption, "a scope names node 'x', which is not there"),
         (

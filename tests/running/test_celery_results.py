@@ -145,6 +145,8 @@ class TestStepsBefore:
         start = add(1, 2)
         result = (start | add.s(3)).delay()
         assert (result.get(WAIT), result.parent.get(WAIT), result.parent.parent) == (6, 3, None)
+        promises = (start | group(add(3, 4), add(5, 6)) | total.s()).delay()
+        assert (promises.get(WAIT), promises.parent.parent.get(WAIT)) == (18, 3)
         behind_nothing = (start | group([]) | total.s()).delay()
         assert (behind_nothing.get(WAIT), behind_nothing.parent.parent.get(WAIT)) == (0, 3)
 
@@ -335,10 +337,11 @@ class TestFailing:
 class TestCancelling:
     def test_a_result_takes_the_steps_before_it_along(self, gate: threading.Event) -> None:
         ran: list[str] = []
-        result = (waits(gate).s(1) | delayed(lambda x: ran.append("no")).s() | add.s(1)).delay()
+        step = delayed(lambda x: ran.append("no"))
+        result = (waits(gate).s(1) | step.s() | step.s() | add.s(1)).delay()
         before = result._before  # not result.parent: asking for it would keep it
         assert result.cancel()
-        assert (result.state, before.state) == ("REVOKED", "REVOKED")
+        assert (result.state, before.state, before.parent.state) == ("REVOKED",) * 3
         with pytest.raises(CancelledError, match=f"{before.key} is not wanted any more: {result.key} was cancelled"):
             before.get(WAIT)
         gate.set()
@@ -356,8 +359,17 @@ class TestCancelling:
         result = (waits(gate).s(1) | add.s(1) | group(add.s(1), add.s(2))).delay()
         assert result[0].cancel()
         gate.set()
-        assert result[1].get(WAIT) == 4
+        assert (result[1].get(WAIT), result.parent.get(WAIT)) == (4, 2)
         assert isinstance(result.get(WAIT, propagate=False)[0], CancelledError)
+
+    def test_nor_one_that_is_the_same_node_as_another(self, gate: threading.Event) -> None:
+        start, same = waits(gate)(1), add.options(pure=True)
+        result = group(start | same.s(1) | add.s(1), start | same.s(1) | add.s(2)).delay()
+        assert result[0].cancel()
+        kept = result[1].parent
+        assert not kept.ready()
+        gate.set()
+        assert (kept.get(WAIT), result[1].get(WAIT)) == (2, 4)
 
     def test_nor_one_whose_callback_is_to_come(self, gate: threading.Event) -> None:
         called: list[int] = []

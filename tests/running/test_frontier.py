@@ -6,8 +6,10 @@ import pytest
 
 from lazygraph.running.block import Block
 from lazygraph.running.events import (
+    Adopted,
     CancelRun,
     CancelTask,
+    Caught,
     Delivered,
     Dropped,
     Ended,
@@ -25,7 +27,7 @@ from lazygraph.running.events import (
 )
 from lazygraph.running.frontier import MAX_DEATHS, WHOLE_RUN, Frontier
 from lazygraph.running.lease import Lease, fitting
-from lazygraph.values.graph import Shape
+from lazygraph.values.graph import ORDER, Scope, Shape
 from lazygraph.values.status import State
 from tests.running.shapes import shape_of
 
@@ -335,6 +337,387 @@ class TestLosses:
         assert frontier.handle(Dropped(one, [0]), 0.0) == [Freed(one, [0])]
         assert frontier.handle(ValuesLost([(two, [1])]), 0.0) == []
         assert (states(one), states(two)) == (["QUEUED"], ["WAITING", "WAITING"])
+
+
+ONE = shape_of([[]], outputs=[0])
+LINKED = shape_of([[], [0], [1]], outputs=[1], callbacks=[2])
+
+
+def replaced(frontier: Frontier, block: Block, task: int, shape: Shape, attempt: int = 1) -> Block:
+    """Let a task become a plan that has nothing to say at once."""
+    new, actions = frontier.replaced(block, task, attempt, shape)
+    assert new is not None
+    assert actions == []
+    return new
+
+
+class TestReplacements:
+    """What stands for a task ends, and so does the task."""
+
+    def test_the_value_is_taken_over_and_what_made_it_is_forgotten(self, frontier: Frontier) -> None:
+        block = admitted(frontier, shape_of([[], [0]], outputs=[0, 1]))
+        assert leased(frontier) == [0]
+        new = replaced(frontier, block, 0, DIAMOND)
+        assert states(block) == ["WAITING", "WAITING"]
+        assert leased(frontier) == [0]
+        frontier.succeeded(new, [0])
+        assert leased(frontier, 2) == [1, 2]
+        frontier.succeeded(new, [1, 2])
+        assert leased(frontier) == [3]
+        end = frontier.succeeded(new, [3])
+        assert (end.outputs, end.freed) == ([], [1, 2])
+        assert end.actions == [Adopted(block, 0, 1, new, 3)]
+        assert (states(block), leased(frontier)) == (["LEASED", "WAITING"], [])
+        taken = frontier.succeeded(block, [0])
+        assert (taken.outputs, taken.freed) == ([0], [])
+        assert taken.actions == [Freed(new, [3]), Ended(new)]
+        assert leased(frontier) == [1]
+
+    def test_nobody_waits_for_an_attempt_that_is_over(self, frontier: Frontier) -> None:
+        block = admitted(frontier, PAIR)
+        assert frontier.replaced(block, 0, 1, ONE) == (None, [])
+        assert leased(frontier) == [0]
+        frontier.handle(RunnerLost([(block, [0])]), 0.0)
+        assert leased(frontier) == [0]
+        assert frontier.replaced(block, 0, 1, ONE) == (None, [])
+        assert len(frontier.blocks) == 1
+
+    def test_a_replacement_may_be_replaced(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        first = replaced(frontier, block, 0, ONE)
+        leased(frontier)
+        second = replaced(frontier, first, 0, ONE)
+        leased(frontier)
+        assert frontier.succeeded(second, [0]).actions == [Adopted(first, 0, 1, second, 0)]
+        assert frontier.succeeded(first, [0]).actions == [
+            Adopted(block, 0, 1, first, 0),
+            Freed(second, [0]),
+            Ended(second),
+        ]
+
+    def test_its_failure_is_the_task_s(self, frontier: Frontier) -> None:
+        block = admitted(frontier, shape_of([[], [0]], outputs=[0, 1]))
+        leased(frontier)
+        new = replaced(frontier, block, 0, CHAIN)
+        leased(frontier)
+        assert frontier.handle(Failed(new, 0, 1), 0.0) == [
+            Settled(block, [0], State.FAILED),
+            Settled(block, [1], State.UPSTREAM_FAILED),
+            Ended(new),
+        ]
+        assert block.causes == dict.fromkeys((0, 1), (new.base, 0))
+
+    def test_who_dies_while_taking_over_leaves_it_to_another(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        new = replaced(frontier, block, 0, ONE)
+        leased(frontier)
+        frontier.succeeded(new, [0])
+        for deaths in range(MAX_DEATHS + 1):  # nothing was running, so nothing is to blame
+            assert frontier.handle(RunnerLost([(block, [0])], [(block, 0)]), 0.0) == [
+                Adopted(block, 0, deaths + 2, new, 0)
+            ]
+
+    def test_a_value_that_is_lost_before_it_was_taken_over_is_made_again(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        new = replaced(frontier, block, 0, ONE)
+        leased(frontier)
+        frontier.succeeded(new, [0])
+        assert frontier.handle(ValuesLost([(new, [0])]), 0.0) == []
+        assert frontier.handle(Returned(block, [0], 1), 0.0) == []
+        assert states(block) == ["WAITING"]
+        assert frontier.lease(1) == Lease(new, [0], attempt=2)
+        assert frontier.succeeded(new, [0], 2).actions == [Adopted(block, 0, 1, new, 0)]
+
+    def test_what_has_become_something_else_does_not_need_its_inputs(self, frontier: Frontier) -> None:
+        block = admitted(frontier, shape_of([[], [0]], outputs=[1]))
+        leased(frontier)
+        frontier.succeeded(block, [0])
+        leased(frontier)
+        new = replaced(frontier, block, 1, ONE)
+        assert frontier.handle(ValuesLost([(block, [0])]), 0.0) == []
+        assert (frontier.lease(1), frontier.lease(1)) == (Lease(new, [0]), None)
+
+    def test_nor_does_it_fail_with_them(self, frontier: Frontier) -> None:
+        block = admitted(frontier, shape_of([[], [0], [0]], outputs=[1, 2]))
+        leased(frontier)
+        frontier.succeeded(block, [0])
+        leased(frontier, 2)
+        replaced(frontier, block, 1, ONE)
+        frontier.handle(ValuesLost([(block, [0])]), 0.0)
+        assert leased(frontier) == [0]
+        assert frontier.handle(Failed(block, 0, 2), 0.0) == [
+            Recall(block, [2]),
+            Settled(block, [2], State.UPSTREAM_FAILED),
+        ]
+        assert states(block) == ["FAILED", "WAITING", "UPSTREAM_FAILED"]
+
+    def test_with_the_run_all_that_stands_in_it_is_cancelled(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        new = replaced(frontier, block, 0, LINKED)
+        assert frontier.handle(CancelRun(block), 0.0) == [Settled(block, [0], State.CANCELLED), Ended(new)]
+        assert states(new) == ["CANCELLED", "CANCELLED", "CANCELLED"]
+        assert frontier.handle(Dropped(block, [0]), 0.0) == [Ended(block)]
+        assert frontier.handle(CancelRun(block), 0.0) == []
+
+    def test_with_a_task_all_that_stands_for_it_is_cancelled(self, frontier: Frontier) -> None:
+        block = admitted(frontier, PAIR)
+        leased(frontier)
+        new = replaced(frontier, block, 0, LINKED)
+        assert leased(frontier) == [1]
+        assert leased(frontier) == [0]
+        inner = replaced(frontier, new, 0, LINKED)
+        assert frontier.handle(CancelTask(block, 0), 0.0)[0] == Settled(block, [0], State.CANCELLED)
+        assert states(new) == states(inner) == ["CANCELLED", "CANCELLED", "CANCELLED"]
+        assert states(block) == ["CANCELLED", "LEASED"]
+
+    def test_failing_fast_starts_nothing_more_of_it(self, frontier: Frontier) -> None:
+        block, _ = frontier.admit(ONE, (), True)
+        leased(frontier)
+        new = replaced(frontier, block, 0, shape_of([[], [], [0, 1]], outputs=[2]))
+        leased(frontier)
+        assert frontier.handle(Failed(new, 0, 1), 0.0) == [Settled(block, [0], State.FAILED), Ended(new)]
+        assert states(new) == ["FAILED", "CANCELLED", "UPSTREAM_FAILED"]
+
+    def test_without_failing_fast_its_siblings_run_on(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        new = replaced(frontier, block, 0, shape_of([[], [], [0, 1]], outputs=[2]))
+        leased(frontier)
+        assert frontier.handle(Failed(new, 0, 1), 0.0) == [Settled(block, [0], State.FAILED)]
+        assert frontier.handle(Dropped(block, [0]), 0.0) == []  # a run is over when all that stood in it is
+        assert frontier.lease(1) == Lease(new, [1])
+        end = frontier.succeeded(new, [1])
+        assert (end.freed, end.actions) == ([1], [Ended(new), Ended(block)])
+
+    def test_what_nobody_wants_any_more_is_not_begun(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        assert frontier.handle(Dropped(block, [0]), 0.0) == []
+        new, actions = frontier.replaced(block, 0, 1, ONE)
+        assert new is not None
+        assert set(map(repr, actions)) == {repr(Ended(new)), repr(Ended(block))}
+        assert leased(frontier) == []
+
+    def test_nor_begun_again(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        frontier.handle(Dropped(block, [0]), 0.0)
+        assert frontier.handle(Returned(block, [0], 1), 0.0) == [Ended(block)]
+
+    def test_it_may_read_what_another_run_makes(self, frontier: Frontier) -> None:
+        one = admitted(frontier, ONE)
+        block = admitted(frontier, ONE)
+        assert leased(frontier) == [0]
+        assert leased(frontier) == [0]
+        new, actions = frontier.replaced(block, 0, 1, shape_of([[]], outputs=[0], externals=1), [(one, 0)])
+        assert new is not None
+        assert actions == [Ended(new)]  # there is nothing to do in it
+        assert frontier.succeeded(one, [0]).actions == [Adopted(block, 0, 1, one, 0)]
+        assert frontier.succeeded(block, [0]).outputs == [0]
+
+    @pytest.mark.parametrize("ending", ["succeed", "fail", "cancel run", "cancel task", "drop"])
+    def test_however_deep_it_goes(self, frontier: Frontier, ending: str) -> None:
+        blocks = [admitted(frontier, ONE)]
+        for _ in range(1000):
+            leased(frontier)
+            blocks.append(replaced(frontier, blocks[-1], 0, ONE))
+        if ending == "succeed":
+            leased(frontier)
+            for block in reversed(blocks):
+                frontier.succeeded(block, [0])
+        elif ending == "fail":
+            leased(frontier)
+            frontier.handle(Failed(blocks[-1], 0, 1), 0.0)
+            assert blocks[0].causes[0] == (blocks[-1].base, 0)
+        elif ending == "cancel run":
+            frontier.handle(CancelRun(blocks[0]), 0.0)
+        elif ending == "cancel task":
+            frontier.handle(CancelTask(blocks[0], 0), 0.0)
+        frontier.handle(Dropped(blocks[0], [0]), 0.0)
+        assert frontier.blocks == {}
+
+
+# The failure of the scope of 1 is 0, which 2 and 3 answer one after the other; 4 is beside all that.
+GUARDED = shape_of([[], [], [0], [0, 2], []], [1, 4], 1, [3], scopes=[Scope(0, catch=0)], scope={1: 1})
+
+
+def guarded(frontier: Frontier, shape: Shape = GUARDED, fail_fast: bool = False) -> Block:
+    """Admit a plan whose externals are failures."""
+    block, actions = frontier.admit(shape, [None] * shape.externals, fail_fast)
+    assert actions == []
+    return block
+
+
+class TestScopes:
+    """What answers the failure of a scope runs when it fails, and only then."""
+
+    def test_it_runs_when_the_scope_fails(self, frontier: Frontier) -> None:
+        block = guarded(frontier)
+        assert leased(frontier, 2) == [1, 4]
+        assert block.open == 2
+        assert frontier.handle(Failed(block, 1, 1), 0.0) == [
+            Settled(block, [1], State.FAILED),
+            Caught(block, 0, (block.base, 1)),
+        ]
+        assert block.open == 3
+        assert leased(frontier, 2) == [2, 3]
+        assert frontier.succeeded(block, [2, 3]).freed == [0, 2, 3]
+
+    def test_it_keeps_no_run_alive(self, frontier: Frontier) -> None:
+        block = guarded(frontier)
+        assert leased(frontier, 2) == [1, 4]
+        frontier.succeeded(block, [1, 4])
+        assert (block.open, block.states()[2]) == (0, State.WAITING)
+        assert frontier.handle(Dropped(block, [1, 4]), 0.0) == [Freed(block, [4, 1]), Ended(block)]
+
+    def test_a_scope_fails_once(self, frontier: Frontier) -> None:
+        both = shape_of([[], [], [], [0]], [1, 2], 1, [3], scopes=[Scope(0, catch=0)], scope={1: 1, 2: 1})
+        block = guarded(frontier, both)
+        assert leased(frontier, 2) == [1, 2]
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert frontier.handle(Failed(block, 2, 1), 0.0) == [Settled(block, [2], State.FAILED)]
+        assert (leased(frontier, 2), block.open) == ([3], 1)
+
+    def test_a_scope_around_it_fails_too_the_inner_one_first(self, frontier: Frontier) -> None:
+        scopes = [Scope(0, catch=0), Scope(1, catch=1)]
+        block = guarded(frontier, shape_of([[], [], [], [0], [1]], [2], 2, [3, 4], scopes=scopes, scope={2: 2}))
+        leased(frontier)
+        cause = (block.base, 2)
+        assert frontier.handle(Failed(block, 2, 1), 0.0) == [
+            Settled(block, [2], State.FAILED),
+            Caught(block, 1, cause),
+            Caught(block, 0, cause),
+        ]
+        assert leased(frontier, 2) == [3, 4]
+
+    def test_what_stands_in_several_scopes_fails_them_all(self, frontier: Frontier) -> None:
+        scopes = [Scope(0, catch=0), Scope(0, catch=1, given=(2,))]
+        block = guarded(frontier, shape_of([[], [], [], [0], [1]], [2], 2, [3, 4], scopes=scopes, scope={2: 1}))
+        leased(frontier)
+        caught = [action for action in frontier.handle(Failed(block, 2, 1), 0.0) if isinstance(action, Caught)]
+        assert [action.entry for action in caught] == [0, 1]
+
+    @pytest.mark.parametrize("end", ["failed above", "cancelled", "run cancelled", "lost"])
+    def test_what_ends_otherwise_has_not_failed(self, frontier: Frontier, end: str) -> None:
+        held, _ = frontier.admit(shape_of([[]], outputs=[0], externals=1), (), False)
+        shape = shape_of([[], [], [], [2], [0, 3], [1]], [4], 2, [5], scopes=[Scope(0, catch=1)], scope={3: 1, 4: 1})
+        block, _ = frontier.admit(shape, [(held, 0), None], False)
+        assert leased(frontier) == [2]
+        if end == "failed above":
+            frontier.handle(Failed(block, 2, 1), 0.0)
+        elif end == "cancelled":
+            frontier.handle(CancelTask(block, 3), 0.0)
+        elif end == "run cancelled":
+            frontier.handle(CancelRun(block), 0.0)
+        else:
+            frontier.handle(ValuesLost([(held, [0])]), 0.0)
+        assert block.states()[4] in (State.UPSTREAM_FAILED, State.CANCELLED)
+        assert block.states()[1] in (State.WAITING, State.CANCELLED)
+        assert block.states()[5] in (State.WAITING, State.CANCELLED)
+
+    def test_the_failure_of_what_a_task_has_become_is_its_own(self, frontier: Frontier) -> None:
+        block = guarded(frontier)
+        leased(frontier, 2)
+        new = replaced(frontier, block, 1, ONE)
+        leased(frontier)
+        assert Caught(block, 0, (new.base, 0)) in frontier.handle(Failed(new, 0, 1), 0.0)
+        assert leased(frontier, 2) == [2, 3]
+
+    def test_what_kills_its_runners_fails_its_scope(self, frontier: Frontier) -> None:
+        block = guarded(frontier)
+        for _ in range(MAX_DEATHS):
+            leased(frontier)
+            frontier.handle(RunnerLost([(block, [1])], [(block, 1)]), 0.0)
+        leased(frontier)
+        assert frontier.handle(RunnerLost([(block, [1])], [(block, 1)]), 0.0) == [
+            Poisoned(block, 1, MAX_DEATHS + 1),
+            Settled(block, [1], State.FAILED),
+            Caught(block, 0, (block.base, 1)),
+        ]
+
+    def test_it_runs_although_the_run_has_failed_fast(self, frontier: Frontier) -> None:
+        block = guarded(frontier, fail_fast=True)
+        leased(frontier)
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert states(block) == ["SUCCEEDED", "FAILED", "QUEUED", "WAITING", "CANCELLED"]
+        assert leased(frontier, 2) == [2, 3]
+        frontier.succeeded(block, [2, 3])
+        assert block.open == 0
+
+    def test_and_so_does_what_it_needs(self, frontier: Frontier) -> None:
+        needy = shape_of([[], [], [], [2], [], [0, 3]], [1, 3, 4], 1, [5], scopes=[Scope(0, catch=0)], scope={1: 1})
+        block = guarded(frontier, needy, fail_fast=True)
+        assert leased(frontier) == [1]
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert states(block) == ["SUCCEEDED", "FAILED", "QUEUED", "WAITING", "CANCELLED", "WAITING"]
+        assert leased(frontier, 8) == [2, 3, 5]
+
+    def test_one_that_has_not_been_asked_ends_with_what_it_reads(self, frontier: Frontier) -> None:
+        scopes = [Scope(0, catch=0)]
+        block = guarded(frontier, shape_of([[], [], [], [], [0, 3]], [1, 2], 1, [4], scopes=scopes, scope={2: 1}), True)
+        assert leased(frontier) == [1]
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert states(block) == ["CANCELLED", "FAILED", "CANCELLED", "CANCELLED", "CANCELLED"]
+        assert block.open == 0
+
+    def test_the_failure_of_a_handler_is_answered_too(self, frontier: Frontier) -> None:
+        scopes = [Scope(0, catch=0), Scope(0, catch=1)]
+        block = guarded(
+            frontier, shape_of([[], [], [], [0], [1]], [2], 2, [3, 4], scopes=scopes, scope={2: 1, 3: 2}), True
+        )
+        assert leased(frontier) == [2]
+        frontier.handle(Failed(block, 2, 1), 0.0)
+        assert leased(frontier) == [3]
+        assert frontier.handle(Failed(block, 3, 1), 0.0) == [Caught(block, 1, (block.base, 3)), Freed(block, [0])]
+        assert leased(frontier) == [4]
+
+    def test_what_a_handler_has_become_runs_on_too(self, frontier: Frontier) -> None:
+        block = guarded(frontier, fail_fast=True)
+        assert leased(frontier, 2) == [1, 4]
+        replaced(frontier, block, 4, ONE)
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert leased(frontier) == [2]
+        new = replaced(frontier, block, 2, ONE)
+        assert frontier.lease(1) == Lease(new, [0])
+
+    def test_one_that_waits_for_two_failures_waits_for_both(self, frontier: Frontier) -> None:
+        scopes = [Scope(0, catch=0), Scope(0, catch=1)]
+        shape = shape_of([[], [], [], [], [0, 1]], [2, 3], 2, [4], scopes=scopes, scope={2: 1, 3: 2})
+        block = guarded(frontier, shape)
+        assert leased(frontier, 2) == [2, 3]
+        frontier.handle(Failed(block, 2, 1), 0.0)
+        assert (block.open, leased(frontier)) == (1, [])
+        frontier.handle(Failed(block, 3, 1), 0.0)
+        assert (block.open, leased(frontier)) == (1, [4])
+
+    def test_one_that_only_waits_for_the_failure(self, frontier: Frontier) -> None:
+        shape = shape_of([[], [], [0]], [1], 1, [2], {2: [0]}, scopes=[Scope(0, catch=0)], scope={1: 1})
+        assert shape.kinds == bytes([ORDER])
+        block = guarded(frontier, shape)
+        leased(frontier)
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert leased(frontier) == [2]
+
+    def test_a_failure_is_kept_as_long_as_its_run(self, frontier: Frontier) -> None:
+        shape = shape_of([[], [], [0]], [1, 2], 1, [2], scopes=[Scope(0, catch=0)], scope={1: 1})
+        block = guarded(frontier, shape)
+        leased(frontier)
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        leased(frontier)
+        assert frontier.succeeded(block, [2]).freed == [0]
+        frontier.handle(ValuesLost([(block, [2])]), 0.0)
+        assert frontier.lease(1) == Lease(block, [2], attempt=2)
+        assert frontier.succeeded(block, [2], 2).freed == [0]
+
+    def test_a_failure_that_nobody_asks_for_is_let_go_of(self, frontier: Frontier) -> None:
+        block = guarded(frontier, shape_of([[], []], [1], 1, scopes=[Scope(0, catch=0)], scope={1: 1}))
+        assert states(block) == ["CANCELLED", "QUEUED"]
+        leased(frontier)
+        assert frontier.handle(Failed(block, 1, 1), 0.0) == [Settled(block, [1], State.FAILED)]
 
 
 @pytest.mark.parametrize(

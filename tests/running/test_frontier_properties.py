@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -163,6 +164,7 @@ class Wild:
         self.world, self.random, self.fail_fast = world, world.random, fail_fast
         self.zombies: list[OnPaper] = []
         self.admitted = 0
+        self.pinned: set[tuple[Block, int]] = set()
 
     def admit(self) -> None:
         if self.admitted >= 4:
@@ -178,7 +180,21 @@ class Wild:
             bad = [task for task in range(2, len(shape)) if self.random.random() < 0.08]
             self.world.admit(shape, fail_fast=fail_fast, bad=bad)
         else:
-            self.world.admit_recipe(random_recipe(self.random, 8, count), chosen, fail_fast)
+            self.world.admit_recipe(self.reaching_out(random_recipe(self.random, 8, count)), chosen, fail_fast)
+
+    def reaching_out(self, recipe: Recipe) -> Recipe:
+        """Let some of what tasks become read from other runs, whose futures they hold so long."""
+        becomes = dict(recipe.becomes)
+        for task in becomes:
+            if self.world.futures and self.random.random() < 0.4:
+                bound = tuple(self.random.choice(self.world.futures) for _ in range(self.random.randint(1, 2)))
+                inner = random_recipe(self.random, 4, len(bound), depth=1)
+                if self.random.random() < 0.3:
+                    inner = Recipe(shape_of([[] for _ in bound], outputs=[0], externals=len(bound)))
+                self.pinned.update(bound)
+                worths = tuple(self.world.worth[block][entry] for block, entry in bound)
+                becomes[task] = replace(inner, bound=bound, worths=worths)
+        return replace(recipe, becomes=becomes)
 
     def give_back(self) -> None:
         papers = [paper for papers in self.world.runners.values() for paper in papers]
@@ -213,8 +229,9 @@ class Wild:
         assert snapshot(self.world.frontier, self.world.blocks) == before
 
     def drop(self) -> None:
-        if self.world.futures:
-            self.world.drop(*self.random.choice(self.world.futures))
+        free = [future for future in self.world.futures if future not in self.pinned]
+        if free:
+            self.world.drop(*self.random.choice(free))
 
     def deliver(self) -> None:
         here = [(b, e) for b, e in self.world.futures if b.states()[e] is State.SUCCEEDED]

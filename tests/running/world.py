@@ -354,7 +354,7 @@ class World:
 
     def _told(self, block: Block, entry: int, state: State) -> None:
         assert state in TERMINAL
-        if State(block.state[entry]) in UNHAPPY and block in self.failing_fast:
+        if State(block.state[entry]) in UNHAPPY and entry in block.futures and block in self.failing_fast:
             self.broken.add(block)
         self.told.setdefault((block, entry), state)  # a future sees one ending, the first
 
@@ -469,6 +469,9 @@ class World:
         assert state in TERMINAL
         if state is State.CANCELLED and self.root[block] not in self.cancelled:
             inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
+            base, _ = block.causes[handler]
+            if self.root[next(one for one in self.blocks if one.base == base)] in self.cancelled:
+                return  # what it has become reads from there
             dropped = handler not in block.callbacks and not block.claims[handler]
             assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"
 

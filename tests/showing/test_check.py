@@ -6,12 +6,14 @@ import dataclasses
 import operator
 import socket
 import threading
+import tracemalloc
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar, Union
 
 import networkx
+import numpy
 import pytest
 
 from lazygraph import chain, check, delayed, each, group
@@ -199,6 +201,16 @@ def test_large_values_of_any_kind_and_none_for_an_executor_in_this_process() -> 
     assert "more than 100 MB" in found(delayed(len)(bytes(300_000_000)))[0].message
 
 
+def test_a_large_array_is_measured_without_being_copied() -> None:
+    array_of_zeros = numpy.zeros((5_000, 1_000))
+    tracemalloc.start()
+    (finding,) = found(delayed(len)([array_of_zeros]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "argument 1 is a literal of 40 MB" in finding.message
+    assert peak < 10_000_000
+
+
 def test_a_function_that_takes_a_large_object_along() -> None:
     table = bytes(BIG)
     (finding,) = found(delayed(lambda: table)())
@@ -308,6 +320,8 @@ def test_annotations_that_cannot_be_understood_are_silent() -> None:
 
     odd.__annotations__ = {"x": "print('this is not run')", "return": "list["}
     assert codes(delayed(missing)(number(1)), number(delayed(missing)(1)), number(delayed(odd)(number(1)))) == []
+    odd.__annotations__ = {"x": [1, {}], "return": {"not": "a type"}}
+    assert codes(number(delayed(odd)(number(1)))) == []
 
 
 def test_a_bound_task_gets_its_context_first() -> None:

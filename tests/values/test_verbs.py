@@ -24,7 +24,7 @@ def test_computing_gives_the_value_of_each_output(graph: Any) -> None:
 
 
 def test_a_graph_says_what_it_is(graph: Any) -> None:
-    assert "4 nodes" in str(graph.explain())
+    assert "6 nodes, 3 edges" in str(graph.explain())
     assert graph.check() == []
 
 

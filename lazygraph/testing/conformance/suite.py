@@ -15,6 +15,7 @@ from lazygraph.errors import RemoteError, ReturnedPromise, UnsupportedByExecutor
 from lazygraph.executors.current import enter, leave
 from lazygraph.language.composing import chain, chord, group
 from lazygraph.testing.conformance import tasks
+from lazygraph.testing.conformance.canvases import CanvasCases
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total
 from lazygraph.values.status import Status
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Executor
 
 
-class ConformanceSuite:
+class ConformanceSuite(CanvasCases):
     """Subclass it and give it an `executor` fixture."""
 
     in_process = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.testing.simulation.handlers import Handlers
 from lazygraph.testing.simulation.lives import Act, Life, Ref, to_plan
 from lazygraph.testing.simulation.oracle import Oracle
 from lazygraph.testing.simulation.world import Stuck, World
@@ -59,7 +60,8 @@ class Living:
         else:
             plan, bound = to_plan(act.first, spec)
             self.entries[act.first] = list(plan.shape.outputs)
-            number = self.client(act.first).submit(plan, [self._future(spec.client, ref) for ref in bound])
+            bindings = [(-1, -1) if ref is None else self._future(spec.client, ref) for ref in bound]
+            number = self.client(act.first).submit(plan, bindings)
         self.numbers[act.first] = number
 
     def _future(self, client: int, ref: Ref) -> tuple[int, int]:
@@ -125,6 +127,12 @@ class Living:
         if len(told) != 1 and not self.world.deaths:
             raise Wrong(f"{who}: the scheduler said {len(told)} times that it ended")
 
+    def check_handlers(self) -> None:
+        """Those who answer failures have been told of them, and of nothing else."""
+        why = Handlers(Oracle(self.life, self.world.deaths), self.numbers).wrong(self.world.answers)
+        if why:
+            raise Wrong(why)
+
     def check_work(self) -> None:
         """No task runs twice, unless workers have died: then once more for each, and for all who then ask for it."""
         # What each asks for is made again on its own: inputs that two of them share may be freed in between.
@@ -159,6 +167,7 @@ class Living:
         left: dict[str, Any] = {
             "records": mind.records,
             "blocks": mind.frontier.blocks,
+            "failures": mind.outlived,
             "runs": [runs for runs in mind.clients.values() if runs],
             "values": [worker.mind.blocks for worker in self.world.workers.values() if worker.mind.blocks],
         }
@@ -172,6 +181,7 @@ def check(life: Life, tell: Callable[[str, str, m.Message], None] | None = None)
     living = Living(life, tell)
     living.live()
     living.check_endings()
+    living.check_handlers()
     living.check_work()
     living.check_kept()
     living.check_nothing_left()

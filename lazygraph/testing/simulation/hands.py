@@ -16,6 +16,7 @@ from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, run_lease
+from lazygraph.testing.simulation.tasks import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ class Surroundings(Protocol):
 
     inline_limit: int
     ran: Counter[tuple[int, int]]
+    answers: list[Answered]
     tell: Callable[[str, str, m.Message], None]
 
     def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
@@ -86,8 +88,12 @@ class PretendThread:
         for one in reports:
             self.report.done += one.done
             self.report.broken += one.broken
+            self.report.replaced += one.replaced
             self.report.seconds += 0.001 * len(one.done)
             self.gone.update(broken.task for broken in one.broken)
+            self.gone.update(task for task, _ in one.replaced)
+        if isinstance(value := lease.values.get(task), Answered):
+            self.worker.world.answers.append(value)
 
 
 class PretendWorker:

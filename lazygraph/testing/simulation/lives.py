@@ -1,7 +1,7 @@
 """A life: what a seed makes happen to a cluster.  Data only; simulation.check lives it.
 
-Covers: random runs (graphs, bindings between them, values sent ahead), and the acts of clients and of fate.
-Does not cover: the network's own choices (simulation.world draws them while it runs).
+Covers: random runs (graphs, scopes, bindings between them, values sent ahead), and the acts of clients and of fate.
+Does not cover: what tasks compute (simulation.tasks), the network's own choices (simulation.world draws them).
 """
 
 from __future__ import annotations
@@ -10,62 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from lazygraph.language.delayed import delayed
 from lazygraph.planning.plan import Plan, plan_of
-from lazygraph.values.node import External
-
-# -- what tasks compute ----------------------------------------------------------------------------
-
-
-class Bad(ValueError):
-    """What a failing task raises, with its number."""
-
-
-class Lump:
-    """A value that cannot leave the process that made it."""
-
-    def __init__(self, weight: int) -> None:
-        self.weight = weight
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lump) and other.weight == self.weight
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a lump stays where it is")
-
-
-def _mix(number: int, inputs: tuple[Any, ...]) -> int:
-    total = number * 31 + 7
-    for value in inputs:
-        weight = value if isinstance(value, int) else value.weight if isinstance(value, Lump) else len(value)
-        total = (total * 33 + weight) % 1_000_003
-    return total
-
-
-def plain(number: int, *inputs: Any) -> int:
-    """A small value."""
-    return _mix(number, inputs)
-
-
-def large(number: int, *inputs: Any) -> str:
-    """A value too large to ride along (where a life's inline limit is low)."""
-    return "x" * (30 + _mix(number, inputs) % 50)
-
-
-def lump(number: int, *inputs: Any) -> Lump:
-    """A value that cannot travel."""
-    return Lump(_mix(number, inputs))
-
-
-def bad(number: int, *inputs: Any) -> Any:
-    """No value."""
-    raise Bad(number)
-
-
-FUNCTIONS = {"plain": plain, "large": large, "lump": lump, "bad": bad}
-
+from lazygraph.testing.simulation.tasks import call
+from lazygraph.values.node import External, NodeScope
 
 # -- runs ------------------------------------------------------------------------------------------
 
@@ -78,22 +25,38 @@ class Ref(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A call of one of FUNCTIONS, or with kind "held" a value: `number` itself."""
+    """A call of one of FUNCTIONS, or with kind "held" a value: `number` itself.  `scope` 0 is the run."""
 
     kind: str
     number: int
     inputs: tuple[Ref, ...] = ()
+    scope: int = 0
+
+
+class ScopeSpec(NamedTuple):
+    """A scope of a run: the one around it, tasks given to it besides its own, and its handlers.
+
+    A handler of kind "answer" or "bad" gets the failure before its inputs; it may stand in a scope further down.
+    """
+
+    parent: int = 0
+    given: tuple[Ref, ...] = ()
+    handlers: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: whose it is, its tasks (inputs first), and which of them, or of earlier runs' outputs, it asks for."""
+    """One run: whose it is, its tasks (inputs first), and which of them, or of earlier runs' outputs, it asks for.
+
+    `scopes` are numbered from 1, each below its parent.
+    """
 
     client: int
     tasks: tuple[Task, ...]
     outputs: tuple[Ref, ...]
     fail_fast: bool = False
     optimized: bool = True
+    scopes: tuple[ScopeSpec, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -110,20 +73,28 @@ class Elsewhere(External):
         self.ref = ref
 
 
-def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref]]:
-    """Return the plan of a run, and for each of its externals what it stands for."""
+def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref | None]]:
+    """Return the plan of a run, and for each of its externals what it stands for (None: a failure)."""
     elsewhere: dict[Ref, Elsewhere] = {}
     nodes: list[Any] = []
 
     def node(ref: Ref) -> Any:
         return nodes[ref.at] if ref.run == index else elsewhere.setdefault(ref, Elsewhere(ref))
 
+    scopes: list[NodeScope | None] = [None]
+    for scope in spec.scopes:
+        scopes.append(NodeScope(scopes[scope.parent]))
     for task in spec.tasks:
-        made = delayed(FUNCTIONS[task.kind])(task.number, *map(node, task.inputs))
-        nodes.append(made)
+        nodes.append(call(task.kind, task.number, [*map(node, task.inputs)], scopes[task.scope]))
+    for made, scope in zip(scopes[1:], spec.scopes, strict=True):
+        assert made is not None
+        made.given.extend(map(node, scope.given))
+        for task in scope.handlers:
+            reads = [made.caught, *map(node, task.inputs)]
+            made.handlers.append(call(task.kind, task.number, reads, scopes[task.scope]))
     outputs = [node(ref) for ref in spec.outputs]
     plan = plan_of(outputs, optimize_graph=spec.optimized, fail_fast=spec.fail_fast)
-    return plan, [external.ref for external in plan.externals if isinstance(external, Elsewhere)]
+    return plan, [external.ref if isinstance(external, Elsewhere) else None for external in plan.externals]
 
 
 # -- acts ------------------------------------------------------------------------------------------
@@ -194,19 +165,41 @@ class _Maker:
         earlier = [self.runs[run].outputs[output] for run, output in self.futures.get(client, ())]
         tasks: list[Task] = []
         careless = random.choice((0.0, 0.0, 0.02, 0.1))
+        growing = random.choice((0.0, 0.0, 0.05, 0.3))
+        rows = range(random.choice((1, 1, 2, 3)))  # scopes that tasks stand in
         for at in range(random.choice((1, 2, 5, 12, 30, 60))):
             near = [Ref(index, other) for other in range(max(0, at - random.choice((1, 3, 12))), at)]
             if earlier and random.random() < 0.25:
                 near += random.sample(earlier, min(len(earlier), 2))
             inputs = tuple(random.sample(near, min(len(near), random.choice((0, 1, 1, 1, 2, 3)))))
             kind = random.choice(("plain", "plain", "large"))
+            if random.random() < growing:
+                kind = "grow"
             if random.random() < careless:
                 kind = random.choice(("bad", "bad", "lump"))
-            tasks.append(Task(kind, self.next(), inputs))
+            tasks.append(Task(kind, self.next(), inputs, random.choice(rows)))
         outputs = [Ref(index, at) for at in random.choices(range(len(tasks)), k=random.randint(1, 5))]
         if earlier and random.random() < 0.1:
             outputs.append(random.choice(earlier))
-        return RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6)
+        scopes = self.scopes(index, len(rows) - 1, tasks)
+        return RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6, scopes)
+
+    def scopes(self, index: int, rows: int, tasks: list[Task]) -> tuple[ScopeSpec, ...]:
+        """Scopes of tasks, and now and then one of their handlers."""
+        random = self.random
+        further = rows + random.choice((0, 1)) * bool(rows)
+        scopes = []
+        for row in range(1, further + 1):
+            every = [Ref(index, at) for at in range(len(tasks))]
+            given = random.sample(every, min(len(every), random.choice((0, 0, 0, 1, 2)))) if row <= rows else []
+            handlers = []
+            for _ in range(random.choice((0, 1, 1, 1, 2))):
+                inputs = tuple(random.sample(every, min(len(every), random.choice((0, 0, 0, 1)))))
+                kind = "answer" if random.random() < 0.8 else "bad"
+                own = further if random.random() < 0.5 and row <= rows < further else 0
+                handlers.append(Task(kind, self.next(), inputs, own))
+            scopes.append(ScopeSpec(random.randrange(row) if row <= rows else 0, tuple(given), tuple(handlers)))
+        return tuple(scopes)
 
     def about_a_future(self, what: str) -> None:
         client = self.client()

@@ -3,7 +3,8 @@
 Where nothing may go wrong an output ends with the value of a direct evaluation, inputs first, one call after another.
 What may go wrong instead:
 
-1. Own failure.  A task that raises ends as "raised" with its own exception.
+1. Own failure.  A task that raises ends as "raised" with its own exception, one that has become a plan with that of a
+   task in it.
 2. Lumps.  A value that cannot be pickled ends as "unsendable" for whoever needs it elsewhere: a client always, a reader
    perhaps (it may run where the value is), then as "raised" with `Unserializable`.
 3. Loss.  A value that was sent ahead may be "lost" when a worker has died; computed values are computed again.
@@ -12,25 +13,23 @@ What may go wrong instead:
 6. Inheritance.  What may happen to an input may happen to its readers, in this run and in those bound to it.
 7. Failing fast.  In such a run, what may happen to one output may happen to all, and they may be "cancelled".
 
-An exception that must come (1, and below it 6) leaves no room for a value.  Drops and other clients change nothing.
+An exception that must come (1, and below it 6) leaves no room for a value.  Drops, scopes and other clients change
+nothing.  (Which handlers are told of what: simulation.handlers.)
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Unserializable
 from lazygraph.running.frontier import MAX_DEATHS
-from lazygraph.testing.simulation.lives import FUNCTIONS, Bad, Lump, Ref
+from lazygraph.testing.simulation.lives import Ref
+from lazygraph.testing.simulation.tasks import DIED, NOTHING, UNSENDABLE, Lump, may_raise, reason, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.testing.simulation.hands import Ending
-    from lazygraph.testing.simulation.lives import Life, RunSpec
-
-NOTHING: Any = object()
-"""Stands for the value of a task that has none: it raises, or an input of it has none."""
+    from lazygraph.testing.simulation.lives import Life, RunSpec, Task
 
 
 def values_of(life: Life) -> dict[Ref, Any]:
@@ -39,12 +38,8 @@ def values_of(life: Life) -> dict[Ref, Any]:
     for run, spec in enumerate(life.runs):
         for at, task in enumerate(spec.tasks):
             inputs = [values[ref] for ref in task.inputs]
-            if task.kind == "held":
-                values[Ref(run, at)] = task.number
-            elif task.kind == "bad" or any(value is NOTHING for value in inputs):
-                values[Ref(run, at)] = NOTHING
-            else:
-                values[Ref(run, at)] = FUNCTIONS[task.kind](task.number, *inputs)
+            held = task.kind == "held"
+            values[Ref(run, at)] = task.number if held else value_of(task.kind, task.number, inputs)
     return values
 
 
@@ -70,17 +65,7 @@ class Oracle:
             return frozenset().union(*above, ["cancelled"] if cancelled.intersection(refs) else ())
 
         for at, task in enumerate(spec.tasks):
-            ref = Ref(run, at)
-            own: set[Any] = set()
-            if task.kind == "bad":
-                own.add(task.number)
-            if any(isinstance(self.values[read], Lump) for read in task.inputs) or task.kind == "lump":
-                own.add("unsendable")
-            if task.kind == "held" and self.deaths:
-                own.add("lost")
-            if task.kind != "held" and self.deaths > MAX_DEATHS:
-                own.add("died")
-            may[ref] = of(task.inputs) | own
+            may[Ref(run, at)] = of(task.inputs) | self.own(task)
         every = {ref: of([ref]) for ref in spec.outputs}
         shared: frozenset[Any] = frozenset()
         if spec.fail_fast:
@@ -90,6 +75,17 @@ class Oracle:
             shared |= {"cancelled"}
         for ref, own_may in every.items():
             self.may[run, ref] = own_may | shared
+
+    def own(self, task: Task) -> frozenset[Any]:
+        """Return what may happen to a task of itself."""
+        own = set(may_raise(task.kind, task.number))
+        if any(isinstance(self.values[read], Lump) for read in task.inputs):
+            own.add(UNSENDABLE)
+        if task.kind == "held" and self.deaths:
+            own.add("lost")
+        if task.kind != "held" and self.deaths > MAX_DEATHS:
+            own.add(DIED)
+        return frozenset(own)
 
     def _elsewhere(self, ref: Ref) -> frozenset[Any]:
         # Bound by a future of the run that computes it, or of one that passes it on: what may happen to any of them.
@@ -103,12 +99,7 @@ class Oracle:
                 return "it has a value, and must not"
             return "" if ending.thing == value else f"its value is {ending.thing!r} and not {value!r}"
         if ending.kind == "raised":
-            token = "unsendable" if isinstance(ending.thing, Unserializable) else _number(ending.thing)
-            return "" if token in may else f"it raised {ending.thing!r}, and only {set(may)} may be"
+            return "" if reason(ending.thing) in may else f"it raised {ending.thing!r}, and only {set(may)} may be"
         if ending.kind == "gone":
             return "" if may and "forgotten" not in ending.thing else f"it is gone ({ending.thing})"
         return "" if ending.kind in may else f"it is {ending.kind}, and only {set(may)} may be"
-
-
-def _number(error: Any) -> Any:
-    return error.args[0] if isinstance(error, Bad) else error

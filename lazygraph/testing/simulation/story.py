@@ -52,9 +52,13 @@ def about(life: Life) -> list[str]:
     for run, spec in enumerate(life.runs):
         how = "held values" if spec.held else f"{len(spec.tasks)} tasks, outputs {[tuple(o) for o in spec.outputs]}"
         lines.append(f"run {run} of client {spec.client}: {how}{', fail_fast' if spec.fail_fast else ''}")
-        odd = [(at, task.kind) for at, task in enumerate(spec.tasks) if task.kind in ("bad", "lump")]
+        odd = [(at, task.kind) for at, task in enumerate(spec.tasks) if task.kind in ("bad", "lump", "grow")]
         if odd:
             lines.append(f"    {odd}")
+        for row, scope in enumerate(spec.scopes, 1):
+            inside = [at for at, task in enumerate(spec.tasks) if task.scope == row]
+            handlers = [(task.kind, task.number) for task in scope.handlers]
+            lines.append(f"    scope {row} in {scope.parent}: tasks {inside}, given {list(scope.given)}, {handlers}")
     return lines
 
 

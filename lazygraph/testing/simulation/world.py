@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.records import Send
     from lazygraph.testing.simulation.hands import Link
+    from lazygraph.testing.simulation.tasks import Answered
 
 
 class Stuck(AssertionError):
@@ -46,6 +47,7 @@ class World:
         self.steps = 0
         self.deaths = 0
         self.ran: Counter[tuple[int, int]] = Counter()  # (block, task) -> how often it ran to its end
+        self.answers: list[Answered] = []  # what handlers have been told
         self.workers: dict[int, PretendWorker] = {}
         self.clients: dict[int, PretendClient] = {}
         self.by_address: dict[str, PretendWorker] = {}

@@ -1,0 +1,170 @@
+"""A lease in another process that shares nothing with this one: one parcel there, one parcel back.
+
+The parcel there holds the plan's tables, the tasks and the values they read; the one back the report and those values
+that somebody else may want.  Both are bytes, so whatever carries them need not know what is in them.
+
+Covers: packing and opening both, running a lease over there.
+Does not cover: who carries them (executors.pool, executors.processes).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from lazygraph.errors import Unserializable
+from lazygraph.executors.cluster.messages import ShapeOnWire, TablesOnWire
+from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.records import pack_shape, unpack_shape
+from lazygraph.running.program import Program
+from lazygraph.running.runner import Broken, Report, run_lease
+from lazygraph.values.graph import ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lazygraph.planning.plan import Plan
+    from lazygraph.values.graph import Shape
+
+
+class There(NamedTuple):
+    """A lease on its way: the plan (see `packed_plan`), tasks in order, whose values are wanted, what they read."""
+
+    plan: bytes
+    tasks: list[int]
+    wanted: list[int]
+    values: bytes
+
+
+class Back(NamedTuple):
+    """What became of it.  `values` is a pickle of those wanted that ended well; `plans` of what replaces tasks."""
+
+    done: list[int]
+    skipped: list[int]
+    seconds: float
+    values: bytes
+    broken: list[tuple[int, bytes, str, str, str]]
+    replaced: list[tuple[int, bytes]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_plan_of = msgspec.msgpack.Decoder(tuple[ShapeOnWire, TablesOnWire, bytes]).decode
+_there_of = msgspec.msgpack.Decoder(There).decode
+_back_of = msgspec.msgpack.Decoder(Back).decode
+
+
+def packed_plan(shape: Shape, tables: Any) -> bytes:
+    """Return a plan as bytes.  Raises `Unserializable` naming the function or argument that cannot travel."""
+    wire, blobs = codec.pack_tables(shape, tables)
+    return _encode((pack_shape(shape), wire, b"".join(blobs)))
+
+
+@lru_cache(maxsize=8)
+def _program(plan: bytes) -> Program:
+    wire, tables, body = _plan_of(plan)
+    shape = unpack_shape(wire)
+    return Program(shape, codec.unpack_tables(shape.names, tables, body))
+
+
+def reads_of(shape: Shape, tasks: Iterable[int]) -> set[int]:
+    """Return the entries whose values tasks take."""
+    first = shape.input_offsets
+    return {
+        read for task in tasks for at, read in enumerate(shape.inputs_of(task), first[task]) if shape.kinds[at] != ORDER
+    }
+
+
+def parcel(plan: bytes, shape: Shape, tasks: Sequence[int], values: Any, wanted: Iterable[int]) -> bytes:
+    """Return a lease as bytes.  Raises `Unserializable` naming the node whose value cannot travel."""
+    taken = {read: values[read] for read in sorted(reads_of(shape, tasks).difference(tasks))}
+    try:
+        packed = codec.dumps(taken)
+    except Exception as error:
+        raise _culprit(shape, taken, error) from error
+    return _encode(There(plan, list(tasks), list(wanted), packed))
+
+
+def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Unserializable:
+    for entry, value in values.items():
+        try:
+            codec.dumps(value)
+        except Exception as own:
+            what = f"the result of {shape.name_of(entry)!r}, a {type(value).__name__},"
+            return Unserializable(what, f"built at {shape.origin_of(entry)}", codec.reason_of(own))
+    return Unserializable("an input", "of this lease", codec.reason_of(error))
+
+
+# -- over there ------------------------------------------------------------------------------------
+
+
+def run(there: bytes) -> bytes:
+    """Run a lease in this process; return what became of it."""
+    plan, tasks, wanted, packed = _there_of(there)
+    program = _program(plan)
+    values: dict[int, Any] = codec.loads(packed)
+    whole = Report()
+
+    def report(part: Report) -> None:
+        whole.done += part.done
+        whole.broken += part.broken
+        whole.replaced += part.replaced
+        whole.skipped += part.skipped
+        whole.seconds += part.seconds
+
+    run_lease(program, deque(tasks), values, report)
+    # What was skipped will run elsewhere, and may read what was made here.
+    kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
+    body, unsendable = _packed_values(program, {task: values[task] for task in sorted(kept)})
+    lost = {broken.task for broken in unsendable}
+    return _encode(
+        Back(
+            [task for task in whole.done if task not in lost],
+            whole.skipped,
+            whole.seconds,
+            body,
+            [_packed_broken(broken) for broken in (*whole.broken, *unsendable)],
+            [(task, _packed_replacement(plan)) for task, plan in whole.replaced],
+        )
+    )
+
+
+def _packed_values(program: Program, values: dict[int, Any]) -> tuple[bytes, list[Broken]]:
+    try:
+        return codec.dumps(values), []
+    except Exception:
+        broken = []
+        for task, value in list(values.items()):
+            try:
+                codec.dumps(value)
+            except Exception as error:
+                del values[task]
+                node, origin = program.place_of(task, None)
+                what = f"the result of {node!r}, a {type(value).__name__},"
+                wrong = Unserializable(what, f"built at {origin}", codec.reason_of(error))
+                broken.append(Broken(task, wrong, str(wrong), node, origin))
+        return codec.dumps(values), broken
+
+
+def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str]:
+    blob = codec.pack_exception(broken.exception, broken.text)
+    return broken.task, blob, broken.text, broken.node, broken.origin
+
+
+def _packed_replacement(plan: Plan) -> bytes:
+    return codec.dumps(plan)
+
+
+# -- back again ------------------------------------------------------------------------------------
+
+
+def opened(back: bytes) -> tuple[Report, dict[int, Any]]:
+    """Return the report of a lease that has come back, and the values of what ended well in it."""
+    parts = _back_of(back)
+    report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
+    for task, blob, text, node, origin in parts.broken:
+        report.broken.append(Broken(task, codec.unpack_exception(blob, node, text), text, node, origin))
+    report.replaced.extend((task, codec.loads(plan)) for task, plan in parts.replaced)
+    return report, codec.loads(parts.values)
