@@ -13,12 +13,27 @@ Does not cover: canvases (language.composing).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Concatenate, Generic, Literal, Never, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from lazygraph.language.promise import Delayed
 from lazygraph.language.signature import Signature
 from lazygraph.values.lazy import Lazy
-from lazygraph.values.verbs import Future
+
+if TYPE_CHECKING:
+    from lazygraph.values.verbs import Future
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -260,13 +260,15 @@ def lift(graph: Graph) -> list[Delayed]:
         if scope is not None:
             scope.given.extend(made[at] for at in row.given)
     catches = shape.catches
-    for at in shape.callbacks:  # they hang on what they read
-        first = shape.inputs_of(at)
-        handled = next((read for read in first if read in catches), None)
+    # Handlers answer for their scope; all other callbacks hang, in order, on one node that is needed anyway: what they
+    # read may be needed by nothing else (the list that a link on a group gets).
+    anchor = next((made[output] for output in shape.outputs if isinstance(made[output], Delayed)), None)
+    for at in shape.callbacks:
+        handled = next((read for read in shape.inputs_of(at) if read in catches), None)
         if handled is not None:
             scopes[catches[handled]].handlers.append(made[at])  # type: ignore[union-attr]
-        elif isinstance(made[first[0]], Delayed):
-            made[first[0]]._links += (made[at],)
+        elif anchor is not None:
+            anchor._links += (made[at],)
     return [_as_promise(made[output]) for output in shape.outputs]
 
 

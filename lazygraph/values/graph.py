@@ -19,7 +19,7 @@ from lazygraph.values.references import portable, restored
 from lazygraph.values.verbs import GraphVerbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lazygraph.values.node import External, Site
     from lazygraph.values.options import TaskOptions
@@ -89,6 +89,12 @@ class Shape:
     options: tuple[TaskOptions, ...] = (DEFAULT,)
     scopes: tuple[Scope, ...] = (Scope(),)
     origins: tuple[Site | str, ...] = ()
+    catches: Mapping[int, int] = field(init=False)
+    """The externals that are failures of scopes, and the rows of those."""
+
+    def __post_init__(self) -> None:
+        catches = {scope.catch: row for row, scope in enumerate(self.scopes) if scope.catch >= 0}
+        object.__setattr__(self, "catches", catches)
 
     def __len__(self) -> int:
         return len(self.function)
@@ -104,11 +110,6 @@ class Shape:
             return self.names[row] if row >= 0 else "failure" if entry in self.catches else "external"
         own = self.options[self.option[entry]].name
         return own or self.names[self.function[entry]]
-
-    @property
-    def catches(self) -> dict[int, int]:
-        """The externals that are failures of scopes, and the rows of those."""
-        return {scope.catch: row for row, scope in enumerate(self.scopes) if scope.catch >= 0}
 
     def origin_of(self, entry: int) -> str:
         """Return the file:line that built an entry, or an empty text for externals."""

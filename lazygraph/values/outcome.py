@@ -44,12 +44,16 @@ Outcome = Value | Failure
 
 
 def add_place(error: BaseException, node: str, key: str, attempt: int, worker: str, origin: str) -> None:
-    """Add the one note that says which node failed, where it ran and where it was built; a second call adds nothing."""
-    if getattr(error, "_lazygraph_noted", False):
+    """Add the note that says which node failed, where it ran and where it was built; for each node once.
+
+    One exception has several when it passed through tasks that computed something themselves.
+    """
+    noted = getattr(error, "_lazygraph_noted", ())
+    if key in noted:
         return
     ran = f" on {worker}" if worker else ""
     try:
         error.add_note(f"lazygraph: node {node!r} (key {key}, attempt {attempt}{ran}), built at {origin}")
-        error._lazygraph_noted = True  # type: ignore[attr-defined]
+        error._lazygraph_noted = (*noted, key)  # type: ignore[attr-defined]
     except (AttributeError, TypeError):  # an exception class that forbids attributes still must reach its caller
         return

@@ -46,10 +46,6 @@ class Verbs:
         """Say what would run, how wide and how deep, and what the optimizer did; nothing is run."""
         return _door().explain(self, **kwargs)
 
-    def check(self, executor: Any = None) -> Any:
-        """Return what is wrong with this, before anything runs: a list of findings.  See `lazygraph.check`."""
-        return _door().check(self, executor=executor)
-
     @property
     def graph(self) -> Any:
         """The graph of this, as written (not optimized)."""

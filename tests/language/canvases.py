@@ -354,7 +354,8 @@ class Speller:
             (Same.FORM, lambda: group(*members) if members else group()),
             (Same.FORM, lambda: group(group(members), group())),
             (Same.FORM, lambda: group(members).set()),
-            (Same.SHAPE, lambda: group(members).set(pure=False)),
+            # An empty group with options of its own is not flattened away, so that what follows waits twice.
+            (Same.SHAPE if members else Same.VALUE, lambda: group(members).set(pure=False)),
         )
 
     def _grouped(self, members: Sequence[Any]) -> list[Any]:

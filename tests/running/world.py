@@ -470,7 +470,7 @@ class World:
         if state is State.CANCELLED and self.root[block] not in self.cancelled:
             inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
             base, _ = block.causes[handler]
-            if self.root[next(one for one in self.blocks if one.base == base)] in self.cancelled:
+            if self.root[next(one for one in self.blocks if one.base == base)] is not self.root[block]:
                 return  # what it has become reads from there
             dropped = handler not in block.callbacks and not block.claims[handler]
             assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"

@@ -68,14 +68,14 @@ def a_socket() -> Iterator[socket.socket]:
 
 def test_nothing_is_wrong_with_most_graphs() -> None:
     shared = plus(1, [2, {"k": (3, 4)}])
-    assert plus(shared, shared).check() == []
+    assert check(plus(shared, shared)) == []
     assert (plus.s(1, 2) | group(plus.s(3), plus.s(4)) | delayed(sum).s()).check() == []
     assert check([shared, {"in": plus(shared, 1)}], plus.s(1, 2), 7, executor="sync") == []
     assert check() == []
 
 
 def test_a_finding_is_one_line_and_a_value() -> None:
-    (finding,) = plus(threading.Lock(), 1).check()
+    (finding,) = check(plus(threading.Lock(), 1))
     assert str(finding) == f"LG003 warning: {finding.message}"
     assert "\n" not in str(finding)
     assert (finding.node, finding.severity) == ("add", "warning")
@@ -127,7 +127,7 @@ def test_in_this_process_what_cannot_travel_is_no_error() -> None:
     assert [finding.severity for finding in found(bad)] == ["warning"]
     assert [finding.severity for finding in found(bad, target=HERE)] == ["warning"]
     assert [finding.severity for finding in found(bad, target=ELSEWHERE)] == ["error"]
-    assert [finding.severity for finding in bad.check(executor="threads")] == ["warning"]
+    assert [finding.severity for finding in check(bad, executor="threads")] == ["warning"]
 
 
 def test_too_deeply_nested_to_travel() -> None:
@@ -230,7 +230,7 @@ def test_ten_thousand_functions_of_one_piece_of_code_are_looked_at_once_and_each
 
 def test_an_option_that_the_executor_does_not_honour() -> None:
     node = plus.options(retries=3, priority=1, name="named")(1, 2)
-    assert node.check() == []
+    assert check(node) == []
     (finding,) = found(node, target=Target("modest", {"priority"}, sends=False))
     assert (finding.code, finding.severity, finding.node) == ("LG008", "error", "named")
     assert "executor 'modest' does not honour retries=; remove the option or choose another executor" in finding.message
@@ -245,7 +245,7 @@ class Offering(SyncExecutor):
 
 def test_a_queue_a_resource_or_a_worker_that_is_not_there() -> None:
     def sentences(**options: Any) -> list[str]:
-        findings = plus.options(**options)(1, 2).check(executor=Offering())
+        findings = check(plus.options(**options)(1, 2), executor=Offering())
         assert {(finding.code, finding.severity) for finding in findings} <= {("LG009", "warning")}
         return [finding.message for finding in findings]
 
@@ -261,9 +261,9 @@ def test_an_executor_that_says_nothing_of_its_workers_is_not_asked() -> None:
 
 
 def test_the_executor_may_be_named() -> None:
-    assert [finding.code for finding in plus.options(isolated=True)(1, 2).check(executor="sync")] == ["LG008"]
+    assert [finding.code for finding in check(plus.options(isolated=True)(1, 2), executor="sync")] == ["LG008"]
     with pytest.raises(ValueError, match="there is no executor 'snyc'; did you mean 'sync'"):
-        plus(1, 2).check(executor="snyc")
+        check(plus(1, 2), executor="snyc")
 
 
 # -- annotated types ---------------------------------------------------------------------------------
@@ -285,12 +285,12 @@ def numbers(x: list[int], *, by: str = "") -> list[int]:
 
 
 def test_an_edge_whose_types_cannot_match() -> None:
-    (finding,) = text(number(1)).check()
+    (finding,) = check(text(number(1)))
     assert (finding.code, finding.severity, finding.node) == ("LG010", "warning", "text")
     assert "argument 1 is annotated str, but it is the value of node 'number'" in finding.message
     assert "which is annotated int; correct the call or one of the annotations" in finding.message
     assert codes(number(text("a")), numbers([number(1)], by=number(1)), text(numbers([1]))) == ["LG010"] * 3
-    (finding,) = numbers([number(1), text("a"), text("b")]).check()
+    (finding,) = check(numbers([number(1), text("a"), text("b")]))
     assert "each item of argument 1 is annotated int, but it is the value of node 'text'" in finding.message
 
 

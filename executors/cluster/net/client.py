@@ -22,13 +22,14 @@ from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.plan import plan_of
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
+from lazygraph.values.foreign import INSTEAD
 from lazygraph.values.node import External
 from lazygraph.values.options import DEFAULT, NAMES, changed, in_context
 from lazygraph.values.template import put_together, take_apart
 from lazygraph.values.verbs import persist_on, start_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lazygraph.values.options import TaskOptions
 
@@ -347,18 +348,21 @@ def _call_of(function: Any, kwargs: dict[str, Any]) -> tuple[Any, TaskOptions, d
     options = in_context(base)
     if not kwargs:
         return function, options, kwargs
-    own = _parameters(function)
-    mine: Mapping[str, Any] = {k: v for k, v in kwargs.items() if k in NAMES and k not in own}
+    own, anything = _parameters(function)
+    # Other libraries' options too, unless the function takes any keyword: the error then names ours.
+    mine = {k: v for k, v in kwargs.items() if k not in own and (k in NAMES or (k in INSTEAD and not anything))}
     if mine:
         options = changed(options, "client.submit()", mine)
         kwargs = {k: v for k, v in kwargs.items() if k not in mine}
     return function, options, kwargs
 
 
-def _parameters(function: Any) -> frozenset[str]:
+def _parameters(function: Any) -> tuple[frozenset[str], bool]:
+    """Return the names of a function's parameters, and whether it takes any keyword besides."""
     import inspect
 
     try:
-        return frozenset(inspect.signature(function).parameters)
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return frozenset()
+        return frozenset(), True
+    return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -12,6 +12,7 @@ import builtins
 import pickle
 import traceback
 from array import array
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -168,15 +169,23 @@ def stand_in(error: BaseException, text: str) -> RemoteError:
 
 
 def _make_stand_in(base: str, type_name: str, message: str, text: str) -> RemoteError:
+    return _class_of_stand_in(base)(type_name, message, text)
+
+
+@lru_cache
+def _class_of_stand_in(base: str) -> type[RemoteError]:
+    """Return the one class of stand-ins for exceptions of a built-in: one that travels on is of the same class."""
     kind = getattr(builtins, base)
-    fits = issubclass(kind, Exception) and kind not in (Exception, RuntimeError)
+    if not issubclass(kind, Exception) or kind in (Exception, RuntimeError):
+        return RemoteError
+
+    def reduce(self: RemoteError) -> tuple[Any, ...]:
+        return _make_stand_in, (base, self.type_name, self.message, self.traceback), self.__dict__
+
     try:
-        cls: type[RemoteError] = type("RemoteError", (RemoteError, kind), {}) if fits else RemoteError
+        return type("RemoteError", (RemoteError, kind), {"__reduce__": reduce})
     except TypeError:  # layouts that cannot be combined
-        cls = RemoteError
-    if cls is not RemoteError:
-        cls.__reduce__ = lambda self: (_make_stand_in, (base, type_name, message, text))  # type: ignore[method-assign]
-    return cls(type_name, message, text)
+        return RemoteError
 
 
 def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import time
+import warnings
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
+from lazygraph.showing.check import large_literals
+from lazygraph.showing.sendable import LARGE
 from lazygraph.values.graph import Tables
 from lazygraph.values.node import Caught
 from lazygraph.values.outcome import Failure, Outcome, Value
@@ -69,6 +72,9 @@ class ClusterExecutor(Executor):
         """Send a plan whose run exists already."""
         self.check_usable()
         tables, blobs = codec.pack_tables(plan.shape, plan.tables)
+        if tables.constants > LARGE:
+            for warning in large_literals(plan):
+                warnings.warn(warning, stacklevel=2)
         bindings: list[int] = []
         for external in plan.externals:
             if isinstance(external, Caught):

@@ -39,7 +39,7 @@ class Handlers:
     def _may(self, spec: RunSpec) -> None:
         died = frozenset({DIED} if self.oracle.deaths > MAX_DEATHS else ())
         for row, scope in enumerate(spec.scopes, 1):
-            tasks = [spec.tasks[at] for at in inside(spec, row)]
+            tasks = [spec.tasks[at] for at in inside(spec, below(spec, row))]
             tasks += [task for other in spec.scopes for task in other.handlers if task.scope in below(spec, row)]
             may: frozenset[Any] = frozenset().union(*map(self.oracle.own, tasks))
             self.may.update((handler.number, may) for handler in scope.handlers)
@@ -56,11 +56,11 @@ class Handlers:
         certain = {at for at in wanted if sure[at] and self._fails(run, spec, at)}
         unsure = {at for at in wanted if not sure[at] or self.oracle.own(spec.tasks[at])}
         alien = any(ref.run != run for ref in spec.outputs)
+        known = {row for row in range(1, len(spec.scopes) + 1) if borne(spec, row, wanted)}
         for row, scope in enumerate(spec.scopes, 1):
-            within = inside(spec, row)
-            known = any(spec.tasks[at].scope in below(spec, row) for at in wanted)
+            within = inside(spec, below(spec, row) & known)
             first = not spec.fail_fast or (not alien and unsure <= within)  # whatever fails first is in it
-            if known and first and certain & within:
+            if row in known and first and certain & within:
                 self.must.update(handler.number for handler in scope.handlers if self._can_run(spec, handler, sure))
         for at in certain:
             task = spec.tasks[at]
@@ -106,9 +106,13 @@ def below(spec: RunSpec, row: int) -> set[int]:
     return rows
 
 
-def inside(spec: RunSpec, row: int) -> set[int]:
-    """Return the tasks that stand in a scope."""
-    rows = below(spec, row)
+def borne(spec: RunSpec, row: int, tasks: Iterable[int]) -> bool:
+    """Whether one of the tasks was made in a scope, or in one in it: a plan knows of no others."""
+    return any(spec.tasks[at].scope in below(spec, row) for at in tasks)
+
+
+def inside(spec: RunSpec, rows: set[int]) -> set[int]:
+    """Return the tasks that stand in one of these scopes."""
     given = {ref.at for other in rows for ref in spec.scopes[other - 1].given}
     return given | {at for at, task in enumerate(spec.tasks) if task.scope in rows}
 

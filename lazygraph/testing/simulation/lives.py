@@ -85,7 +85,8 @@ def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref | None]]:
     for scope in spec.scopes:
         scopes.append(NodeScope(scopes[scope.parent]))
     for task in spec.tasks:
-        nodes.append(call(task.kind, task.number, [*map(node, task.inputs)], scopes[task.scope]))
+        promise = call(task.kind, task.number, [*map(node, task.inputs)], scopes[task.scope])
+        nodes.append(promise)
     for made, scope in zip(scopes[1:], spec.scopes, strict=True):
         assert made is not None
         made.given.extend(map(node, scope.given))
@@ -128,6 +129,7 @@ class Life:
 @dataclass
 class _Maker:
     random: Random
+    extra: Random | None  # for scopes and tasks that become plans
     clients: int
     runs: list[RunSpec] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
@@ -165,28 +167,31 @@ class _Maker:
         earlier = [self.runs[run].outputs[output] for run, output in self.futures.get(client, ())]
         tasks: list[Task] = []
         careless = random.choice((0.0, 0.0, 0.02, 0.1))
-        growing = random.choice((0.0, 0.0, 0.05, 0.3))
-        rows = range(random.choice((1, 1, 2, 3)))  # scopes that tasks stand in
+        extra = self.extra
+        growing = extra.choice((0.0, 0.0, 0.05, 0.3)) if extra else 0.0
+        rows = range(extra.choice((1, 1, 2, 3)) if extra else 1)  # scopes that tasks stand in
+        harm = extra.choice((0.0, 0.1)) if extra and len(rows) > 1 else 0.0
         for at in range(random.choice((1, 2, 5, 12, 30, 60))):
             near = [Ref(index, other) for other in range(max(0, at - random.choice((1, 3, 12))), at)]
             if earlier and random.random() < 0.25:
                 near += random.sample(earlier, min(len(earlier), 2))
             inputs = tuple(random.sample(near, min(len(near), random.choice((0, 1, 1, 1, 2, 3)))))
             kind = random.choice(("plain", "plain", "large"))
-            if random.random() < growing:
-                kind = "grow"
             if random.random() < careless:
                 kind = random.choice(("bad", "bad", "lump"))
-            tasks.append(Task(kind, self.next(), inputs, random.choice(rows)))
+            elif extra is not None and extra.random() < growing:
+                kind = "grow"
+            elif extra is not None and extra.random() < harm:
+                kind = "bad"
+            tasks.append(Task(kind, self.next(), inputs, extra.choice(rows) if extra else 0))
         outputs = [Ref(index, at) for at in random.choices(range(len(tasks)), k=random.randint(1, 5))]
         if earlier and random.random() < 0.1:
             outputs.append(random.choice(earlier))
-        scopes = self.scopes(index, len(rows) - 1, tasks)
+        scopes = self.scopes(extra, index, len(rows) - 1, tasks) if extra else ()
         return RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6, scopes)
 
-    def scopes(self, index: int, rows: int, tasks: list[Task]) -> tuple[ScopeSpec, ...]:
+    def scopes(self, random: Random, index: int, rows: int, tasks: list[Task]) -> tuple[ScopeSpec, ...]:
         """Scopes of tasks, and now and then one of their handlers."""
-        random = self.random
         further = rows + random.choice((0, 1)) * bool(rows)
         scopes = []
         for row in range(1, further + 1):
@@ -230,10 +235,10 @@ class _Maker:
             self.act("leave", client)
 
 
-def live(seed: int) -> Life:
-    """Return the life that a seed stands for."""
+def live(seed: int, simple: bool = False) -> Life:
+    """Return the life that a seed stands for; a `simple` one has no scopes and no tasks that become plans."""
     random = Random(seed)
-    maker = _Maker(random, clients=random.choice((1, 1, 2, 3)))
+    maker = _Maker(random, None if simple else Random(-1 - seed), clients=random.choice((1, 1, 2, 3)))
     workers = tuple(random.choice((1, 2)) for _ in range(random.choice((0, 1, 2, 2, 3))))
     deadly = random.choice((0, 0, 1, 1, 6))
     acts = (

@@ -185,9 +185,9 @@ def value_of(kind: str, number: int, inputs: Sequence[Any]) -> Any:
 
 def may_raise(kind: str, number: int) -> frozenset[Any]:
     """Return what a task may fail with of itself: numbers of tasks in it that raise, UNSENDABLE."""
-    if kind != "grow":
-        return _OWN.get(kind, lambda number: frozenset())(number)
-    return frozenset().union(*(may_raise(task.kind, task.number) for task in grown(number).tasks))
+    if kind == "grow":
+        return frozenset().union(*(may_raise(task.kind, task.number) for task in grown(number).tasks))
+    return frozenset({number} if kind == "bad" else {UNSENDABLE} if kind == "lump" else ())
 
 
 def handlers_in(kind: str, number: int) -> Mapping[int, frozenset[Any]]:
@@ -202,6 +202,3 @@ def handlers_in(kind: str, number: int) -> Mapping[int, frozenset[Any]]:
                 found[plan.handler] = may_raise(one, at)
             stack.extend((task.kind, task.number) for task in plan.tasks)
     return found
-
-
-_OWN: Mapping[str, Any] = {"bad": lambda number: frozenset({number}), "lump": lambda number: frozenset({UNSENDABLE})}

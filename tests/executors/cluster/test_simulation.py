@@ -17,9 +17,23 @@ from lazygraph.running import events, frontier
 from lazygraph.testing.simulation.__main__ import main
 from lazygraph.testing.simulation.check import Living, Wrong, check
 from lazygraph.testing.simulation.hands import Ending
-from lazygraph.testing.simulation.lives import FUNCTIONS, Act, Bad, Life, Lump, Ref, RunSpec, Task, live
-from lazygraph.testing.simulation.oracle import NOTHING, Oracle, values_of
+from lazygraph.testing.simulation.handlers import Handlers
+from lazygraph.testing.simulation.lives import Act, Life, Ref, RunSpec, ScopeSpec, Task, live, to_plan
+from lazygraph.testing.simulation.oracle import Oracle, values_of
 from lazygraph.testing.simulation.story import line
+from lazygraph.testing.simulation.tasks import (
+    DIED,
+    FUNCTIONS,
+    NOTHING,
+    UNSENDABLE,
+    Answered,
+    Bad,
+    Lump,
+    grow,
+    grown,
+    may_raise,
+    value_of,
+)
 
 NOTHING_DONE: Callable[..., None] = lambda *args: None  # noqa: E731
 
@@ -32,6 +46,7 @@ def test_lives_end_as_they_must(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [15, 78, 84, 129, 172, 198, 273, 581, 962, 1322, 1456, 2037, 2058, 2959, 15975, 68412])
 def test_lives_that_once_ended_badly(seed: int) -> None:
+    check(live(seed, simple=True))
     check(live(seed))
 
 
@@ -41,7 +56,11 @@ def test_lives_hold_all_that_can_happen() -> None:
     kinds = {task.kind for life in lives for run in life.runs for task in run.tasks}
 
     assert acts == {"submit", "drop", "cancel", "want", "leave", "join", "kill", "kill all"}
-    assert kinds == {"plain", "large", "bad", "lump", "held"}
+    handlers = [task for life in lives for run in life.runs for scope in run.scopes for task in scope.handlers]
+
+    assert kinds == {"plain", "large", "bad", "lump", "held", "grow"}
+    assert {task.kind for task in handlers} == {"answer", "bad"}
+    assert any(task.scope for task in handlers) and any(task.inputs for task in handlers)
     assert {run.fail_fast for life in lives for run in life.runs} == {True, False}
     assert any(ref.run != index for life in lives for index, run in enumerate(life.runs) for ref in run.outputs)
 
@@ -99,6 +118,18 @@ def answers_to_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SchedulerMachine, "_answer_wants", NOTHING_DONE)
 
 
+def sleeps_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(frontier.Frontier, "_wake", NOTHING_DONE)
+
+
+def tells_no_worker(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SchedulerMachine, "_tell_failure", NOTHING_DONE)
+
+
+def adopts_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SchedulerMachine, "_adopt", NOTHING_DONE)
+
+
 def forgets_no_run(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SchedulerMachine, "_ended", NOTHING_DONE)
 
@@ -126,6 +157,11 @@ BROKEN = {
     "never free": never_free,
     "never missing": never_missing,
     "give back and keep": give_back_and_keep,
+    "replaced": without(scheduler_machine._HANDLERS, m.Replaced),
+    "adopt": without(worker_machine._HANDLERS, m.Adopt),
+    "adopts nothing": adopts_nothing,
+    "sleeps on": sleeps_on,
+    "tells no worker": tells_no_worker,
     "answers to nobody": answers_to_nobody,
     "forgets no run": forgets_no_run,
     "tells twice": tells_twice,
@@ -183,6 +219,91 @@ def test_rules_of_the_oracle() -> None:
     assert "is lost" in slow.wrong(0, Ref(0, 0), Ending("lost", ""))
     assert slow.wrong(0, Ref(0, 0), Ending("value", 38)) == ""
     assert slow.wrong(0, Ref(0, 0), Ending("value", 39)) == "its value is 39 and not 38"
+
+
+def test_what_tasks_become_is_evaluated_as_it_is_computed() -> None:
+    for number in range(1, 60):
+        future = start(delayed(grow)(number, 5), executor="sync", fail_fast=False).futures[0]
+        error, value = future.exception(), value_of("grow", number, [5])
+        assert (error is None) == (value is not NOTHING)
+        if error is None:
+            assert future.result() == value
+        else:
+            assert isinstance(error, Bad) and error.args[0] in may_raise("grow", number)
+    some = [grown(number) for number in range(1, 60)]
+    assert {task.kind for plan in some for task in plan.tasks} == {"plain", "large", "bad", "lump", "grow"}
+    assert {plan.handler is None for plan in some} == {plan.link is None for plan in some} == {True, False}
+
+
+GUARD = ScopeSpec(0, (), (Task("answer", 9, (Ref(0, 0),)),))
+
+
+def told(life: Life, deaths: int = 0) -> tuple[dict[int, set[Any]], set[int]]:
+    """Return what handlers may hear, and which of them must."""
+    handlers = Handlers(Oracle(life, deaths), range(len(life.runs)))
+    return {number: set(may) for number, may in handlers.may.items()}, handlers.must
+
+
+def test_a_handler_must_hear_of_what_fails_for_certain() -> None:
+    good, bad = Task("plain", 1), Task("bad", 2, (Ref(0, 0),), 1)
+    run = RunSpec(0, (good, bad), (Ref(0, 1),), scopes=(GUARD,))
+
+    assert told(with_runs(run)) == ({9: {2}}, {9})
+    assert told(with_runs(run), deaths=1) == ({9: {2}}, {9})
+    assert told(with_runs(run), deaths=4) == ({9: {2, DIED}}, set())
+    assert told(with_runs(run, acts=(Act(0, "drop", 0, 0),))) == ({9: {2}}, set())
+    assert told(with_runs(run, acts=(Act(0, "cancel", 0, -1),))) == ({9: {2}}, set())
+    assert told(with_runs(run, acts=(Act(0, "leave", 0),))) == ({9: {2}}, set())
+
+
+def test_and_need_not_hear_of_what_may_never_run() -> None:
+    good, bad, alone = Task("plain", 1), Task("bad", 2, (Ref(0, 0),), 1), Task("bad", 3)
+    unasked = RunSpec(0, (good, bad), (Ref(0, 0),), scopes=(GUARD,))
+    below = RunSpec(0, (Task("bad", 1), bad), (Ref(0, 1),), scopes=(GUARD,))
+    outside = RunSpec(0, (good, alone), (Ref(0, 1),), scopes=(GUARD,))
+    race = RunSpec(0, (good, bad, alone), (Ref(0, 1), Ref(0, 2)), fail_fast=True, scopes=(GUARD,))
+    deaf = RunSpec(0, (good, bad), (Ref(0, 1),), scopes=(ScopeSpec(0, (), (Task("answer", 9, (Ref(0, 1),)),)),))
+
+    assert [told(with_runs(run))[1] for run in (unasked, below, outside, race, deaf)] == [set()] * 5
+    assert told(with_runs(outside))[0] == {9: set()}
+
+
+def test_scopes_in_scopes_given_tasks_and_what_tasks_become() -> None:
+    good, bad = Task("plain", 1), Task("bad", 2, (Ref(0, 0),), 2)
+    inner = ScopeSpec(1, (), (Task("answer", 10),))
+    nested = RunSpec(0, (good, bad), (Ref(0, 1),), scopes=(GUARD, inner))
+    given = ScopeSpec(0, (Ref(0, 1),), (Task("answer", 9),))
+    lent = RunSpec(0, (good._replace(scope=1), bad._replace(scope=0)), (Ref(0, 1),), scopes=(given,))
+    failing = (n for n in range(1, 300) if grown(n).handler and value_of("grow", n, []) is NOTHING)
+    number = next(n for n in failing if UNSENDABLE not in may_raise("grow", n))
+    grows = RunSpec(0, (Task("grow", number),), (Ref(0, 0),))
+
+    assert told(with_runs(nested)) == ({9: {2}, 10: {2}}, {9, 10})
+    assert told(with_runs(lent)) == ({9: {2}}, {9})
+    may, must = told(with_runs(grows))
+    handler = grown(number).handler
+    assert handler is not None
+    assert (may[handler], must) == (set(may_raise("grow", number)), {handler})
+
+
+def test_what_is_wrong_with_answers() -> None:
+    run = RunSpec(0, (Task("plain", 1), Task("bad", 2, (Ref(0, 0),), 1)), (Ref(0, 1),), scopes=(GUARD,))
+    handlers = Handlers(Oracle(with_runs(run), 0), [0])
+
+    assert handlers.wrong([Answered(9, 2)]) == ""
+    assert handlers.wrong([]) == "handlers {9} were not told"
+    assert handlers.wrong([Answered(9, 3)]) == "handler 9 was told of 3, and only {2} may be"
+    assert handlers.wrong([Answered(9, 2)] * 2) == "handlers {9} were told more than once"
+    assert "handler 7" in handlers.wrong([Answered(7, UNSENDABLE)])
+
+
+def test_a_plan_says_which_externals_are_failures() -> None:
+    first = RunSpec(0, (Task("plain", 1),), (Ref(0, 0),))
+    scope = ScopeSpec(0, (), (Task("answer", 9, (Ref(0, 0),)),))
+    plan, bound = to_plan(1, RunSpec(0, (Task("bad", 2, (), 1),), (Ref(1, 0),), scopes=(scope,)))
+
+    assert sorted(bound, key=str) == [None, Ref(0, 0)]
+    assert [plan.shape.name_of(bound.index(None)), first.held] == ["failure", False]
 
 
 def test_loss_poison_lumps_and_cancelling() -> None:
