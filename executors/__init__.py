@@ -6,6 +6,7 @@ from typing import Any
 
 _HOMES = {
     "Executor": "lazygraph.executors.base",
+    "PoolExecutor": "lazygraph.executors.pool",
     "SyncExecutor": "lazygraph.executors.sync",
     "ThreadExecutor": "lazygraph.executors.threads",
     "ClusterExecutor": "lazygraph.executors.cluster.net.executor",

@@ -90,7 +90,7 @@ class Driver(Executor):
         self.check(plan)
         run = Run(plan, self)
         bindings = [self._binding(external) for external in plan.externals]
-        program = Program(plan.shape, watched(plan.tables))
+        program = self._program(plan)
         with self._lock:
             if self._closed:
                 raise Closed(f"executor {self.name!r}")
@@ -105,6 +105,10 @@ class Driver(Executor):
             self.cancel(run, -1, False)
             raise
         return run
+
+    def _program(self, plan: Plan) -> Program:
+        """Return a plan ready to be called here."""
+        return Program(plan.shape, watched(plan.tables))
 
     def owns(self, external: External) -> bool:
         """Whether a value is held by this executor (others are fetched and go in as constants)."""
@@ -240,6 +244,7 @@ class Driver(Executor):
             if block.depth >= MAX_REPLACEMENTS:
                 raise ReplacedTooDeep(block.shape.name_of(task), MAX_REPLACEMENTS)
             self.check(plan)
+            program = self._program(plan)
         except LazyGraphError as error:
             broken = Broken(task, error, str(error), block.shape.name_of(task), block.shape.origin_of(task))
             course.failures[block.base, task] = self._failure(work, broken)
@@ -247,7 +252,7 @@ class Driver(Executor):
         bindings = [self._binding(external) for external in plan.externals]
         new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
         if new is not None:
-            self._courses[new.base] = course.standing(new, Program(plan.shape, watched(plan.tables)), task)
+            self._courses[new.base] = course.standing(new, program, task)
         return self._perform(actions)
 
     def _adopt(self, action: Adopted, endings: list[Ending]) -> list[Action]:

@@ -48,7 +48,7 @@ def resolve(chosen: Any = None, threads: int | None = None) -> Executor:
     if isinstance(chosen, str):
         return _by_name(_DASK_NAMES.get(chosen, chosen))
     if hasattr(chosen, "submit") and hasattr(chosen, "shutdown"):
-        raise NotImplementedYet("running on a concurrent.futures executor", "use 'threads', 'sync' or a cluster")
+        return _load("lazygraph.executors.pool:PoolExecutor")(chosen)  # type: ignore[no-any-return]
     raise UnknownExecutor(chosen, [*BUILT, "tcp://host:port"])
 
 

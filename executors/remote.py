@@ -78,7 +78,7 @@ def reads_of(shape: Shape, tasks: Iterable[int]) -> set[int]:
 
 
 def parcel(plan: bytes, shape: Shape, tasks: Sequence[int], values: Any, wanted: Iterable[int]) -> bytes:
-    """Return a lease as bytes.  Raises `Unserializable` naming the node whose value cannot travel."""
+    """Return a lease as bytes.  Raises `Unsendable` naming the value that cannot travel."""
     taken = {read: values[read] for read in sorted(reads_of(shape, tasks).difference(tasks))}
     try:
         packed = codec.dumps(taken)
@@ -87,14 +87,23 @@ def parcel(plan: bytes, shape: Shape, tasks: Sequence[int], values: Any, wanted:
     return _encode(There(plan, list(tasks), list(wanted), packed))
 
 
-def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Unserializable:
+class Unsendable(Exception):
+    """A value that tasks read cannot travel: which entry, and what to tell those tasks.  Never seen by users."""
+
+    def __init__(self, entry: int, error: Unserializable) -> None:
+        super().__init__(entry, error)
+        self.entry, self.error = entry, error
+
+
+def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Exception:
     for entry, value in values.items():
         try:
             codec.dumps(value)
         except Exception as own:
             what = f"the result of {shape.name_of(entry)!r}, a {type(value).__name__},"
-            return Unserializable(what, f"built at {shape.origin_of(entry)}", codec.reason_of(own))
-    return Unserializable("an input", "of this lease", codec.reason_of(error))
+            wrong = Unserializable(what, f"built at {shape.origin_of(entry)}", codec.reason_of(own))
+            return Unsendable(entry, wrong)
+    return error
 
 
 # -- over there ------------------------------------------------------------------------------------

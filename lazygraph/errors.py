@@ -217,6 +217,16 @@ class NestingTooDeep(LazyGraphError, RecursionError):
         )
 
 
+class WouldDeadlock(LazyGraphError, RuntimeError):
+    """A task waits for other work of its own executor, which may need the very slot that it holds."""
+
+    def __init__(self, executor: str) -> None:
+        super().__init__(
+            f"a task on executor {executor!r} waits for a future of the same executor, which may never get a slot; "
+            f"return lazygraph.replace(...) instead of waiting, or use 'threads' or a cluster"
+        )
+
+
 class ReplacedTooDeep(LazyGraphError, RecursionError):
     """What stands for a task was replaced again and again."""
 

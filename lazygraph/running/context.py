@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import WouldDeadlock
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_NESTING = 100
 """How many tasks of one executor may wait for other work at once."""
@@ -19,10 +21,22 @@ inside_task: ContextVar[Any] = ContextVar("lazygraph_inside_task", default=None)
 """
 
 
+class FixedSlots:
+    """Stands for an executor whose slots cannot be lent: a task of it that waited for another might wait for ever."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+
+
 @contextmanager
-def lent_slot() -> Iterator[None]:
-    """Let somebody else use the slot of the task that runs here, while it waits for other work."""
+def lent_slot(owners: Iterable[Any] = ()) -> Iterator[None]:
+    """Let somebody else use the slot of the task that runs here, while it waits for work of `owners`.
+
+    Raises `WouldDeadlock` where the slot cannot be lent and one of them is the task's own executor.
+    """
     lender = inside_task.get()
+    if isinstance(lender, FixedSlots) and any(owner is lender.executor for owner in owners):
+        raise WouldDeadlock(lender.executor.name)
     if not hasattr(lender, "lend"):
         yield
         return

@@ -118,12 +118,15 @@ class Work:
     def send(self) -> tuple[list[int], list[int]]:
         """Take all tasks out, to be run where nothing can be taken back; return them, and whose values are wanted.
 
-        Wanted is what a future names or what something reads that is not among them.
+        Wanted is what a future names, what another run waits for, or what something reads that is not among them.
         """
         tasks = self._pop(len(self.tasks))
         block, inside = self.course.block, set(tasks)
+        claimed = (block.futures, block.watchers)
         wanted = [
-            task for task in tasks if task in block.futures or not inside.issuperset(block.consumers_of(task))
+            task
+            for task in tasks
+            if any(task in claims for claims in claimed) or not inside.issuperset(block.consumers_of(task))
         ]
         return tasks, wanted
 

@@ -279,7 +279,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             raise UsedAfterFork(f"{self!r}")
         condition = self._condition
         deadline = None if timeout is None else time.monotonic() + timeout
-        with lent_slot(), condition:
+        with lent_slot([getattr(self.run, "owner", None)]), condition:
             while self._state is PENDING:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:

@@ -38,12 +38,14 @@ class Program:
         "_input_bounds",
         "_inputs",
         "_template",
+        "packed",
         "shape",
         "tables",
     )
 
     def __init__(self, shape: Shape, tables: Tables) -> None:
         self.shape, self.tables = shape, tables
+        self.packed: bytes | None = None  # the plan as it travels, for engines in other processes
         self._function, self._template = shape.function, shape.template
         self._argument_bounds, self._arguments = shape.argument_offsets, shape.arguments
         self._input_bounds, self._inputs = shape.input_offsets, shape.inputs

@@ -97,7 +97,7 @@ class Run:
             raise UsedAfterFork(f"{self!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._over():
-            with lent_slot(), self._changed:
+            with lent_slot([self.owner]), self._changed:
                 if not self._changed.wait_for(self._over, timeout):
                     raise TimeoutError(f"{self!r} has not ended within {timeout} s")
         failure = self._first_failure
@@ -390,7 +390,7 @@ class AsCompleted:
         if not self._left:
             raise StopIteration
         try:
-            with lent_slot():
+            with lent_slot(owners_of(self._known)):
                 future = self._ended.get(timeout=left_until(self._deadline))
         except Empty:
             raise TimeoutError(f"{self._left} of {len(self._known)} futures have not ended in time") from None
@@ -408,5 +408,11 @@ def as_completed(futures: Iterable[Any], timeout: float | None = None, with_resu
 
 def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
     """Wait for futures; return the two sets `done` and `not_done`."""
-    with lent_slot():
+    futures = list(futures)
+    with lent_slot(owners_of(futures)):
         return concurrent.futures.wait(futures, timeout, return_when)
+
+
+def owners_of(futures: Iterable[Any]) -> Iterator[Any]:
+    """Yield whose futures those are that have not ended."""
+    return (getattr(future.run, "owner", None) for future in futures if isinstance(future, Future) and not future.done())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lazygraph.executors.cluster.local import LocalCluster
 from lazygraph.executors.cluster.net.client import Client
+from lazygraph.executors.pool import PoolExecutor
 from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
@@ -36,6 +39,31 @@ class TestThreads(AsynchronousSuite):
     @classmethod
     def executor(cls) -> Iterator[Executor]:
         with ThreadExecutor(2) as executor:
+            yield executor
+
+
+class TestThreadPool(AsynchronousSuite):
+    """Somebody's own pool of threads."""
+
+    in_process = True
+    lends = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with ThreadPoolExecutor(2) as pool, PoolExecutor(pool) as executor:
+            yield executor
+
+
+class TestProcessPool(AsynchronousSuite):
+    """Somebody's own pool of processes."""
+
+    lends = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool, PoolExecutor(pool) as executor:
             yield executor
 
 

@@ -146,9 +146,12 @@ class Maker:
     def steps(self, size: int) -> Steps:
         return Steps((self.open(size // 2), *map(self.open, self.sizes(size // 2, 3))))
 
+    def _now_a_promise(self, closed: bool) -> bool:
+        return not self._bare and self.upto(6) > (4 if closed else 5)
+
     def side(self, size: int, closed: bool = False) -> Side:
         return Side(
-            tuple(self.shared() if closed and not self.upto(2) else self.open(part) for part in self.sizes(size))
+            tuple(self.shared() if self._now_a_promise(closed) else self.open(part) for part in self.sizes(size))
         )
 
     def chord(self, size: int) -> Steps:

@@ -166,8 +166,7 @@ class Interpreter:
         return self.known[of.number][0]
 
     def part(self, of: Shared, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
-        """A delayed call that is a step or member."""
-        assert not prefix, "a promise takes no values"
+        """A delayed call that is a step or member; it takes nothing of what comes before."""
         end = self.promise(of)
         for scope in self.scopes:
             scope |= self.known[of.number][1]
@@ -204,7 +203,10 @@ class Interpreter:
             while isinstance(member, Scope):
                 member = member.of
             values.extend((end.value or ()) if isinstance(member, Side) else [end.value])
-        return Ended(values, faults_of([end for _, end in ends] if ends else prefix))
+        waits = all(
+            isinstance(member, Shared) for member in of.members
+        )  # none of them would wait for what comes before
+        return Ended(values, faults_of([*(end for _, end in ends), *(prefix if waits else ())]))
 
     def each(self, of: Each, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         (items,) = prefix

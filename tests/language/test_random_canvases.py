@@ -22,7 +22,6 @@ from tests.language.interpreter import Ended, Interpreter
 WAIT = 30
 """Seconds after which something that should happen is given up; no test that passes waits so long."""
 
-
 STATIC = Language(callbacks=True)
 WHOLE = Language(callbacks=True, each=True, replace=True)
 BROKEN = Language(failing=True, callbacks=True)
@@ -254,7 +253,7 @@ def ends_as(canvas: Any, end: Ended, executor: Any) -> None:
     assert caught.value.args in {(number, "negative") for number in numbers_of(end)}
 
 
-@often(300)
+@often(200)
 @given(BROKEN.described(), CHANCE)
 def test_failing_anywhere_raises_the_original_exception(said: Described, chance: random.Random) -> None:
     ends_as(Speller(said, chance, Same.SHAPE).canvas(), meaning(said)[0], "sync")

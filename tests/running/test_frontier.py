@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from lazygraph.running.block import Block
@@ -518,6 +520,18 @@ class TestReplacements:
         assert actions == [Ended(new)]  # there is nothing to do in it
         assert frontier.succeeded(one, [0]).actions == [Adopted(block, 0, 1, one, 0)]
         assert frontier.succeeded(block, [0]).outputs == [0]
+
+    @pytest.mark.parametrize("event", [lambda block: CancelTask(block, 0), CancelRun])
+    def test_and_that_run_goes_on_without_it(self, frontier: Frontier, event: Callable[[Block], Event]) -> None:
+        one = admitted(frontier, PAIR)
+        block = admitted(frontier, ONE)
+        assert leased(frontier) == [0]
+        assert frontier.lease(1) == Lease(one, [1])
+        assert frontier.lease(1) == Lease(block, [0])
+        frontier.handle(Returned(one, [1], 1), 0.0)
+        frontier.replaced(block, 0, 1, shape_of([[]], outputs=[0], externals=1), [(one, 1)])
+        assert frontier.handle(event(block), 0.0) == [Settled(block, [0], State.CANCELLED)]
+        assert states(one) == ["LEASED", "QUEUED"]
 
     @pytest.mark.parametrize("ending", ["succeed", "fail", "cancel run", "cancel task", "drop"])
     def test_however_deep_it_goes(self, frontier: Frontier, ending: str) -> None:

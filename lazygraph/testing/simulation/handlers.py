@@ -55,7 +55,8 @@ class Handlers:
         wanted, sure = wanted_of(run, spec), self._sure(run, spec)
         certain = {at for at in wanted if sure[at] and self._fails(run, spec, at)}
         unsure = {at for at in wanted if not sure[at] or self.oracle.own(spec.tasks[at])}
-        alien = any(ref.run != run for ref in spec.outputs)
+        read = [ref for at in wanted for ref in spec.tasks[at].inputs]
+        alien = any(ref.run != run for ref in (*spec.outputs, *read))  # what may end the run from without
         known = {row for row in range(1, len(spec.scopes) + 1) if borne(spec, row, wanted)}
         for row, scope in enumerate(spec.scopes, 1):
             within = inside(spec, below(spec, row) & known)

@@ -16,8 +16,8 @@ from lazygraph.language.delayed import delayed
 from lazygraph.running import events, frontier
 from lazygraph.testing.simulation.__main__ import main
 from lazygraph.testing.simulation.check import Living, Wrong, check
-from lazygraph.testing.simulation.hands import Ending
 from lazygraph.testing.simulation.handlers import Handlers
+from lazygraph.testing.simulation.hands import Ending
 from lazygraph.testing.simulation.lives import Act, Life, Ref, RunSpec, ScopeSpec, Task, live, to_plan
 from lazygraph.testing.simulation.oracle import Oracle, values_of
 from lazygraph.testing.simulation.story import line
