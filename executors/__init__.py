@@ -7,6 +7,7 @@ from typing import Any
 _HOMES = {
     "Executor": "lazygraph.executors.base",
     "PoolExecutor": "lazygraph.executors.pool",
+    "ProcessExecutor": "lazygraph.executors.processes",
     "SyncExecutor": "lazygraph.executors.sync",
     "ThreadExecutor": "lazygraph.executors.threads",
     "ClusterExecutor": "lazygraph.executors.cluster.net.executor",

@@ -129,5 +129,3 @@ class PoolExecutor(RemoteDriver):
 
     def _program(self, plan: Plan) -> Program:
         return Driver._program(self, plan) if self._here else super()._program(plan)
-
-

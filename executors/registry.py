@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUILT: Mapping[str, str] = {
+    "processes": "lazygraph.executors.processes:ProcessExecutor",
     "sync": "lazygraph.executors.sync:SyncExecutor",
     "threads": "lazygraph.executors.threads:ThreadExecutor",
 }
 LATER: Mapping[str, str] = {
-    "processes": "use a LocalCluster: its workers are processes",
     "dask": "use 'threads', 'sync' or a cluster",
     "ray": "use 'threads', 'sync' or a cluster",
     "celery": "use 'threads', 'sync' or a cluster",
 }
-_DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "threads"}
+_DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "threads", "multiprocessing": "processes"}
 
 _warm: dict[str, Executor] = {}  # executors opened by name in this process: the other registry
 

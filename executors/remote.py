@@ -24,7 +24,7 @@ from lazygraph.running.runner import Broken, Report, run_lease
 from lazygraph.values.graph import ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.planning.plan import Plan
     from lazygraph.values.graph import Shape
@@ -109,8 +109,21 @@ def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Excep
 # -- over there ------------------------------------------------------------------------------------
 
 
-def run(there: bytes) -> bytes:
-    """Run a lease in this process; return what became of it."""
+class _Noting(deque[int]):
+    """Tasks to run; whoever takes one says so."""
+
+    def __init__(self, tasks: Iterable[int], note: Callable[[int], None]) -> None:
+        super().__init__(tasks)
+        self._note = note
+
+    def popleft(self) -> int:
+        task = super().popleft()
+        self._note(task)
+        return task
+
+
+def run(there: bytes, note: Callable[[int], None] | None = None) -> bytes:
+    """Run a lease in this process; return what became of it.  `note` is told of each task that begins."""
     plan, tasks, wanted, packed = _there_of(there)
     program = _program(plan)
     values: dict[int, Any] = codec.loads(packed)
@@ -123,7 +136,7 @@ def run(there: bytes) -> bytes:
         whole.skipped += part.skipped
         whole.seconds += part.seconds
 
-    run_lease(program, deque(tasks), values, report)
+    run_lease(program, deque(tasks) if note is None else _Noting(tasks, note), values, report)
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
     body, unsendable = _packed_values(program, {task: values[task] for task in sorted(kept)})

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ import pytest
 import lazygraph
 from lazygraph import Client, LocalCluster, chain, compute, delayed, errors, group, replace, visualize
 from lazygraph.errors import LazyGraphError
-from lazygraph.executors import ThreadExecutor
+from lazygraph.executors import PoolExecutor, ThreadExecutor
 from lazygraph.planning.exchange import from_networkx
 
 WAIT = 60
@@ -217,6 +218,13 @@ def _a_task_that_is_replaced_for_ever(lab: Lab) -> None:
         return replace(again())  # here
 
     again().compute(executor="sync")
+
+
+@case(errors.WouldDeadlock, RuntimeError, "a task on executor 'pool' waits for a future", "lazygraph.replace(...)")
+def _a_task_that_waits_for_its_own_pool(lab: Lab) -> None:
+    with ThreadPoolExecutor(1) as pool, PoolExecutor(pool) as executor:
+        waits = delayed(lambda: lazygraph.start(add(1, 1), executor=executor).result(WAIT))
+        waits().compute(executor=executor)
 
 
 @case(errors.InputChanged, ValueError, "the task 'sort' changed its argument 1 (a list)", "change a copy")

@@ -41,7 +41,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # Ctrl-C on a terminal is for this process, which then ends the others
-            env={**os.environ, "PYTHONPATH": _path()},
+            env={**os.environ, "PYTHONPATH": module_path()},
         )
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended already: `announced` will say so
@@ -76,7 +76,7 @@ class _Child:
         self.process.stdout.close()
 
 
-def _path() -> str:
+def module_path() -> str:
     """Return this process's module path: local workers import what their client can."""
     return os.pathsep.join(os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HOMES: Mapping[str, str] = {
+    "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
     "keys": "lazygraph.cli.keys:keys",
     "scheduler": "lazygraph.cli.serving:scheduler",

@@ -36,13 +36,13 @@ def _lifeline() -> dict[str, Any]:
     def watch() -> None:
         while os.read(held, 1024):
             pass
-        _end_at_once()
+        end_at_once()
 
     threading.Thread(target=watch, name="lazygraph-lifeline", daemon=True).start()
     return json.loads(line)  # type: ignore[no-any-return]
 
 
-def _end_at_once() -> NoReturn:
+def end_at_once() -> NoReturn:
     """End without waiting for tasks, which nobody could stop; with the programs that they have started, if any."""
     sys.stdout.flush()
     if os.getpgrp() == os.getpid():  # LocalCluster starts each of us in a group of its own
@@ -169,6 +169,6 @@ async def _serve_worker(address: str, token: str, name: str, threads: int, host:
         click.echo(f"the scheduler at {address} is gone; worker {name!r} ends", err=True)
     server.close()
     if lifeline:
-        _end_at_once()
+        end_at_once()
     sys.stdout.flush()
     os._exit(0)  # a task that is still running cannot be waited for

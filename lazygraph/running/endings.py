@@ -218,7 +218,7 @@ def of_reader(block: Block, reader: int, target: State) -> State:
 def _for_handlers(block: Block) -> set[int]:
     """Who asked for a failure is told of it, and has what it needs for that, although its run has failed."""
     spared = {*block.failures, *block.dormant}
-    stack = [task for task in block.handling - block.dormant if not ENDED[block.state[task]]]
+    stack = [task for task in block.handling if not ENDED[block.state[task]]]
     while stack:
         task = stack.pop()
         if task not in spared:

@@ -11,6 +11,7 @@ import pytest
 from lazygraph.executors.cluster.local import LocalCluster
 from lazygraph.executors.cluster.net.client import Client
 from lazygraph.executors.pool import PoolExecutor
+from lazygraph.executors.processes import ProcessExecutor
 from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
@@ -39,6 +40,14 @@ class TestThreads(AsynchronousSuite):
     @classmethod
     def executor(cls) -> Iterator[Executor]:
         with ThreadExecutor(2) as executor:
+            yield executor
+
+
+class TestProcesses(AsynchronousSuite):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with ProcessExecutor(2) as executor:
             yield executor
 
 

@@ -175,9 +175,9 @@ class Maker:
 
 
 def unshared(of: Any) -> Any:
-    """Return the same with numbers in the place of delayed calls: what a task returns shares nothing with its graph."""
+    """Return the same with others in the place of delayed calls: what a task returns shares nothing with its graph."""
     if isinstance(of, Shared):
-        return of.number
+        return Call("pack", (of.number,), (), True)
     if isinstance(of, list | tuple):
         return type(of)(map(unshared, of))
     if isinstance(of, dict):
@@ -357,8 +357,8 @@ class Speller:
             (Same.FORM, lambda: group(*members) if members else group()),
             (Same.FORM, lambda: group(group(members), group())),
             (Same.FORM, lambda: group(members).set()),
-            # An empty group with options of its own is not flattened away, so that what follows waits twice.
-            (Same.SHAPE if members else Same.VALUE, lambda: group(members).set(pure=False)),
+            # A group with options of its own is not flattened; if nothing in it takes what is before, it waits itself.
+            (Same.SHAPE if _takes(of) else Same.VALUE, lambda: group(members).set(pure=False)),
         )
 
     def _grouped(self, members: Sequence[Any]) -> list[Any]:
@@ -402,6 +402,11 @@ WRITERS: Mapping[type, Any] = {
     Becomes: Speller.becomes,
     Scope: Speller.scope,
 }
+
+
+def _takes(of: Any) -> bool:
+    """Whether something in a group takes what comes before it."""
+    return any(map(_takes, of.members)) if isinstance(of, Side) else not isinstance(of, Shared)
 
 
 def _folded(steps: Sequence[Any]) -> Any:

@@ -456,6 +456,15 @@ class TestReplacements:
         ]
         assert states(block) == ["FAILED", "WAITING", "UPSTREAM_FAILED"]
 
+    def test_but_it_is_cancelled_with_them(self, frontier: Frontier) -> None:
+        block = admitted(frontier, shape_of([[], [0]], outputs=[0, 1]))
+        leased(frontier)
+        frontier.succeeded(block, [0])
+        leased(frontier)
+        replaced(frontier, block, 1, ONE)
+        frontier.handle(ValuesLost([(block, [0])]), 0.0)
+        assert frontier.handle(CancelTask(block, 0), 0.0)[0] == Settled(block, [0, 1], State.CANCELLED)
+
     def test_with_the_run_all_that_stands_in_it_is_cancelled(self, frontier: Frontier) -> None:
         block = admitted(frontier, ONE)
         leased(frontier)
@@ -587,6 +596,7 @@ class TestScopes:
         frontier.succeeded(block, [1, 4])
         assert (block.open, block.states()[2]) == (0, State.WAITING)
         assert frontier.handle(Dropped(block, [1, 4]), 0.0) == [Freed(block, [4, 1]), Ended(block)]
+        assert frontier.handle(CancelRun(block), 0.0) == []
 
     def test_a_scope_fails_once(self, frontier: Frontier) -> None:
         both = shape_of([[], [], [], [0]], [1, 2], 1, [3], scopes=[Scope(0, catch=0)], scope={1: 1, 2: 1})
@@ -696,6 +706,17 @@ class TestScopes:
         frontier.handle(Failed(block, 1, 1), 0.0)
         assert leased(frontier) == [2]
         new = replaced(frontier, block, 2, ONE)
+        assert frontier.lease(1) == Lease(new, [0])
+
+    def test_and_what_it_had_become_before(self, frontier: Frontier) -> None:
+        shape = shape_of([[], [], [], [0], []], [1], 1, [2, 3, 4], scopes=[Scope(0, catch=0)], scope={2: 1})
+        block = guarded(frontier, shape, fail_fast=True)
+        assert leased(frontier, 3) == [1, 2, 4]
+        frontier.handle(Failed(block, 2, 1), 0.0)  # nobody has asked for it, so the run goes on
+        assert leased(frontier) == [3]
+        new = replaced(frontier, block, 3, ONE)
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        assert states(block) == ["SUCCEEDED", "FAILED", "FAILED", "WAITING", "CANCELLED"]
         assert frontier.lease(1) == Lease(new, [0])
 
     def test_one_that_waits_for_two_failures_waits_for_both(self, frontier: Frontier) -> None:

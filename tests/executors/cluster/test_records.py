@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.records import NOWHERE, RunRecord, held_shape, pack_shape, unpack_shape
 from lazygraph.language.delayed import delayed
+from lazygraph.language.promise import Delayed
 from lazygraph.planning.plan import plan_of
 from lazygraph.running.block import Block
-from lazygraph.values.graph import Shape
-from lazygraph.values.node import External
+from lazygraph.values.graph import Scope, Shape
+from lazygraph.values.node import External, NodeScope
+from lazygraph.values.options import DEFAULT
 
 
 class Elsewhere(External):
@@ -42,6 +44,18 @@ def test_a_shape_is_the_same_on_the_other_side(reads: list[list[int]], optimized
     expected = as_columns(shape) | {"origins": tuple(map(str, shape.origins))}
     assert as_columns(again) == expected
     assert [type(again.function), again.kinds.__class__] == [array, bytes]
+
+
+def test_scopes_and_their_failures_are_the_same_on_the_other_side() -> None:
+    scope = NodeScope(NodeScope(None))
+    lent = delayed(step)()
+    node = Delayed(step, (lent,), None, DEFAULT, "", (), scope)
+    scope.given.append(lent)
+    scope.handlers.append(delayed(step)(scope.caught))
+    shape = plan_of([node], optimize_graph=False).shape
+
+    assert shape.scopes[1:] == (Scope(2, catch=0, given=(1,)), Scope(0, catch=-1))
+    assert unpack_shape(pack_shape(shape)).scopes == shape.scopes
 
 
 def test_held_values_are_outputs_and_nothing_else() -> None:

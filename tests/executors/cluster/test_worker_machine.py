@@ -14,6 +14,7 @@ from lazygraph.executors.cluster.worker_machine import (
     Fetch,
     Say,
     Start,
+    Tell,
     WorkerMachine,
     WorkLease,
 )
@@ -235,3 +236,44 @@ def test_a_forgotten_block_takes_its_leases_and_what_is_still_coming_with_it() -
     assert mind.receive(m.Forget(0)) == [returned(1)]
     assert mind.fetched(1, [1], {}) == []
     assert mind.blocks == {} and mind.leases == []
+
+
+# -- tasks that became others ----------------------------------------------------------------------
+
+
+def test_a_value_here_becomes_that_of_another_task() -> None:
+    mind = mind_of(chain(1))
+    mind.store(7, [3], ["value"])
+
+    (told,) = mind.receive(m.Adopt(0, 0, 2, 7, 3, True))
+    assert isinstance(told, Tell)
+    assert (told.tasks, told.lease.base, told.lease.attempt, told.lease.wanted) == ([0], 0, 2, {0})
+    assert told.lease.values[0] == "value" and not mind.leases
+    mind.receive(m.Forget(7))
+    assert mind.lookup(0, [0]) == ["value"]
+
+
+def test_only_if_it_is_wanted_does_it_ride_back() -> None:
+    mind = mind_of(chain(1))
+    mind.store(7, [3], ["value"])
+
+    (told,) = mind.receive(m.Adopt(0, 0, 1, 7, 3, False))
+    assert isinstance(told, Tell) and not told.lease.wanted
+
+
+def test_a_value_that_is_not_here_cannot() -> None:
+    mind = mind_of(chain(1))
+
+    assert mind.receive(m.Adopt(0, 0, 1, 7, 3, True)) == [returned(0, missing=(("", 7, m.ints([3])),))]
+    assert mind.lookup(0, [0]) == [MISSING]
+
+
+def test_a_lease_is_over_when_its_last_task_has_become_something_else() -> None:
+    mind = mind_of(chain(2))
+    mind.receive(do(0, 1))
+    (lease,) = mind.leases
+
+    mind.answered(lease, Report(replaced=[(0, plan_of([delayed(step)()]))]))
+    assert mind.leases == [lease]
+    mind.answered(lease, Report(skipped=[1]))
+    assert mind.leases == []
