@@ -215,8 +215,9 @@ class Driver(Executor):
             course.free([task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
             for broken in report.broken:
-                course.failures[block.base, broken.task] = self._failure(work, broken)
+                failure = course.failures[block.base, broken.task] = self._failure(work, broken)
                 endings += self._handle(Failed(block, broken.task, work.attempt))
+                del failure  # until here nobody else may have held it
             for task, plan in report.replaced:
                 endings += self._replaced(work, task, plan)
             if report.skipped:
@@ -247,8 +248,10 @@ class Driver(Executor):
             program = self._program(plan)
         except LazyGraphError as error:
             broken = Broken(task, error, str(error), block.shape.name_of(task), block.shape.origin_of(task))
-            course.failures[block.base, task] = self._failure(work, broken)
-            return self._handle(Failed(block, task, work.attempt))
+            failure = course.failures[block.base, task] = self._failure(work, broken)
+            endings = self._handle(Failed(block, task, work.attempt))
+            del failure  # until here nobody else may have held it
+            return endings
         bindings = [self._binding(external) for external in plan.externals]
         new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
         if new is not None:
@@ -386,6 +389,7 @@ class Driver(Executor):
         endings: list[Ending] = []
         while actions:
             following: list[Action] = []
+            poisoned: list[Failure] = []  # held until everybody has been told
             recalled: dict[Block, list[int]] = {}
             # Recalls first: what is then freed is spared where it has begun.  Ended runs last: others name what is in
             # them.
@@ -405,21 +409,22 @@ class Driver(Executor):
                 elif isinstance(action, Adopted):
                     following += self._adopt(action, endings)
                 elif isinstance(action, Poisoned):
-                    self._poisoned(action)
+                    poisoned.append(self._poisoned(action))
             for action in actions:
                 if isinstance(action, Ended):
                     self._courses.pop(action.block.base, None)
             actions = following
         return endings
 
-    def _poisoned(self, action: Poisoned) -> None:
+    def _poisoned(self, action: Poisoned) -> Failure:
         course, shape = self._courses[action.block.base], action.block.shape
         node, origin = shape.name_of(action.task), shape.origin_of(action.task)
         error = WorkerDied(node, action.times, f"one of {self.name}")
         attempt = action.block.attempt(action.task)
-        course.failures[action.block.base, action.task] = Failure(
+        failure = course.failures[action.block.base, action.task] = Failure(
             node, course.key_of(node, action.task), attempt, error, when=time.time(), origin=origin
         )
+        return failure
 
     def _works_of(self, block: Block) -> list[Work]:
         return [work for work in self._busy if work.course.block is block]
@@ -465,8 +470,9 @@ class Driver(Executor):
         """Return what happened at `cause`, which is in another run, or was cancelled."""
         bound = [bound[0].base for bound in course.block.bindings if bound is not None]
         for home in filter(None, map(self._courses.get, (cause[0], *bound))):
-            if cause in home.failures:
-                return home.failures[cause]
+            known = home.failures.get(cause)
+            if known is not None:
+                return known
         home_of_cause = self._courses.get(cause[0])
         if home_of_cause is not None and cause[1] != WHOLE_RUN:
             return home_of_cause.cancelled(cause[1])

@@ -47,7 +47,9 @@ class Course:
         self._run, self.number, self.block = run, number, block
         self.program: Program | None = program
         self.values: list[Any] = [None] * len(block)
-        self.failures: dict[tuple[int, int], Failure] = {}
+        # Weak: an exception's traceback leads to whoever caught it, and so, often, back to the run.  Who can still ask
+        # what failed holds a future with the record.
+        self.failures: weakref.WeakValueDictionary[tuple[int, int], Failure] = weakref.WeakValueDictionary()
         self.seconds_per_task: float | None = None
         self.spared: set[int] = set()
 

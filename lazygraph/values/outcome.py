@@ -17,7 +17,7 @@ class Value:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Failure:
     """A task ended badly: the record that callbacks, `on_error="collect"` and `Run` show.
 
