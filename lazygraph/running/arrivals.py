@@ -100,8 +100,6 @@ class Arrivals(Endings):
         owner, entry = owner.owner(entry)
         block.replaced[task] = owner, entry
         self._watch(block, task, owner, entry)
-        if owner.state[entry] == _RELEASED:
-            self._reopen(owner, entry, actions)
         self._follow(block, task, actions)
         if task in block.unwanted:
             self._orphans.append((block, task))

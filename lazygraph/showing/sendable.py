@@ -43,7 +43,7 @@ RESOURCES: tuple[tuple[tuple[type, ...], str, str], ...] = (
     (
         (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore),
         "lock",
-        "make it inside the task, or say concurrency=1 to let one at a time run",
+        "make it inside the task",
     ),
     ((socket.socket,), "socket", "open it inside the task"),
     ((io.IOBase,), "file", "pass its path and open it inside the task"),

@@ -39,6 +39,8 @@ class TestReplacing:
             run.result(WAIT)
         with pytest.raises(ZeroDivisionError):
             compute(add(run.futures[0], 1), executor=executor)
+        del run
+        assert nothing_left(executor)
 
     def test_cancelling_the_run_cancels_all_that_stands_in_it(self, gate: Gate) -> None:
         ran: list[int] = []

@@ -112,6 +112,7 @@ class Interpreter:
         self.ran: Counter[str] = Counter()
         self.failed: list[Fault] = []
         self.scopes: list[set[Fault]] = []  # of those around what is evaluated, what has failed in each
+        self.around: list[set[Fault]] = []  # of those around the task that became what is evaluated
 
     def end(self, of: Any, prefix: tuple[Ended, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Ended:
         """Evaluate a description behind the values before it."""
@@ -129,15 +130,22 @@ class Interpreter:
         return Ended(("call", tuple(args), named) if task == "call" else list(args))
 
     def apart(self, of: Any, prefix: tuple[Ended, ...] = (), own: Sequence[set[Fault]] = ()) -> Ended:
-        """Evaluate what belongs to no scope around it: arguments (they are above it), shared calls, callbacks."""
-        around, self.scopes = self.scopes, list(own)
+        """Evaluate what belongs to none of the scopes around it, only to its `own`: shared calls, callbacks."""
+        before, self.scopes, self.around = (self.scopes, self.around), list(own), list(own)
         end = self.end(of, prefix)
-        self.scopes = around
+        self.scopes, self.around = before
+        return end
+
+    def became(self, of: Any, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        """Evaluate what a task has become, which is all of that task's scopes."""
+        before, self.around = self.around, list(self.scopes)
+        end = self.end(of, prefix, kwargs)
+        self.around = before
         return end
 
     def argument(self, value: Any) -> Ended:
-        if type(value) in RULES:
-            return self.promise(value) if isinstance(value, Shared) else self.apart(value)
+        if type(value) in RULES:  # arguments are above the scopes around their call
+            return self.promise(value) if isinstance(value, Shared) else self.apart(value, own=self.around)
         if isinstance(value, dict):
             ends = {name: self.argument(one) for name, one in value.items()}
             return Ended({name: end.value for name, end in ends.items()}, faults_of(ends.values()))
@@ -213,11 +221,11 @@ class Interpreter:
         faults = faults_of([items, *(self.promise(one) for one in shared_in(of.of))])  # those go in as they are
         if faults:
             return Ended(None, faults)
-        return self.listed([self.end(of.of, (Ended(one),), kwargs) for one in items.value])
+        return self.listed([self.became(of.of, (Ended(one),), kwargs) for one in items.value])
 
     def becomes(self, of: Becomes, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         packed = self.call(Call("become", of.args), prefix, kwargs)
-        return packed if packed.faults else self.end(of.by, (packed,))
+        return packed if packed.faults else self.became(of.by, (packed,), {})
 
     def scope(self, of: Scope, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         own: set[Fault] = set()

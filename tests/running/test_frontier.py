@@ -504,6 +504,18 @@ class TestReplacements:
         end = frontier.succeeded(new, [1])
         assert (end.freed, end.actions) == ([1], [Ended(new), Ended(block)])
 
+    def test_until_the_run_is_cancelled(self, frontier: Frontier) -> None:
+        block = admitted(frontier, ONE)
+        leased(frontier)
+        outer = replaced(frontier, block, 0, ONE)
+        leased(frontier)
+        inner = replaced(frontier, outer, 0, shape_of([[], [], [0, 1]], outputs=[2]))
+        leased(frontier)
+        frontier.handle(Failed(inner, 0, 1), 0.0)
+        assert (states(block), states(outer)) == (["FAILED"], ["FAILED"])
+        assert frontier.handle(CancelRun(block), 0.0) == [Ended(inner)]
+        assert leased(frontier) == []
+
     def test_what_nobody_wants_any_more_is_not_begun(self, frontier: Frontier) -> None:
         block = admitted(frontier, ONE)
         leased(frontier)
@@ -529,6 +541,17 @@ class TestReplacements:
         assert actions == [Ended(new)]  # there is nothing to do in it
         assert frontier.succeeded(one, [0]).actions == [Adopted(block, 0, 1, one, 0)]
         assert frontier.succeeded(block, [0]).outputs == [0]
+
+    def test_what_has_failed_there_before_fails_the_task(self, frontier: Frontier) -> None:
+        one = admitted(frontier, ONE)
+        block = admitted(frontier, shape_of([[], [0]], outputs=[1]))
+        leased(frontier)
+        frontier.handle(Failed(one, 0, 1), 0.0)
+        assert leased(frontier) == [0]
+        new, actions = frontier.replaced(block, 0, 1, shape_of([[]], outputs=[0], externals=1), [(one, 0)])
+        assert new is not None
+        assert actions == [Settled(block, [1], State.UPSTREAM_FAILED), Ended(new)]
+        assert states(block) == ["FAILED", "UPSTREAM_FAILED"]
 
     @pytest.mark.parametrize("event", [lambda block: CancelTask(block, 0), CancelRun])
     def test_and_that_run_goes_on_without_it(self, frontier: Frontier, event: Callable[[Block], Event]) -> None:
@@ -707,6 +730,18 @@ class TestScopes:
         assert leased(frontier) == [2]
         new = replaced(frontier, block, 2, ONE)
         assert frontier.lease(1) == Lease(new, [0])
+
+    def test_but_not_what_it_would_have_needed(self, frontier: Frontier) -> None:
+        reads: list[list[int]] = [[], [], [], [], [], [0, 2, 3]]
+        scopes = [Scope(0, catch=0)]
+        block = guarded(frontier, shape_of(reads, [4], 1, [1, 2, 3, 5], scopes=scopes, scope={1: 1}), fail_fast=True)
+        assert leased(frontier, 2) == [1, 2]
+        frontier.handle(Failed(block, 1, 1), 0.0)
+        frontier.handle(Failed(block, 2, 1), 0.0)
+        assert block.states()[5] is State.UPSTREAM_FAILED
+        frontier.handle(Returned(block, leased(frontier), 1), 0.0)
+        frontier.handle(CancelTask(block, 4), 0.0)
+        assert block.states()[3] is State.CANCELLED
 
     def test_and_what_it_had_become_before(self, frontier: Frontier) -> None:
         shape = shape_of([[], [], [], [0], []], [1], 1, [2, 3, 4], scopes=[Scope(0, catch=0)], scope={2: 1})

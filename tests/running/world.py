@@ -403,7 +403,10 @@ class World:
                 # One that was replaced waits for its replacement; when that has come, only to be told that it is done.
                 if entry in block.replaced:
                     waits += [entry] * (state[entry] is State.WAITING)
-                    assert block.pending[entry] >= len(waits), f"entry {entry} of {block}"
+                    past = sum(
+                        state[read] in UNHAPPY for read in block.inputs_of(entry)
+                    )  # ended after it had read them
+                    assert 0 <= block.pending[entry] - len(waits) <= past, f"entry {entry} of {block}"
                 else:
                     assert block.pending[entry] == len(waits), f"entry {entry} of {block}"
             if state[entry] is State.QUEUED:

@@ -1,4 +1,4 @@
-"""What the tests of content keys share: classes whose objects get keys, and two ways to run a program that is a text."""
+"""What the tests of content keys share: classes to make values of, and two ways to run a program given as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Content keys: equal content, equal key, wherever and whenever; different content, different keys."""
+"""Content keys of data: equal content, equal key, wherever and whenever; different content, different keys.
+
+Tested elsewhere: code, the arrays and tables of numpy and pandas, and what has no content."""
 
 from __future__ import annotations
 

@@ -11,10 +11,7 @@ import pytest
 
 from lazygraph import delayed
 from lazygraph.values.keys import Keys, key_of
-from tests.values.keyed import (
-    defined,
-    in_another_process,
-)
+from tests.values.keyed import defined, in_another_process
 
 # -- in other processes --------------------------------------------------------------------------------
 

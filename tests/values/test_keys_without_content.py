@@ -1,4 +1,4 @@
-"""Content keys of what has no content of its own: it says what it stands for, or it has no key and the error names it."""
+"""Content keys of what has no content: it says itself what it stands for, or an error names it and the way to it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ from lazygraph.values.canonical import form_of
 from lazygraph.values.forms import Form
 from lazygraph.values.keys import Keys, key_of
 from lazygraph.values.node import External
-from tests.values.keyed import (
-    Bag,
-    Point,
-    Slotted,
-    defined,
-)
+from tests.values.keyed import Bag, Point, Slotted, defined
 
 # -- what says itself what it stands for -----------------------------------------------------------------
 

@@ -56,16 +56,17 @@ class Handlers:
         certain = {at for at in wanted if sure[at] and self._fails(run, spec, at)}
         unsure = {at for at in wanted if not sure[at] or self.oracle.own(spec.tasks[at])}
         read = [ref for at in wanted for ref in spec.tasks[at].inputs]
-        alien = any(ref.run != run for ref in (*spec.outputs, *read))  # what may end the run from without
+        if any(self.oracle.elsewhere(ref) for ref in (*spec.outputs, *read) if ref.run != run):
+            return  # what only something cancelled wanted is not wanted any more
         known = {row for row in range(1, len(spec.scopes) + 1) if borne(spec, row, wanted)}
         for row, scope in enumerate(spec.scopes, 1):
             within = inside(spec, below(spec, row) & known)
-            first = not spec.fail_fast or (not alien and unsure <= within)  # whatever fails first is in it
+            first = not spec.fail_fast or unsure <= within  # whatever fails first is in it
             if row in known and first and certain & within:
                 self.must.update(handler.number for handler in scope.handlers if self._can_run(spec, handler, sure))
         for at in certain:
             task = spec.tasks[at]
-            first = not spec.fail_fast or (not alien and unsure == {at})
+            first = not spec.fail_fast or unsure == {at}
             if task.kind == "grow" and first and UNSENDABLE not in self.oracle.own(task):
                 self.must.update(handler for handler in [grown(task.number).handler] if handler is not None)
 

@@ -61,7 +61,7 @@ class Oracle:
         cancelled = {spec.outputs[output] for r, output in self._cancelled if r == run and output >= 0}
 
         def of(refs: Sequence[Ref]) -> frozenset[Any]:
-            above = [may[ref] if ref.run == run else self._elsewhere(ref) for ref in refs]
+            above = [may[ref] if ref.run == run else self.elsewhere(ref) for ref in refs]
             return frozenset().union(*above, ["cancelled"] if cancelled.intersection(refs) else ())
 
         for at, task in enumerate(spec.tasks):
@@ -87,7 +87,8 @@ class Oracle:
             own.add(DIED)
         return frozenset(own)
 
-    def _elsewhere(self, ref: Ref) -> frozenset[Any]:
+    def elsewhere(self, ref: Ref) -> frozenset[Any]:
+        """Return what may happen to an output of an earlier run."""
         # Bound by a future of the run that computes it, or of one that passes it on: what may happen to any of them.
         return frozenset().union(*(may for (_, other), may in self.may.items() if other == ref))
 

@@ -482,6 +482,18 @@ def test_a_worker_is_told_of_the_failure_that_it_is_to_answer() -> None:
     assert talk.say(CLIENT, m.Drop(1, m.ints([1]))) == [Send(FIRST, m.Forget(0))]
 
 
+def test_a_worker_is_told_of_a_failure_once() -> None:
+    talk = Talk(FIRST)
+    scope = NodeScope(None)
+    node = Delayed(step, (), None, DEFAULT, "here", (), scope)
+    scope.handlers += [step(step(scope.caught, 1), 2), step(scope.caught, 3)]
+    talk.submit(shape_of(node), bindings=(-1, -1))
+
+    sent = talk.say(FIRST, m.Broke(0, 1, 1, "step", "text", "here"), b"error")
+    assert [type(send.message) for send in sent] == [m.Ended, m.Caught, m.Do]
+    assert len(m.from_ints(sent[2].message.tasks)) == 3  # type: ignore[attr-defined]
+
+
 def test_whoever_answers_it_again_is_told_again() -> None:
     talk, shape = Talk(FIRST), guarded(handled=True)
     talk.submit(shape, bindings=(-1, -1), fail_fast=False)
