@@ -216,7 +216,7 @@ class Driver(Executor):
             endings += self._perform(progress.actions)
             for broken in report.broken:
                 failure = course.failures[block.base, broken.task] = self._failure(work, broken)
-                endings += self._handle(Failed(block, broken.task, work.attempt))
+                endings += self._handle(Failed(block, broken.task, work.attempt, broken.step is not None))
                 del failure  # until here nobody else may have held it
             for task, plan in report.replaced:
                 endings += self._replaced(work, task, plan)
@@ -230,7 +230,7 @@ class Driver(Executor):
     def _failure(self, work: Work, broken: Broken) -> Failure:
         return Failure(
             broken.node,
-            work.course.key_of(broken.node, broken.task),
+            work.course.key_of(broken.node, broken.task, broken.step),
             work.attempt,
             broken.exception,
             broken.text,

@@ -46,7 +46,7 @@ class Back(NamedTuple):
     skipped: list[int]
     seconds: float
     values: bytes
-    broken: list[tuple[int, bytes, str, str, str]]
+    broken: list[tuple[int, bytes, str, str, str, int | None]]
     replaced: list[tuple[int, bytes]]
 
 
@@ -170,9 +170,9 @@ def _packed_values(program: Program, values: dict[int, Any]) -> tuple[bytes, lis
         return codec.dumps(values), broken
 
 
-def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str]:
+def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str, int | None]:
     blob = codec.pack_exception(broken.exception, broken.text)
-    return broken.task, blob, broken.text, broken.node, broken.origin
+    return broken.task, blob, broken.text, broken.node, broken.origin, broken.step
 
 
 def _packed_replacement(plan: Plan) -> bytes:
@@ -186,7 +186,7 @@ def opened(back: bytes) -> tuple[Report, dict[int, Any]]:
     """Return the report of a lease that has come back, and the values of what ended well in it."""
     parts = _back_of(back)
     report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
-    for task, blob, text, node, origin in parts.broken:
-        report.broken.append(Broken(task, codec.unpack_exception(blob, node, text), text, node, origin))
+    for task, blob, text, node, origin, step in parts.broken:
+        report.broken.append(Broken(task, codec.unpack_exception(blob, node, text), text, node, origin, step))
     report.replaced.extend((task, codec.loads(plan)) for task, plan in parts.replaced)
     return report, codec.loads(parts.values)

@@ -346,7 +346,7 @@ class Done(Message, tag=41, frozen=True):
 
 
 class Broke(Message, tag=42, frozen=True):
-    """A task that raised.  Body: the pickled exception."""
+    """A task that raised, or a member of it before the last (`step`).  Body: the pickled exception."""
 
     block: int
     task: int
@@ -354,6 +354,7 @@ class Broke(Message, tag=42, frozen=True):
     node: str
     text: str
     origin: str
+    step: int | None = None
 
 
 class Returned(Message, tag=43, frozen=True):

@@ -103,9 +103,9 @@ class RunRecord:
         self.seconds: float | None = None
         self.done = self.kept = self.moved = 0
 
-    def key_of(self, name: str, entry: int) -> str:
-        """Return the key of an entry that is called `name`."""
-        return f"{name}-{self.label}-{entry}"
+    def key_of(self, name: str, entry: int, step: int | None = None) -> str:
+        """Return the key of an entry that is called `name`, or of a member of it."""
+        return f"{name}-{self.label}-{entry}" + (f".{step}" if step is not None else "")
 
     @property
     def stats(self) -> tuple[int, int, int]:

@@ -227,7 +227,7 @@ class SchedulerMachine(Answering):
             return
         record.failures[message.task] = FailureRecord(
             message.node,
-            record.key_of(message.node, message.task),
+            record.key_of(message.node, message.task, message.step),
             message.attempt,
             "raised",
             message.text,
@@ -235,7 +235,7 @@ class SchedulerMachine(Answering):
             message.origin,
             body=body,
         )
-        self._handle(events.Failed(record.block, message.task, message.attempt), now)
+        self._handle(events.Failed(record.block, message.task, message.attempt, message.step is not None), now)
 
     def _replaced(self, peer: int, message: m.Replaced, body: bytes | memoryview, now: float) -> None:
         """Take in what a task is to become."""

@@ -124,11 +124,21 @@ class _Walk:
             done.add(node)
             order.append(node)
             if node._links:
-                self._hanging.extend((link, caught) for link in node._links)
+                self._hang([(link, caught) for link in node._links])
             if caught is not None:
                 gate[node] = caught
             if gate:
                 self._open_gates(node, caught)
+
+    def _hang(self, callbacks: list[tuple[Node, Caught | None]]) -> None:
+        """Line callbacks up: those of a handler behind it, before other handlers; so `lift` finds them in that order."""
+        hanging, caught = self._hanging, callbacks[0][1]
+        at = len(hanging)
+        if caught is not None:
+            at = len(self.callbacks)
+            while at < len(hanging) and hanging[at][1] is caught:
+                at += 1
+        hanging[at:at] = callbacks
 
     def _open_gates(self, node: Node, caught: Caught | None) -> None:
         """What a node reads and another handler reads too waits for neither of them."""

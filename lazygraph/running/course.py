@@ -75,9 +75,9 @@ class Course:
             new, old = seconds / tasks, self.seconds_per_task
             self.seconds_per_task = new if old is None else 0.5 * old + 0.5 * new
 
-    def key_of(self, name: str, entry: int) -> str:
-        """Return the key of an entry that is called `name`."""
-        return f"{name}-{self.number}-{entry}"
+    def key_of(self, name: str, entry: int, step: int | None = None) -> str:
+        """Return the key of an entry that is called `name`, or of a member of it."""
+        return f"{name}-{self.number}-{entry}" + (f".{step}" if step is not None else "")
 
     def cancelled(self, entry: int) -> Failure:
         """Return the record of an entry that was cancelled."""

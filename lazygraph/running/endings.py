@@ -25,7 +25,7 @@ ENDED = in_states(TERMINAL)
 SAD = in_states(UNHAPPY)
 UNSTARTED = in_states(frozenset({State.WAITING, State.SCHEDULED, State.QUEUED, State.RETRYING}))
 HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
-_WAITING = int(State.WAITING)
+_WAITING, _UPSTREAM = int(State.WAITING), State.UPSTREAM_FAILED
 _SUCCEEDED, _RELEASED, _CANCELLED = int(State.SUCCEEDED), int(State.RELEASED), int(State.CANCELLED)
 
 Cause = tuple[int, int]
@@ -62,7 +62,8 @@ class Endings(Arena):
         if target is State.CANCELLED and entry in block.replaced and block.replaced[entry][0].within is not None:
             self._broken.append((block.replaced[entry][0], cause))
         self._unwatch(block, entry)
-        if target is State.FAILED and block.catches:
+        # Of a fused task a member may have failed that the scope has too, and not the one whose value is the task's.
+        if block.catches and (target is State.FAILED or (target is _UPSTREAM and cause == (block.base, entry))):
             self._catch(block, entry, cause, actions)
         if entry >= block.shape.externals:
             self._close(block, entry)

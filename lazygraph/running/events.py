@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt ended with an exception that no policy catches."""
+    """An attempt ended with an exception that no policy catches.
+
+    `above`: it was raised in a node above this one that runs as one task with it.
+    """
 
     block: Block
     task: int
     attempt: int
+    above: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,10 +238,10 @@ class Frontier(Arrivals):
     def _failed(self, event: Failed, actions: list[Action]) -> None:
         block, task = event.block, event.task
         if HANDED_OUT[block.state[task]] and block.attempt(task) == event.attempt:
-            self._fail(block, task, actions)
+            self._fail(block, task, actions, State.UPSTREAM_FAILED if event.above else State.FAILED)
 
-    def _fail(self, block: Block, task: int, actions: list[Action]) -> None:
-        self._end(block, task, State.FAILED, (block.base, task), actions)
+    def _fail(self, block: Block, task: int, actions: list[Action], state: State = State.FAILED) -> None:
+        self._end(block, task, state, (block.base, task), actions)
         self._end_below([(block, task)], actions)
 
     def _started(self, event: Started, actions: list[Action]) -> None:

@@ -94,6 +94,11 @@ class Program:
             node = Delayed(function, leaves, tables.templates[template], DEFAULT, self.shape.origins[origin])
         return Replacement(node)
 
+    def is_last(self, task: int, step: int) -> bool:
+        """Whether a member of a fused task is the one whose value is the task's."""
+        function = self.tables.functions[self._function[task]]
+        return not isinstance(function, Fused) or step == len(function.steps) - 1
+
     def place_of(self, task: int, step: int | None) -> tuple[str, str]:
         """Return the name and the file:line of a task, or of one member of a fused task."""
         function = self.tables.functions[self._function[task]]

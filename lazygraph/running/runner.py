@@ -31,13 +31,17 @@ REPORT_EVERY = 0.002
 
 @dataclass(slots=True)
 class Broken:
-    """A task that raised: what, and the name and file:line of the node (of the member, in a fused task)."""
+    """A task that raised: what, and the name and file:line of the node (of the member, in a fused task).
+
+    `step` is that member's place when it is not the last, whose end is the task's.
+    """
 
     task: int
     exception: BaseException
     text: str
     node: str
     origin: str
+    step: int | None = None
 
 
 @dataclass(slots=True)
@@ -117,7 +121,7 @@ def _broken(program: Program, task: int, error: BaseException) -> Broken:
     node, origin = program.place_of(task, step)
     error.__traceback__ = _users_part(error.__traceback__)
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return Broken(task, error, text, node, origin)
+    return Broken(task, error, text, node, origin, None if step is None or program.is_last(task, step) else step)
 
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:

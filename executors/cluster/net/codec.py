@@ -319,7 +319,7 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
         said.insert(0, (message, body))
     for one in report.broken:
         blob = pack_exception(one.exception, one.text)
-        said.append((m.Broke(lease.base, one.task, lease.attempt, one.node, one.text, one.origin), blob))
+        said.append((m.Broke(lease.base, one.task, lease.attempt, one.node, one.text, one.origin, one.step), blob))
     said.extend(_replaced(lease, task, plan) for task, plan in report.replaced)
     if report.skipped:
         said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))

@@ -248,6 +248,21 @@ class ConformanceSuite(CanvasCases):
             texts.append((len(caught.value.__notes__), _depth(caught.value)))
         assert texts[0] == texts[1] == texts[2]
 
+    def test_optimizing_changes_no_ending(self) -> None:
+        def endings(optimize: bool) -> list[tuple[Status, str]]:
+            asked = [divide(1, 0), add(divide(1, 0), 1), add(add(divide(1, 0), 1), 1), divide(divide(1, 1), 0)]
+            run = door.start(*asked, fail_fast=False, optimize_graph=optimize)
+            with pytest.raises(ZeroDivisionError):
+                run.result(30)
+            return [(future.status, (future.cause or "").partition("-")[0]) for future in run.futures]
+
+        assert endings(optimize=True) == endings(optimize=False)
+        assert endings(optimize=True)[1:] == [
+            (Status.UPSTREAM_FAILED, "divide"),
+            (Status.UPSTREAM_FAILED, "divide"),
+            (Status.FAILED, ""),
+        ]
+
     # -- futures -----------------------------------------------------------------------------------
 
     def test_futures_are_concurrent_futures(self) -> None:
