@@ -131,7 +131,7 @@ class _Walk:
                 self._open_gates(node, caught)
 
     def _hang(self, callbacks: list[tuple[Node, Caught | None]]) -> None:
-        """Line callbacks up: those of a handler behind it, before other handlers; so `lift` finds them in that order."""
+        """Line callbacks up: those of a handler behind it, before other handlers.  So `lift` finds them in order."""
         hanging, caught = self._hanging, callbacks[0][1]
         at = len(hanging)
         if caught is not None:

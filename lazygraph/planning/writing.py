@@ -148,7 +148,9 @@ class _GraphWriter:
     def _call(self, at: int) -> tuple[list[Any], dict[str, Any]]:
         shape = self.shape
         numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-        leaves = [_Leaf(number) for number in numbers]
+        # None is written as it is: `_special` says None of what is not special.
+        constants = self.tables.constants
+        leaves = [None if n < 0 and constants[~n] is None else _Leaf(n) for n in numbers]
         template = self.tables.templates[shape.template[at]]
         if template is None:
             return leaves, {}

@@ -35,8 +35,11 @@ def lent_slot(owners: Iterable[Any] = ()) -> Iterator[None]:
     Raises `WouldDeadlock` where the slot cannot be lent and one of them is the task's own executor.
     """
     lender = inside_task.get()
-    if isinstance(lender, FixedSlots) and any(owner is lender.executor for owner in owners):
-        raise WouldDeadlock(lender.executor.name)
+    if isinstance(lender, FixedSlots):
+        if any(owner is lender.executor for owner in owners):
+            raise WouldDeadlock(lender.executor.name)
+        yield
+        return
     if not hasattr(lender, "lend"):
         yield
         return

@@ -415,4 +415,5 @@ def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str 
 
 def owners_of(futures: Iterable[Any]) -> Iterator[Any]:
     """Yield whose futures those are that have not ended."""
-    return (getattr(future.run, "owner", None) for future in futures if isinstance(future, Future) and not future.done())
+    waiting = (future for future in futures if isinstance(future, Future) and not future.done())
+    return (getattr(future.run, "owner", None) for future in waiting)

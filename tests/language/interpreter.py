@@ -131,9 +131,16 @@ class Interpreter:
 
     def apart(self, of: Any, prefix: tuple[Ended, ...] = (), own: Sequence[set[Fault]] = ()) -> Ended:
         """Evaluate what belongs to none of the scopes around it, only to its `own`: shared calls, callbacks."""
-        before, self.scopes, self.around = (self.scopes, self.around), list(own), list(own)
+        before, self.scopes, self.around = (self.scopes, self.around), list(own), []
         end = self.end(of, prefix)
         self.scopes, self.around = before
+        return end
+
+    def above(self, of: Any) -> Ended:
+        """Evaluate a canvas among the arguments of a call: it is above the scopes that the call stands in."""
+        before, self.scopes = self.scopes, list(self.around)
+        end = self.end(of)
+        self.scopes = before
         return end
 
     def became(self, of: Any, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
@@ -144,8 +151,8 @@ class Interpreter:
         return end
 
     def argument(self, value: Any) -> Ended:
-        if type(value) in RULES:  # arguments are above the scopes around their call
-            return self.promise(value) if isinstance(value, Shared) else self.apart(value, own=self.around)
+        if type(value) in RULES:
+            return self.promise(value) if isinstance(value, Shared) else self.above(value)
         if isinstance(value, dict):
             ends = {name: self.argument(one) for name, one in value.items()}
             return Ended({name: end.value for name, end in ends.items()}, faults_of(ends.values()))

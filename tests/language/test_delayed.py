@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lazygraph import compute, delayed, options
-from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownOption, WrongCall, WrongNumberOfOutputs
+from lazygraph.errors import InvalidOption, UnknownOption, WrongCall, WrongNumberOfOutputs
 from lazygraph.language.promise import Delayed
 
 

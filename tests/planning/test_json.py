@@ -70,6 +70,12 @@ def test_a_graph_runs_in_another_process() -> None:
     assert done.stdout == "(12, 13, 14)\n"
 
 
+def test_nothing_is_a_value_too() -> None:
+    graph = tasks.call(None, [plus(1, 1), None], by={"k": None}).graph
+    assert columns(again(graph)) == columns(graph)
+    assert again(graph).compute(executor="sync") == graph.compute(executor="sync")
+
+
 def test_arguments_keep_their_shape_and_sharing() -> None:
     shared, inner = [{"k": (1, 2)}], plus(1, 2)
     graph = tasks.call(shared, inner, [inner, {"in": (inner, {3})}], by=[shared, inner]).graph

@@ -7,7 +7,8 @@ from typing import Any
 from lazygraph.running.block import Block
 from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import ORDER, Shape
-from lazygraph.values.status import MOVES, State
+from lazygraph.values.status import MOVES, TERMINAL, State
+from tests.running.shapes import rows_of
 
 _ALLOWED = {(int(before), int(after)) for before, targets in MOVES.items() for after in targets}
 
@@ -33,3 +34,37 @@ class CheckedFrontier(Frontier):
         block = super()._new_block(shape, fail_fast, task_of)
         block.state = CheckedStates(block.state)
         return block
+
+
+def has_failed(block: Block, entry: int) -> bool:
+    """Whether a task has failed, or a member of it that has been fused into it."""
+    own = block.causes.get(entry) == (block.base, entry)
+    state = State(block.state[entry])
+    return state is State.FAILED or (state is State.UPSTREAM_FAILED and own)
+
+
+def check_scopes(block: Block, state: list[State], caught: set[tuple[Block, int]]) -> None:
+    """Failures have come where a node has failed, and nowhere else; who waits for one sleeps until then."""
+    rows = {catch: row for catch, row in block.shape.catches.items() if (block, catch) not in caught}
+    for catch, row in rows.items():
+        assert state[catch] in (State.WAITING, State.CANCELLED)
+        if state[catch] is State.WAITING:
+            assert all(reader in block.dormant or state[reader] in TERMINAL for reader in block.consumers_of(catch))
+            failed = [at for at in range(len(state)) if has_failed(block, at) and row in rows_of(block.shape, at)]
+            assert not failed, f"{failed} of {block} have failed, and nobody was told"
+        else:
+            assert not block.claims[catch], f"nobody will hear of failure {catch} of {block}"
+    for catch in block.shape.catches:
+        if (block, catch) in caught:
+            assert not block.dormant.intersection(block.consumers_of(catch))
+    assert all(state[task] is State.WAITING for task in block.dormant)
+
+
+def check_replaced(block: Block, state: list[State]) -> None:
+    """A task that was replaced waits as long as what stands for it, or is taking its value over."""
+    for task, (owner, entry) in block.replaced.items():
+        assert (block, task) in owner.watchers[entry]
+        if state[task] is State.WAITING:
+            assert State(owner.state[entry]) not in TERMINAL, f"task {task} of {block} should have been told"
+        else:
+            assert state[task] in (State.LEASED, State.RUNNING)

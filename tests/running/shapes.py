@@ -122,7 +122,8 @@ def shapes(draw: st.DrawFn, most: int = 12) -> Shape:
 class Recipe:
     """A plan: tasks in `bad` raise, those in `becomes` return another plan.
 
-    That one reads the values of `bound`, which come to `worths`.
+    Those in `above` raise in a member that is not their last.  What a task
+    becomes reads the values of `bound`, which come to `worths`.
     """
 
     shape: Shape
@@ -130,6 +131,7 @@ class Recipe:
     becomes: Mapping[int, Recipe] = field(default_factory=dict)
     bound: tuple[Any, ...] = ()
     worths: tuple[int, ...] = ()
+    above: frozenset[int] = frozenset()
 
     @property
     def values(self) -> int:
@@ -141,7 +143,8 @@ class Recipe:
         failed: set[int] = set()
         while True:
             found = self._ends(bound, failed)
-            again = {row for at, end in enumerate(found) if end is State.FAILED for row in rows_of(self.shape, at)}
+            failing = [at for at, end in enumerate(found) if end is State.FAILED or self._raises_above(at, found)]
+            again = {row for at in failing for row in rows_of(self.shape, at)}
             if again <= failed:
                 return found
             failed |= again
@@ -159,10 +162,14 @@ class Recipe:
             elif None in reads:
                 found.append(None)
             elif at in self.bad or (at in self.becomes and self._becomes(at) in UNHAPPY):
-                found.append(State.FAILED)
+                found.append(State.UPSTREAM_FAILED if at in self.above else State.FAILED)
             else:
                 found.append(State.SUCCEEDED)
         return found
+
+    def _raises_above(self, at: int, found: Sequence[State | None]) -> bool:
+        reads = [found[read] for read in self.shape.inputs_of(at)]
+        return at in self.above and None not in reads and not any(end in UNHAPPY for end in reads)
 
     def _becomes(self, at: int) -> State | None:
         inner = self.becomes[at]
@@ -201,7 +208,7 @@ def random_recipe(random: Random, most: int = 8, externals: int = 0, depth: int 
     grow = 0.0 if depth >= 3 else random.choice((0.0, 0.1, 0.3))
     becomes = {at: random_recipe(random, 4, 0, depth + 1, harm) for at in tasks if random.random() < grow}
     bad = frozenset(at for at in tasks if at not in becomes and random.random() < harm)
-    return Recipe(shape, bad, becomes)
+    return Recipe(shape, bad, becomes, above=frozenset(at for at in bad if random.random() < 0.3))
 
 
 @st.composite

@@ -15,6 +15,7 @@ from lazygraph.running.events import CancelTask, Delivered, Dropped, Failed, Sta
 from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
+from tests.running.checked import has_failed
 from tests.running.shapes import Recipe, random_recipe, random_shape, recipes, shape_of, shapes
 from tests.running.world import OnPaper, World
 
@@ -121,7 +122,7 @@ def check_ends(world: World, block: Block) -> None:
             if found is State.FAILED:
                 base, origin = one.causes[entry]
                 home = next(other for other in world.blocks if other.base == base)
-                assert home.states()[origin] is State.FAILED
+                assert has_failed(home, origin)
                 assert world.label[home] == world.label[one] or entry in recipe.becomes
         stack.extend(world.stands[one, task] for task in recipe.becomes if (one, task) in world.stands)
 
@@ -249,8 +250,9 @@ class Wild:
             self.world.cancel(*self.random.choice(self.world.futures))
 
     def cancel_run(self) -> None:
-        if self.world.root:
-            self.world.cancel(self.random.choice(sorted(set(self.world.root.values()), key=lambda b: b.base)), None)
+        runs = [block for block in self.world.blocks if block.within is None]
+        if runs:
+            self.world.cancel(self.random.choice(runs), None)
 
     def lose_held(self) -> None:
         held = [

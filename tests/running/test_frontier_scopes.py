@@ -119,6 +119,12 @@ class TestScopes:
         assert Caught(block, 0, (new.base, 0)) in frontier.handle(Failed(new, 0, 1), 0.0)
         assert leased(frontier, 2) == [2, 3]
 
+    def test_a_member_that_was_fused_into_it_fails_the_scope(self, frontier: Frontier) -> None:
+        block = guarded(frontier)
+        leased(frontier)
+        assert Caught(block, 0, (block.base, 1)) in frontier.handle(Failed(block, 1, 1, above=True), 0.0)
+        assert states(block)[:3] == ["SUCCEEDED", "UPSTREAM_FAILED", "QUEUED"]
+
     def test_what_kills_its_runners_fails_its_scope(self, frontier: Frontier) -> None:
         block = guarded(frontier)
         for _ in range(MAX_DEATHS):

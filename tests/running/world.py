@@ -33,7 +33,7 @@ from lazygraph.running.events import (
 from lazygraph.running.lease import Lease
 from lazygraph.values.graph import ORDER, Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
-from tests.running.checked import CheckedFrontier, takes
+from tests.running.checked import CheckedFrontier, check_replaced, check_scopes, has_failed, takes
 from tests.running.shapes import Recipe, rows_of
 
 
@@ -44,8 +44,12 @@ class OnPaper:
     lease: Lease
     left: list[int]
     values: dict[int, int]
-    done: list[int] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
+
+
+def root_of(block: Block) -> Block:
+    """Return the run that a block belongs to."""
+    return block.within or block
 
 
 class World:
@@ -59,7 +63,6 @@ class World:
         self.worth: dict[Block, list[int]] = {}  # what its entries come to, by direct evaluation
         self.source: dict[Block, list[tuple[Block, int]]] = {}  # whose value an entry is
         self.recipes: dict[Block, Recipe] = {}
-        self.root: dict[Block, Block] = {}  # the run that a block belongs to
         self.label: dict[Block, Any] = {}  # what is the same of a block when its task returns it again
         self.stands: dict[tuple[Block, int], Block] = {}  # task -> what it has become, last
         self.parent: dict[Block, tuple[Block, int]] = {}
@@ -93,7 +96,7 @@ class World:
         """A plan comes in, whose tasks may become other plans."""
         bound = self._bound(recipe, bindings)
         block, actions = self.frontier.admit(recipe.shape, bound, fail_fast)
-        self.root[block], self.label[block] = block, block.base
+        self.label[block] = block.base
         if fail_fast:
             self.failing_fast.add(block)
         self.futures += [(block, entry) for entry in recipe.shape.outputs]
@@ -126,7 +129,7 @@ class World:
         if new is None:
             assert actions == []
             return
-        self.root[new], self.label[new] = self.root[block], (self.label[block], task)
+        self.label[new] = (self.label[block], task)
         self.stands[block, task] = new
         self.parent[new] = block, task
         self._enter(new, recipe, recipe.bound)
@@ -149,7 +152,7 @@ class World:
         values: dict[int, int] = {}
         for task in lease.tasks:
             goes_on = task in block.remade or self._for_a_handler(block, task)
-            assert goes_on or self.root[block] not in self.broken, "nothing more is to start"
+            assert goes_on or root_of(block) not in self.broken, "nothing more is to start"
             assert block.state[task] == State.LEASED
             assert block.attempt(task) == lease.attempt
             for at, read in enumerate(block.inputs_of(task), block.bounds[task]):
@@ -190,7 +193,7 @@ class World:
         del paper.left[:count]
         self.report(runner, lease, done)
         for task in broken:
-            self.tell(Failed(block, task, lease.attempt))
+            self.tell(Failed(block, task, lease.attempt, task in self.recipes[block].above))
         for task in replaced:
             self.replace(block, task, lease.attempt)
         if skipped:
@@ -313,18 +316,18 @@ class World:
         assert (block, entry) not in self.caught, "a scope was said twice to have failed"
         self.caught.add((block, entry))
         row = block.shape.catches[entry]
-        assert any(
-            state is State.FAILED and row in rows_of(block.shape, at) for at, state in enumerate(block.states())
-        ), "a scope was said to have failed, and none of its nodes has"
+        inside = [at for at in range(len(block)) if row in rows_of(block.shape, at)]
+        assert any(has_failed(block, at) for at in inside), "a scope was said to have failed, and none in it has"
         base, origin = action.cause
-        assert State(next(one for one in self.blocks if one.base == base).state[origin]) in (State.FAILED, State.LOST)
+        home = next(one for one in self.blocks if one.base == base)
+        assert has_failed(home, origin) or home.state[origin] == State.LOST
 
     def _over(self, block: Block) -> None:
         assert block not in self.over, f"{block} was forgotten twice"
         self.over.add(block)
         for at in [at for at in self.store if at[0] is block]:
             del self.store[at]  # what waited for a failure may have claimed it
-        left = [one for one in self.frontier.blocks.values() if self.root[one] is block]
+        left = [one for one in self.frontier.blocks.values() if root_of(one) is block]
         assert not left, f"{block} is over, and {left} still stand for tasks of it"
 
     def _told(self, block: Block, entry: int, state: State) -> None:
@@ -392,31 +395,8 @@ class World:
         assert block.open == sum(one not in TERMINAL for one in state[k:]) - len(block.dormant)
         claimed = block.futures or block.given_up or block.watchers or block.bound or block.stands
         assert block.open or claimed, f"{block} should be forgotten"
-        self._check_scopes(block, state)
-        self._check_replaced(block, state)
-
-    def _check_scopes(self, block: Block, state: list[State]) -> None:
-        rows = {catch: row for catch, row in block.shape.catches.items() if (block, catch) not in self.caught}
-        for catch, row in rows.items():
-            assert state[catch] in (State.WAITING, State.CANCELLED)
-            if state[catch] is State.WAITING:
-                assert all(reader in block.dormant or state[reader] in TERMINAL for reader in block.consumers_of(catch))
-                failed = [at for at, one in enumerate(state) if one is State.FAILED and row in rows_of(block.shape, at)]
-                assert not failed, f"{failed} of {block} have failed, and nobody was told"
-            else:
-                assert not block.claims[catch], f"nobody will hear of failure {catch} of {block}"
-        for catch in block.shape.catches:
-            if (block, catch) in self.caught:
-                assert not block.dormant.intersection(block.consumers_of(catch))
-        assert all(state[task] is State.WAITING for task in block.dormant)
-
-    def _check_replaced(self, block: Block, state: list[State]) -> None:
-        for task, (owner, entry) in block.replaced.items():
-            assert (block, task) in owner.watchers[entry]
-            if state[task] is State.WAITING:
-                assert State(owner.state[entry]) not in TERMINAL, f"task {task} of {block} should have been told"
-            else:
-                assert state[task] in (State.LEASED, State.RUNNING)
+        check_scopes(block, state, self.caught)
+        check_replaced(block, state)
 
     def check_over(self) -> None:
         """Nothing runs and nothing is ready: nobody may still be waiting."""
@@ -445,10 +425,10 @@ class World:
         """One whose failure has come has run, unless it could not or somebody has cancelled something."""
         state = State(block.state[handler])
         assert state in TERMINAL
-        if state is State.CANCELLED and self.root[block] not in self.cancelled:
+        if state is State.CANCELLED and root_of(block) not in self.cancelled:
             inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
             base, _ = block.causes[handler]
-            if self.root[next(one for one in self.blocks if one.base == base)] is not self.root[block]:
+            if root_of(next(one for one in self.blocks if one.base == base)) is not root_of(block):
                 return  # what it has become reads from there
             dropped = handler not in block.callbacks and not block.claims[handler]
             assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"
@@ -466,7 +446,7 @@ class World:
         base, origin = block.causes[entry]
         home = next(one for one in self.blocks if one.base == base)
         if state is State.UPSTREAM_FAILED:
-            assert home.states()[origin] in (State.FAILED, State.LOST)
+            assert has_failed(home, origin) or home.states()[origin] is State.LOST
         elif state is State.CANCELLED and origin >= 0:
             assert origin in home.causes or home.states()[origin] in (State.FAILED, State.UPSTREAM_FAILED)
 

@@ -5,86 +5,23 @@ from __future__ import annotations
 import pytest
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.records import Send, pack_shape
-from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
-from lazygraph.language.delayed import delayed
-from lazygraph.language.promise import Delayed
-from lazygraph.planning.plan import plan_of
-from lazygraph.running.frontier import MAX_DEATHS, MAX_REPLACEMENTS
-from lazygraph.values.graph import Shape
-from lazygraph.values.node import External, NodeScope
-from lazygraph.values.options import DEFAULT
+from lazygraph.executors.cluster.records import Send
+from lazygraph.running.frontier import MAX_DEATHS
 from lazygraph.values.status import State
-
-CLIENT, FIRST, SECOND, THIRD = 1, 11, 12, 13
-TABLES = m.TablesOnWire([], 0)
-
-
-class Elsewhere(External):
-    """Stands for a value of another run."""
-
-
-@delayed
-def step(*inputs: object) -> int:
-    return len(inputs)
-
-
-def shape_of(*outputs: object) -> Shape:
-    return plan_of(outputs, optimize_graph=False).shape  # type: ignore[arg-type]
-
-
-def chain(length: int) -> Shape:
-    node = step()
-    for _ in range(length - 1):
-        node = step(node)
-    return shape_of(node)
-
-
-class Talk:
-    """A mind with a client and workers of one thread; `now` never matters here."""
-
-    def __init__(self, *workers: int) -> None:
-        self.mind = SchedulerMachine()
-        self.mind.client_joined(CLIENT)
-        for worker in workers:
-            self.join(worker)
-
-    def join(self, worker: int, threads: int = 1) -> list[Send]:
-        return self.say(worker, m.Join(f"w{worker}", f"at{worker}", threads, 0))
-
-    def say(self, peer: int, message: m.Message, body: bytes = b"") -> list[Send]:
-        return [*self.mind.receive(peer, message, body, 0.0), *self.mind.decide(0.0)]
-
-    def lose(self, peer: int) -> list[Send]:
-        return [*self.mind.lost(peer, 0.0), *self.mind.decide(0.0)]
-
-    def submit(self, shape: Shape, run: int = 1, bindings: tuple[int, ...] = (), fail_fast: bool = True) -> list[Send]:
-        message = m.Submit(run, "", fail_fast, pack_shape(shape), TABLES, m.ints(bindings))
-        return self.say(CLIENT, message, b"tables")
-
-    def done(self, worker: int, tasks: list[int], block: int = 0, attempt: int = 1, size: int = 28) -> list[Send]:
-        sizes = m.longs([size] * len(tasks))
-        return self.say(worker, m.Done(block, attempt, m.ints(tasks), sizes, 0.1, b""))
-
-
-def load(worker: int, shape: Shape, block: int = 0, aliases: tuple[tuple[int, int], ...] = ()) -> Send:
-    return Send(worker, m.Load(block, pack_shape(shape), TABLES, list(aliases)), (b"tables",))
-
-
-def do(
-    worker: int,
-    tasks: list[int],
-    wanted: tuple[int, ...] = (),
-    where: tuple[tuple[str, int, bytes], ...] = (),
-    block: int = 0,
-    attempt: int = 1,
-) -> Send:
-    return Send(worker, m.Do(block, attempt, m.ints(tasks), m.ints(wanted), list(where)))
-
-
-def lost(run: int, entry: int, state: State, name: str, kind: str = "lost", origin: str = "") -> Send:
-    key = f"{name}-{run}-{entry}"
-    return Send(CLIENT, m.Ended(run, m.ints([entry]), state, name, key, 1, kind, "", "", origin), (b"",))
+from tests.executors.cluster.talking import (
+    CLIENT,
+    FIRST,
+    SECOND,
+    THIRD,
+    Elsewhere,
+    Talk,
+    chain,
+    do,
+    load,
+    lost,
+    shape_of,
+    step,
+)
 
 
 def test_one_task_there_and_back() -> None:
@@ -358,149 +295,3 @@ def test_news_of_a_run_that_is_over_is_not_news(message: m.Message) -> None:
     talk.mind.workers[FIRST].outstanding = 1
 
     assert talk.say(FIRST, message) == []
-
-
-# -- replaced tasks --------------------------------------------------------------------------------
-
-
-def becomes(shape: Shape, block: int = 0, task: int = 0, attempt: int = 1) -> m.Replaced:
-    return m.Replaced(block, task, attempt, pack_shape(shape), TABLES)
-
-
-def adopt(worker: int, owner: int, wanted: bool = True, attempt: int = 1, entry: int = 0) -> Send:
-    return Send(worker, m.Adopt(0, 0, attempt, owner, entry, wanted))
-
-
-def test_a_task_becomes_a_plan_and_takes_its_value_over_where_it_is() -> None:
-    talk, one = Talk(FIRST), chain(1)
-    talk.submit(one)
-
-    assert talk.say(FIRST, becomes(one), b"tables") == [load(FIRST, one, block=1), do(FIRST, [0], block=1)]
-    assert talk.done(FIRST, [0], block=1) == [adopt(FIRST, owner=1)]
-    assert talk.done(FIRST, [0]) == [
-        Send(CLIENT, m.Succeeded(1, 0, m.ints([0]), b"", "at11", (2, 56, 0)), (b"",)),
-        Send(FIRST, m.Forget(1)),
-    ]
-    assert list(talk.mind.records) == [0]
-
-
-def test_who_has_not_got_the_value_says_so_and_it_is_made_again() -> None:
-    talk, one = Talk(FIRST), chain(1)
-    talk.submit(one)
-    talk.say(FIRST, becomes(one))
-    talk.done(FIRST, [0], block=1)
-
-    missing = m.Returned(0, 1, m.ints([0]), [("", 1, m.ints([0]))])
-    assert talk.say(FIRST, missing) == [do(FIRST, [0], block=1, attempt=2)]
-    assert talk.done(FIRST, [0], block=1, attempt=2) == [adopt(FIRST, owner=1)]
-
-
-def test_a_worker_that_dies_while_it_takes_a_value_over() -> None:
-    talk, one = Talk(FIRST), chain(1)
-    talk.submit(one)
-    talk.say(FIRST, becomes(one), b"tables")
-    talk.done(FIRST, [0], block=1)
-
-    assert talk.lose(FIRST) == []
-    assert talk.join(SECOND) == [load(SECOND, one, block=1), do(SECOND, [0], block=1, attempt=2)]
-    assert talk.done(SECOND, [0], block=1, attempt=2) == [load(SECOND, one), adopt(SECOND, owner=1, attempt=2)]
-
-
-def test_what_comes_too_late_is_no_replacement() -> None:
-    talk, one = Talk(FIRST, SECOND), chain(1)
-    talk.submit(one)
-    talk.say(CLIENT, m.Cancel(1, 1, -1))
-
-    assert talk.say(FIRST, becomes(one)) == []
-    assert talk.say(SECOND, becomes(one, block=7)) == []
-    assert list(talk.mind.records) == [0]
-
-
-def test_the_failure_of_a_replacement_is_remembered_as_long_as_its_run() -> None:
-    talk, one, reads = Talk(FIRST), chain(1), shape_of(step(Elsewhere()))
-    talk.submit(one, fail_fast=False)
-    talk.say(FIRST, becomes(one))
-    facts = ("step", "step-1.0-0", 1, "raised", "text", "w11", "here")
-    ended = Send(CLIENT, m.Ended(1, m.ints([0]), State.FAILED, *facts), (b"error",))
-
-    assert talk.say(FIRST, m.Broke(1, 0, 1, "step", "text", "here"), b"error") == [ended, Send(FIRST, m.Forget(1))]
-    below = Send(CLIENT, m.Ended(2, m.ints([1]), State.UPSTREAM_FAILED, *facts), (b"error",))
-    assert talk.submit(reads, run=2, bindings=(1, 0)) == [below]
-    talk.say(CLIENT, m.Drop(2, m.ints([1])))
-    talk.say(CLIENT, m.Drop(1, m.ints([0])))
-    assert not talk.mind.records and not talk.mind.outlived
-
-
-def test_a_client_that_leaves_takes_along_what_its_tasks_have_become() -> None:
-    talk, node = Talk(FIRST), step()
-    node._links = (step(node),)
-    linked = plan_of([node], optimize_graph=False).shape
-    talk.submit(chain(1))
-    talk.say(FIRST, becomes(linked))
-
-    talk.lose(CLIENT)
-    assert not talk.mind.records and not talk.mind.frontier.blocks
-
-
-def test_what_is_replaced_for_ever_has_failed() -> None:
-    talk, one = Talk(FIRST), chain(1)
-    talk.submit(one, fail_fast=False)
-    for depth in range(MAX_REPLACEMENTS):
-        talk.say(FIRST, becomes(one, block=depth))
-
-    sent = talk.say(FIRST, becomes(one, block=MAX_REPLACEMENTS))
-    assert isinstance(sent[0].message, m.Ended)
-    assert (sent[0].message.kind, sent[0].message.node) == ("too deep", "step")
-    assert list(talk.mind.records) == [0]
-
-
-# -- scopes ----------------------------------------------------------------------------------------
-
-
-def guarded(handled: bool = False) -> Shape:
-    """Return the shape of a task in a scope, and of what answers its failure, which may be an output too."""
-    scope = NodeScope(None)
-    node = Delayed(step, (), None, DEFAULT, "here", (), scope)
-    handler = step(scope.caught)
-    scope.handlers.append(handler)
-    return shape_of(node, handler) if handled else shape_of(node)
-
-
-def caught(worker: int) -> Send:
-    facts = ("step", "step-1-1", 1, "raised", "text", "w11", "here")
-    return Send(worker, m.Caught(0, 0, *facts), (b"error",))
-
-
-def test_a_worker_is_told_of_the_failure_that_it_is_to_answer() -> None:
-    talk, shape = Talk(FIRST), guarded()
-
-    assert talk.submit(shape, bindings=(-1, -1)) == [load(FIRST, shape, aliases=((0, 0),)), do(FIRST, [1], wanted=(1,))]
-    sent = talk.say(FIRST, m.Broke(0, 1, 1, "step", "text", "here"), b"error")
-    assert [type(send.message) for send in sent] == [m.Ended, m.Caught, m.Do]
-    assert sent[1:] == [caught(FIRST), do(FIRST, [2])]
-    assert talk.done(FIRST, [2]) == [Send(FIRST, m.Free(0, m.ints([0, 2])))]
-    assert talk.say(CLIENT, m.Drop(1, m.ints([1]))) == [Send(FIRST, m.Forget(0))]
-
-
-def test_a_worker_is_told_of_a_failure_once() -> None:
-    talk = Talk(FIRST)
-    scope = NodeScope(None)
-    node = Delayed(step, (), None, DEFAULT, "here", (), scope)
-    scope.handlers += [step(step(scope.caught, 1), 2), step(scope.caught, 3)]
-    talk.submit(shape_of(node), bindings=(-1, -1))
-
-    sent = talk.say(FIRST, m.Broke(0, 1, 1, "step", "text", "here"), b"error")
-    assert [type(send.message) for send in sent] == [m.Ended, m.Caught, m.Do]
-    assert len(m.from_ints(sent[2].message.tasks)) == 3  # type: ignore[attr-defined]
-
-
-def test_whoever_answers_it_again_is_told_again() -> None:
-    talk, shape = Talk(FIRST), guarded(handled=True)
-    talk.submit(shape, bindings=(-1, -1), fail_fast=False)
-    talk.say(FIRST, m.Broke(0, 1, 1, "step", "text", "here"), b"error")
-    talk.done(FIRST, [2])  # and the failure is freed
-
-    missing = m.Returned(-1, 0, b"", [("", 0, m.ints([2]))])
-    assert talk.say(FIRST, missing) == [caught(FIRST), do(FIRST, [2], wanted=(2,), attempt=2)]
-    talk.lose(FIRST)
-    assert talk.join(SECOND)[1:] == [caught(SECOND), do(SECOND, [2], wanted=(2,), attempt=3)]
