@@ -68,7 +68,7 @@ class PoolEngine(Engine):
 def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
     try:
         report, values = opened(future.result())
-    except (concurrent.futures.CancelledError, Exception) as error:
+    except BaseException as error:  # in a thread of the pool, which must live on
         failed(work, tasks, error)
         return
     for entry, value in values.items():

@@ -136,7 +136,7 @@ def run(there: bytes, note: Callable[[int], None] | None = None) -> bytes:
         whole.skipped += part.skipped
         whole.seconds += part.seconds
 
-    run_lease(program, deque(tasks) if note is None else _Noting(tasks, note), values, report)
+    run_lease(program, deque(tasks) if note is None else _Noting(tasks, note), values, report, interruptible=False)
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
     body, unsendable = _packed_values(program, {task: values[task] for task in sorted(kept)})

@@ -7,13 +7,15 @@ Does not cover: promises (language.promise), canvases (language.canvas), making 
 from __future__ import annotations
 
 import sys
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from lazygraph.errors import InvalidOption, WrongCanvas
+from lazygraph.errors import InvalidOption, ReturnedPromise, WrongCanvas
 from lazygraph.language.calls import Contract, site_of, taken
 from lazygraph.language.canvas import Chain
 from lazygraph.language.composing import group
 from lazygraph.language.filling import GATHER
+from lazygraph.language.methods import Method
 from lazygraph.language.promise import Delayed, build, settled
 from lazygraph.language.signature import Signature
 from lazygraph.language.travel import Travelling
@@ -88,19 +90,29 @@ class DelayedFunction(Function[P, R_co], Recipe):
         """The function's name."""
         return self._contract.name
 
+    def called(self, args: tuple[Any, ...], kwargs: dict[str, Any], site: Site) -> Delayed:
+        """Return the promise of one call that was written at `site`."""
+        options = in_context(self._options_of_calls)
+        contract = self._contract
+        if kwargs:
+            options, kwargs = taken(options, contract.name, kwargs, contract.ours)
+        if kwargs or not contract.least <= len(args) <= contract.most:
+            contract.check(args, kwargs, site)
+        return build(self._leaves[0], args, kwargs, options, site)
+
+    def like(self, function: Callable[..., Any]) -> DelayedFunction[..., Any]:
+        """Return another function made lazy as this one is."""
+        return DelayedFunction(function, self._options_of_calls, self._site)
+
     # -- calls and the canvas verbs ----------------------------------------------------------------
 
     if not TYPE_CHECKING:  # their types are in language.typed
 
         def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
-            site = site_of(sys._getframe(1))
-            options = in_context(self._options_of_calls)
-            contract = self._contract
-            if kwargs:
-                options, kwargs = taken(options, contract.name, kwargs, contract.ours)
-            if kwargs or not contract.least <= len(args) <= contract.most:
-                contract.check(args, kwargs, site)
-            return build(self._leaves[0], args, kwargs, options, site)
+            return self.called(args, kwargs, site_of(sys._getframe(1)))
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            return self if instance is None or "_static" in self.__dict__ else Method(self, instance)
 
         def s(self, /, *args: Any, **kwargs: Any) -> Signature:
             """Return a signature: a call whose first arguments come from what is before it in a canvas."""
@@ -191,10 +203,22 @@ def starmap_items(function: Callable[..., Any], items: Iterable[Iterable[Any]]) 
 
 def _whole(values: list[Any]) -> Any:
     """Return the list of many calls' values; where some are to be replaced, what becomes the list once they are."""
+    if any(isinstance(value, CoroutineType) for value in values):
+        return _awaited(values)
+    for value in values:
+        if isinstance(value, Node):
+            raise ReturnedPromise(repr(value))
     if not any(isinstance(value, Replacement) for value in values):
         return values
     parts = [value.lazy if isinstance(value, Replacement) else Quoted(value) for value in values]
     return Replacement(build(identity, (parts,), {}, GATHER, "many calls in one task"))
+
+
+async def _awaited(values: list[Any]) -> Any:
+    import asyncio  # only those pay for it who write async tasks
+
+    ended = iter(await asyncio.gather(*[value for value in values if isinstance(value, CoroutineType)]))
+    return _whole([next(ended) if isinstance(value, CoroutineType) else value for value in values])
 
 
 def _again(function: Callable[..., Any], options: TaskOptions) -> DelayedFunction[..., Any]:
@@ -303,8 +327,16 @@ def delayed(
 
 
 def _promise(obj: Any, given: dict[str, Any], row: TaskOptions, traverse: bool, site: Site) -> Delayed:
+    if isinstance(obj, Method):
+        obj = obj.bound()
     if isinstance(obj, DelayedFunction):
         return obj.options(**given) if given else obj
+    if isinstance(obj, staticmethod):
+        made: DelayedFunction[..., Any] = DelayedFunction(obj.__func__, row, site)
+        made.__dict__["_static"] = True
+        return made
+    if isinstance(obj, classmethod):
+        raise InvalidOption(f"@delayed stands above @classmethod at {site}; write @classmethod first, then @delayed")
     if isinstance(obj, Recipe):
         obj = obj.to_delayed()
     if isinstance(obj, Delayed) and not given:

@@ -60,13 +60,19 @@ class Report:
 
 
 def run_lease(
-    program: Program, tasks: deque[int], values: Any, report: Callable[[Report], None], lender: Any = True
+    program: Program,
+    tasks: deque[int],
+    values: Any,
+    report: Callable[[Report], None],
+    lender: Any = True,
+    interruptible: bool = True,
 ) -> None:
     """Run tasks from the left of `tasks` until it is empty; others may take from its right meanwhile.
 
     Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way.  `lender` is what a task that
     waits gives its slot to (running.context).  In the main thread KeyboardInterrupt is not caught: there it is Ctrl-C,
-    which belongs to the program; in any other only the task itself can have raised it.
+    which belongs to the program.  In any other thread, and in a process that belongs to nobody's terminal
+    (`interruptible=False`), only the task itself can have raised it.
     """
     token = inside_task.set(lender)
     run, inputs_of = program.run, program.shape.inputs_of
@@ -94,7 +100,8 @@ def run_lease(
                 values[task] = value
             except BaseException as error:
                 broken = _broken(program, task, error)
-                if isinstance(broken.exception, KeyboardInterrupt) and current_thread() is main_thread():
+                ours = interruptible and current_thread() is main_thread()
+                if ours and isinstance(broken.exception, KeyboardInterrupt):
                     raise broken.exception from None
                 gone.add(task)
                 current.broken.append(broken)

@@ -129,6 +129,22 @@ def test_a_task_of_a_pool_that_waits_for_its_own_pool_is_told() -> None:
             waits().compute(executor=executor)
 
 
+@delayed
+def interrupts() -> None:
+    raise KeyboardInterrupt("from a task")
+
+
+def test_an_interrupt_that_a_task_raises_is_its_own() -> None:
+    import concurrent.futures
+
+    with pytest.raises(KeyboardInterrupt, match="from a task"):
+        interrupts().compute()
+    with concurrent.futures.ProcessPoolExecutor(1) as pool, PoolExecutor(pool) as executor:
+        with pytest.raises(KeyboardInterrupt, match="from a task"):
+            interrupts().compute(executor=executor)
+        assert same(1).compute(executor=executor) == 1
+
+
 def test_by_name() -> None:
     assert resolve("processes").name == resolve("multiprocessing").name == "processes"
     with pytest.raises(InvalidOption, match="at least one process"):
