@@ -14,7 +14,7 @@ from lazygraph.executors.current import enter, leave
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lazygraph.planning.plan import Plan
     from lazygraph.running.futures import Future
@@ -93,8 +93,11 @@ class Work(Protocol):
         """Whom a task that waits gives its slot to (for `run_lease`)."""
         ...
 
-    def send(self) -> tuple[list[int], list[int]]:
-        """Take all tasks out, for a place from where none can be taken back; with them those whose values to bring."""
+    def send(self, stop: Callable[[], object] | None = None) -> tuple[list[int], list[int]]:
+        """Take all tasks out, for a place from where none can be taken back; with them those whose values to bring.
+
+        `stop` is called when some of them are not wanted any more: begin none, report what is left as skipped.
+        """
         ...
 
     def report(self, report: Report, /) -> None:

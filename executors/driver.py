@@ -435,6 +435,7 @@ class Driver(Executor):
         works = self._works_of(block)
         for work in works:
             work.strike(begun)
+            work.stop(begun)
         for work in works if begun else ():
             work.spared.update(read for task in begun for read in block.inputs_of(task))
             work.course.spared |= work.spared

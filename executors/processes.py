@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Work
 
 _LENGTH = struct.Struct("<Q")
-_NUMBER = struct.Struct("<i")
+_NOTE = struct.Struct("<ii")
+"""What parent and child share: the task it is at, and whether what is left of its lease is still wanted."""
+_STOP = 4  # where that stands
 NOTHING = -1
 
 
@@ -59,7 +61,7 @@ class Child:
 
     def __init__(self) -> None:
         self._note = tempfile.TemporaryFile()
-        self._note.write(_NUMBER.pack(NOTHING))
+        self._note.write(_NOTE.pack(NOTHING, 0))
         self._note.flush()
         note = self._note.fileno()
         self._process = subprocess.Popen(
@@ -82,8 +84,12 @@ class Child:
 
     def at(self) -> int:
         """Return the task that it was at when it last noted one (NOTHING: it had not begun)."""
-        number: int = _NUMBER.unpack(os.pread(self._note.fileno(), _NUMBER.size, 0))[0]
+        number: int = _NOTE.unpack(os.pread(self._note.fileno(), _NOTE.size, 0))[0]
         return number
+
+    def stop(self, stop: bool = True) -> None:
+        """Have it begin nothing more of the lease it is at (or, `stop=False`, of no lease that is over)."""
+        os.pwrite(self._note.fileno(), struct.pack("<i", stop), _STOP)
 
     def end(self) -> None:
         """End it, at once; safe to call twice."""
@@ -137,7 +143,7 @@ class ProcessEngine(Engine):
 
     def _run(self, child: Child, work: Work) -> bool:
         """Run a lease in a child; return whether that is still there."""
-        tasks, wanted = work.send()
+        tasks, wanted = work.send(child.stop)
         alive = True
         try:
             assert work.program.packed is not None
@@ -154,6 +160,7 @@ class ProcessEngine(Engine):
                     work.values[entry] = value
                 work.report(report)
             work.finished()
+        child.stop(False)
         with self._counting:
             self._unfinished -= 1
         return alive
@@ -190,14 +197,15 @@ class ProcessExecutor(RemoteDriver):
 
 def serve(requests: BinaryIO, replies: BinaryIO, note: int) -> None:
     """Run leases from one stream, answer on the other, until the first ends: the life of a child."""
-    with mmap.mmap(note, _NUMBER.size) as shared:
+    with mmap.mmap(note, _NOTE.size) as shared:
 
-        def at(task: int) -> None:
-            _NUMBER.pack_into(shared, 0, task)
+        def begins(task: int) -> bool:
+            struct.pack_into("<i", shared, 0, task)
+            return not shared[_STOP]
 
         while (request := read_frame(requests)) is not None:
-            write_frame(replies, run(request, at))
-            at(NOTHING)
+            write_frame(replies, run(request, begins))
+            struct.pack_into("<i", shared, 0, NOTHING)
 
 
 def serve_apart(requests: int, replies: int, note: int, end: Callable[[], Any]) -> None:

@@ -110,33 +110,47 @@ def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Excep
 
 
 class _Noting(deque[int]):
-    """Tasks to run; whoever takes one says so."""
+    """Tasks to run; each is asked for before it begins, and if the answer is no, none is left to take."""
 
-    def __init__(self, tasks: Iterable[int], note: Callable[[int], None]) -> None:
+    def __init__(self, tasks: Iterable[int], begins: Callable[[int], bool]) -> None:
         super().__init__(tasks)
-        self._note = note
+        self._begins = begins
 
     def popleft(self) -> int:
-        task = super().popleft()
-        self._note(task)
-        return task
+        task = self[0]  # an IndexError tells the runner that there is none, as a deque's own would
+        if not self._begins(task):
+            raise IndexError
+        return super().popleft()
 
 
-def run(there: bytes, note: Callable[[int], None] | None = None) -> bytes:
-    """Run a lease in this process; return what became of it.  `note` is told of each task that begins."""
+def run(there: bytes, begins: Callable[[int], bool] | None = None) -> bytes:
+    """Run a lease in this process; return what became of it.
+
+    `begins` is asked about each task before it begins; once it says no, the rest comes back as it is.  So it does after
+    a failure, which others may wait to hear of.
+    """
     plan, tasks, wanted, packed = _there_of(there)
     program = _program(plan)
     values: dict[int, Any] = codec.loads(packed)
     whole = Report()
 
+    failed = False
+
+    def go_on(task: int) -> bool:
+        return not failed and (begins is None or begins(task))
+
     def report(part: Report) -> None:
+        nonlocal failed
+        failed = failed or bool(part.broken)
         whole.done += part.done
         whole.broken += part.broken
         whole.replaced += part.replaced
         whole.skipped += part.skipped
         whole.seconds += part.seconds
 
-    run_lease(program, deque(tasks) if note is None else _Noting(tasks, note), values, report, interruptible=False)
+    left = _Noting(tasks, go_on)
+    run_lease(program, left, values, report, interruptible=False)
+    whole.skipped += left
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
     body, unsendable = _packed_values(program, {task: values[task] for task in sorted(kept)})

@@ -15,7 +15,7 @@ from lazygraph.executors.current import enter, leave
 from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
-from lazygraph.language.promise import Delayed, build, is_lazy
+from lazygraph.language.promise import Delayed, build, is_lazy, refuse_foreign
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.optimize import optimize as optimized
@@ -168,11 +168,15 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
     if traverse:
         leaves, ops = take_apart(args, is_lazy)
         if any(isinstance(leaf, Recipe) for leaf in leaves):
-            lowered = [leaf.to_nodes() if isinstance(leaf, Canvas) else leaf for leaf in leaves]
+            # A delayed function is a promise of the function, too.
+            recipes = [isinstance(leaf, Recipe) and not isinstance(leaf, Node) for leaf in leaves]
+            lowered = [leaf.to_nodes() if one else leaf for leaf, one in zip(leaves, recipes, strict=True)]
             leaves, ops = take_apart(put_together(ops, lowered), is_lazy)
     else:
         flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
         leaves, ops = flat, []
+    for leaf in leaves:
+        refuse_foreign(leaf)
     places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf) and not isinstance(leaf, Quoted)]
     leaves = [leaf.value if isinstance(leaf, Quoted) else leaf for leaf in leaves]
     lazies: list[Any] = [leaves[at] for at in places]

@@ -32,7 +32,7 @@ from lazygraph.language.filling import (
 from lazygraph.language.promise import Delayed
 from lazygraph.language.travel import frozen
 from lazygraph.values.lazy import Lazy
-from lazygraph.values.node import Recipe
+from lazygraph.values.node import External, Recipe
 from lazygraph.values.options import Said, said, together
 from lazygraph.values.verbs import CanvasVerbs, here_and_now, start_detached
 
@@ -143,8 +143,13 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
         made = object.__new__(type(self))
         for cls in type(self).__mro__:
             for name in getattr(cls, "__slots__", ()):
-                setattr(made, name, getattr(self, name))
+                object.__setattr__(made, name, getattr(self, name))
         return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            raise AttributeError(f"{self!r} is a value and cannot be changed; .clone() and .set() return another one")
+        object.__setattr__(self, name, value)
 
     def link(self, *others: Canvas[Gives]) -> Self:
         """Return the same canvas with callbacks: each runs once with its value after it has succeeded.
@@ -239,8 +244,10 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
         def persist(self, **keywords: Unpack[HowToPersist]) -> Delayed[Gives]: ...  # type: ignore[override]
 
 
-def _callbacks(given: Canvas | Iterable[Canvas] | None) -> tuple[Canvas, ...]:
-    return (given,) if isinstance(given, Canvas) else tuple(given or ())
+def _callbacks(given: Any) -> tuple[Any, ...]:
+    if isinstance(given, Canvas | Delayed) or (given and not isinstance(given, Iterable)):
+        return (given,)
+    return tuple(given or ())
 
 
 def _callback(other: Any) -> Canvas:
@@ -445,6 +452,8 @@ def as_part(where: str, part: Any) -> Any:
     # A delayed function is a promise of the function, which nobody wants here: its call was forgotten.
     if isinstance(part, Canvas) or (isinstance(part, Delayed) and not isinstance(part, Recipe)):
         return part
+    if isinstance(part, External):
+        raise WrongCanvas(f"{part!r} has no place in a {where}; write delayed(future), which is a promise of its value")
     raise WrongCanvas(
         f"a {where} is made of signatures, canvases and delayed calls, not of {part!r}; for a function f write f.s(...)"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lazygraph.errors import WrongCanvas
 from lazygraph.language.calls import site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
-from lazygraph.language.filling import Before, Filled, Within, as_node, linked, run, scoped
+from lazygraph.language.filling import NOWHERE, Before, Filled, Within, as_node, linked, run, scoped
 from lazygraph.language.promise import Delayed, build
 from lazygraph.language.travel import Row, promises_in, rows_of, thawed
 from lazygraph.values.node import Quoted, Recipe, Replacement, Site, identity
@@ -87,8 +87,12 @@ class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
 
     __slots__ = ("member", "site")
 
+    member: Canvas[Any, Any, Any]
+    site: Site | str
+
     def __init__(self, member: Canvas, site: Site | str) -> None:
-        self.member, self.site = member, site
+        object.__setattr__(self, "member", member)
+        object.__setattr__(self, "site", site)
         self._said, self._links, self._handlers = (), (), ()
 
     def shown(self, depth: int) -> str:
@@ -104,6 +108,8 @@ class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         items, *rest = before.values or (None,)
         if not before.values:
             raise WrongCanvas(f"{self!r} stands behind nothing, so there is no list to fan out over ({self.site})")
+        # Once with nothing, so that a hole that no item can fill is found now and not when it runs.
+        run(self.member.filling(Before((Quoted(None), *rest), (), before.kwargs), NOWHERE))
         member, promises = _apart(self.member)
         args = (items, Quoted(member), promises, Quoted(holds), Quoted(dict(before.kwargs)), *rest)
         options = over(TaskOptions(name=self.shown(DEEPEST_SHOWN - 1)), own)

@@ -11,7 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
+from lazygraph.errors import NotConcrete, NotImplementedYet, WrongNumberOfOutputs
 from lazygraph.language.calls import name_of, site_of, taken
 from lazygraph.language.travel import travelling
 from lazygraph.values.lazy import Lazy, T_co
@@ -251,11 +251,19 @@ _install()
 ATOMS = PLAIN | {Delayed, DelayedAttribute}
 """Types of arguments that need no taking apart."""
 _LAZY = (Node, Recipe, External, Quoted)
+_FOREIGN = "__dask_graph__"
+"""What other libraries' promises have, by dask's protocol."""
 
 
 def is_lazy(value: Any) -> bool:
-    """Whether a value inside an argument is a promise, a recipe for promises, held by an executor, or quoted."""
-    return isinstance(value, _LAZY)
+    """Whether a value in an argument is a promise, a recipe for promises, held by an executor, quoted, or foreign."""
+    return isinstance(value, _LAZY) or hasattr(type(value), _FOREIGN)
+
+
+def refuse_foreign(value: Any) -> None:
+    """Raise `NotImplementedYet` for another library's promise: as a value it would pass silently."""
+    if hasattr(type(value), _FOREIGN) and not isinstance(value, Node):
+        raise NotImplementedYet("taking dask's collections as inputs", "compute it first: dask.compute(x)[0]")
 
 
 def build(
@@ -271,6 +279,8 @@ def build(
     if not kwargs and ATOMS.issuperset(map(type, args)):
         return Delayed(function, tuple(args), None, options, site, after, scope)
     leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
+    for leaf in leaves:
+        refuse_foreign(leaf)
     if any(isinstance(leaf, Recipe) for leaf in leaves):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from reprlib import Repr
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.calls import Contract, name_of, site_of
@@ -43,10 +44,21 @@ class _Shown(Repr):
         return x.shown(self.depth + 1) if isinstance(x, Canvas) else super().repr_instance(x, level)
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
     """A call with a hole: what comes before it is put in front of its arguments (`.s`) or only waited for (`.si`)."""
 
     __slots__ = ("args", "contract", "function", "immutable", "kwargs", "options", "site")
+
+    function: Callable[..., Any]
+    contract: Contract
+    options: TaskOptions
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    immutable: bool
+    site: Site | str
 
     def __init__(
         self,
@@ -58,8 +70,14 @@ class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         immutable: bool,
         site: Site | str,
     ) -> None:
-        self.function, self.contract, self.options = function, contract, options
-        self.args, self.kwargs, self.immutable, self.site = args, dict(kwargs), immutable, site
+        fix = object.__setattr__
+        fix(self, "function", function)
+        fix(self, "contract", contract)
+        fix(self, "options", options)
+        fix(self, "args", args)
+        fix(self, "kwargs", MappingProxyType(dict(kwargs)) if kwargs else _NONE)
+        fix(self, "immutable", immutable)
+        fix(self, "site", site)
         self._said, self._links, self._handlers = (), (), ()
 
     def shown(self, depth: int) -> str:
@@ -82,8 +100,8 @@ class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         """Return a copy with `args` put in front, `kwargs` merged (new wins) and options set."""
         copy = self._copy()
         if not self.immutable:
-            copy.args = (*args, *self.args)
-            copy.kwargs = {**self.kwargs, **(kwargs or {})}
+            object.__setattr__(copy, "args", (*args, *self.args))
+            object.__setattr__(copy, "kwargs", MappingProxyType({**self.kwargs, **(kwargs or {})}))
             copy.contract.check_part(copy.args, copy.kwargs, site_of(sys._getframe(1)))
         return copy.set(**options) if options else copy
 

@@ -124,7 +124,7 @@ def rows_of(canvas: Any) -> list[Row]:
         if id(top) in number:
             stack.pop()
             continue
-        maker, parts, rest = top.state() if hasattr(type(top), "state") else (None, (), top)
+        maker, parts, rest = top.state() if _in_parts(top) else (None, (), top)
         missing = [part for part in parts if id(part) not in number]
         if missing:
             stack.extend(missing)
@@ -133,6 +133,10 @@ def rows_of(canvas: Any) -> list[Row]:
         number[id(top)] = len(rows)
         rows.append((maker, tuple(number[id(part)] for part in parts), rest))
     return rows
+
+
+def _in_parts(part: Any) -> bool:
+    return isinstance(part, Recipe) and not isinstance(part, Node)
 
 
 def thawed(rows: list[Row]) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lazygraph.values.outcome import Failure, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
@@ -91,7 +91,7 @@ class Course:
 class Work:
     """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
 
-    __slots__ = ("_driver", "attempt", "course", "program", "spared", "tasks", "values")
+    __slots__ = ("_driver", "_stop", "attempt", "course", "program", "sent", "spared", "tasks", "values")
 
     def __init__(self, driver: Any, course: Course, lease: Lease) -> None:
         self._driver, self.course, self.attempt = driver, course, lease.attempt
@@ -99,6 +99,8 @@ class Work:
         self.program, self.values = course.program, course.values
         self.tasks = deque(lease.tasks)
         self.spared: set[int] = set()
+        self.sent: frozenset[int] = frozenset()
+        self._stop: Callable[[], object] | None = None
 
     @property
     def lender(self) -> Any:
@@ -117,12 +119,14 @@ class Work:
         """Tell the driver that the program was interrupted in the middle of this lease."""
         self._driver.abandoned(self)
 
-    def send(self) -> tuple[list[int], list[int]]:
-        """Take all tasks out, to be run where nothing can be taken back; return them, and whose values are wanted.
+    def send(self, stop: Callable[[], object] | None = None) -> tuple[list[int], list[int]]:
+        """Take all tasks out, to be run where none can be taken back; return them, and whose values are wanted.
 
-        Wanted is what a future names, what another run waits for, or what something reads that is not among them.
+        `stop` asks that place to begin none of them any more and to give back what is left.  Wanted is what a future
+        names, what another run waits for, or what something reads that is not among them.
         """
         tasks = self._pop(len(self.tasks))
+        self.sent, self._stop = frozenset(tasks), stop
         block, inside = self.course.block, set(tasks)
         claimed = (block.futures, block.watchers)
         wanted = [
@@ -131,6 +135,11 @@ class Work:
             if any(task in claims for claims in claimed) or not inside.issuperset(block.consumers_of(task))
         ]
         return tasks, wanted
+
+    def stop(self, tasks: set[int]) -> None:
+        """Some of these are not wanted any more: if they are where none can be taken back, have that place stop."""
+        if self._stop is not None and not self.sent.isdisjoint(tasks):
+            self._stop()
 
     def lost(self, tasks: Sequence[int], suspect: int | None) -> None:
         """Tell the driver that the runner of these tasks died, probably while it ran `suspect`."""

@@ -18,7 +18,7 @@ import weakref
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from lazygraph.errors import LostData, UsedAfterFork
+from lazygraph.errors import LostData, NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.values.lazy import Lazy, T_co
 from lazygraph.values.node import External
@@ -376,7 +376,12 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     # -- ending it ---------------------------------------------------------------------------------
 
     def cancel(self, force: bool = False) -> bool:
-        """Withdraw this future's claim; True when nothing that has not started will be started for it."""
+        """Withdraw this future's claim; True when nothing that has not started will be started for it.
+
+        `force=True`, for what runs already, is not built yet and says so.
+        """
+        if force:
+            raise NotImplementedYet("cancel(force=True)", "cancel() takes back what has not started")
         if self._state is not PENDING:
             return self._state is CANCELLED_AND_NOTIFIED
         cancelled: bool = self.run.owner.cancel(self.run, self.output, force)
@@ -420,9 +425,9 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         """Whether the work has ended badly."""
         return self.done() and self._status is not Status.SUCCEEDED
 
-    def revoke(self) -> None:
-        """`cancel`, as Celery calls it."""
-        self.cancel()
+    def revoke(self, terminate: bool = False) -> None:
+        """`cancel`, as Celery calls it; `terminate=True` is `force=True`."""
+        self.cancel(force=terminate)
 
     def forget(self) -> None:
         """Give up the value, and those of the canvas steps before: the work goes on, but nobody can have them."""

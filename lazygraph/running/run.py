@@ -22,7 +22,7 @@ from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, cancellation, futures_in, raise_original
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.lazy import T_co
-from lazygraph.values.node import identity
+from lazygraph.values.node import Recipe, identity
 from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import Status
 
@@ -240,7 +240,7 @@ def _only_fused(tables: Tables) -> Tables:
     return Tables(tuple(f if isinstance(f, Fused) else identity for f in tables.functions), ())
 
 
-class GroupResult(Sequence[Future[T_co]]):
+class GroupResult(Sequence[Future[T_co]], Recipe):
     """What starting a group gives: its members' futures, in declared order."""
 
     def __init__(self, futures: Iterable[Any], parent: Any = None, after: Sequence[Future[Any]] = ()) -> None:
@@ -248,6 +248,10 @@ class GroupResult(Sequence[Future[T_co]]):
         self._members = list(futures)
         self._parent = parent
         self._after = tuple(after)
+
+    def to_nodes(self, *args: Any) -> list[Any]:
+        """As an argument it is the list of its members' values."""
+        return [member.to_nodes() if isinstance(member, GroupResult) else member for member in self._members]
 
     def __len__(self) -> int:
         return len(self._members)
