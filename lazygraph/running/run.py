@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
-from lazygraph.running.futures import Future, cancellation, futures_in, raise_original
+from lazygraph.running.futures import Future, futures_in
+from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.lazy import T_co
 from lazygraph.values.node import Recipe, identity
