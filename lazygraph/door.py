@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from lazygraph.errors import NotImplementedYet, UnknownOption
+from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownOption, suggest
 from lazygraph.executors.current import enter, leave
 from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
@@ -87,6 +87,9 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
     TimeoutError and the run is cancelled; `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
+    for name in kwargs:
+        if name not in _KEYWORDS:
+            raise UnknownOption("compute()", name, _KEYWORDS)
     run = start(*args, **kwargs)
     try:
         return run.result(timeout)  # type: ignore[no-any-return]
@@ -114,10 +117,13 @@ def start(
 ) -> Run:
     """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns."""
     for name in unknown:
-        raise UnknownOption("compute()", name, _KEYWORDS)
+        raise UnknownOption("start()", name, [known for known in _KEYWORDS if known != "timeout"])
     for name, said in (("progress", progress), ("pdb", pdb)):
         if said:
             raise NotImplementedYet(f"compute({name}=...)")
+    if on_error not in ("raise", "collect", "skip"):
+        hint = suggest(str(on_error), ("raise", "collect", "skip"))
+        raise InvalidOption(f"on_error={on_error!r}: 'raise', 'collect' or 'skip' is wanted{hint}")
     if on_error != "raise":
         raise NotImplementedYet(f"compute(on_error={on_error!r})", "use fail_fast=False and look at the futures")
     lazies, repack = _unpack(args, traverse)

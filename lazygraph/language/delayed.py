@@ -162,7 +162,7 @@ class DelayedFunction(Function[P, R_co], Recipe):
         """Return a canvas of `starmap` tasks of at most `size` calls each; it gives a list of lists."""
         if size < 1:
             raise InvalidOption(f"chunks(size={size!r}): a chunk holds at least 1 call")
-        rows = list(items)
+        rows = _rows(items, f"{self._contract.name}.chunks")
         frame = sys._getframe(1)
         # In a chain, because it is one member of whatever group it stands in.
         return Chain(
@@ -188,7 +188,16 @@ class DelayedFunction(Function[P, R_co], Recipe):
     def _many(self, how: Callable[..., Any], items: Iterable[Any], frame: Any) -> Signature:
         name = f"{self._contract.name}.{how.__name__.partition('_')[0]}"
         options = in_context(changed(self._options_of_calls, name, {"name": name}))
-        return Signature(how, Contract(how), options, (self._leaves[0], list(items)), {}, True, site_of(frame))
+        return Signature(how, Contract(how), options, (self._leaves[0], _rows(items, name)), {}, True, site_of(frame))
+
+
+def _rows(items: Any, verb: str) -> list[Any]:
+    if isinstance(items, Node | External | Recipe):
+        raise WrongCanvas(f"{verb}() takes a list that is known now, not {items!r}; for what a task returns use each()")
+    try:
+        return list(items)
+    except TypeError:
+        raise WrongCanvas(f"{verb}() takes a list, not {items!r}") from None
 
 
 def map_items(function: Callable[..., Any], items: Iterable[Any]) -> Any:

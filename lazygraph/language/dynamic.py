@@ -165,7 +165,7 @@ def spread(
     try:
         found = list(items)
     except TypeError:
-        raise TypeError(f"each() fans out over a list, but what came before it is {type(items).__name__}") from None
+        raise WrongCanvas(f"each() fans out over a list, but what came before it is {type(items).__name__}") from None
     within = Within(holds)
     following = tuple(map(_as_data, rest))
     nodes = [as_node(run(canvas.filling(Before((_as_data(item), *following), (), kwargs), within))) for item in found]

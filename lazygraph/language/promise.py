@@ -279,9 +279,10 @@ def build(
     if not kwargs and ATOMS.issuperset(map(type, args)):
         return Delayed(function, tuple(args), None, options, site, after, scope)
     leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
-    for leaf in leaves:
+    strange = [leaf for leaf in leaves if type(leaf) not in ATOMS]
+    for leaf in strange:
         refuse_foreign(leaf)
-    if any(isinstance(leaf, Recipe) for leaf in leaves):
+    if any(isinstance(leaf, Recipe) for leaf in strange):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)
     template = template_of(tuple(ops), len(args), tuple(kwargs))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lazygraph.showing.explain import profile
 from lazygraph.showing.picture import Arrow, Box, Picture
-from lazygraph.values.graph import ORDER, Fused, offsets_of
+from lazygraph.values.graph import ORDER, Fused, consumers_of, offsets_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -57,28 +57,41 @@ def _failures(shape: Shape) -> Iterator[tuple[int, int]]:
         if reads and not any(_runs_on_failure(shape, read) for read in shape.inputs_of(at) if read not in reads):
             for read in reads:
                 told[shape.catches[read]].append(at)
-    for row, targets in told.items():
-        members = [at for at in range(shape.externals, len(shape)) if row in _rows(shape, at)]
-        inside = {read for at in members for read in shape.inputs_of(at)}
-        for source in members:
-            if source not in inside:
-                yield from ((source, target) for target in targets)
+    for source, row in _ends_of_scopes(shape):
+        yield from ((source, target) for target in told.get(row, ()))
+
+
+def _ends_of_scopes(shape: Shape) -> Iterator[tuple[int, int]]:
+    """Yield (entry, row) for each scope that ends with an entry: none of its readers is in the scope too."""
+    given: dict[int, list[int]] = {}
+    for row, scope in enumerate(shape.scopes):
+        for at in scope.given:
+            given.setdefault(at, []).append(row)
+    starts, consumers = consumers_of(shape)
+    for at in range(shape.externals, len(shape)):
+        readers = consumers[starts[at] : starts[at + 1]]
+        # Scopes are in each other: those of an entry that hold a reader too are the outer ones.
+        shared = {row for reader in readers for row in (shape.scope[reader], *given.get(reader, ()))}
+        outer: set[int] | None = None
+        for start in (shape.scope[at], *given.get(at, ())):
+            row = start
+            while row >= 0 and row not in shared:
+                if outer is None:
+                    outer = {above for one in shared for above in _chain(shape, one)}
+                if row in outer:
+                    break
+                yield at, row
+                row = shape.scopes[row].parent
+
+
+def _chain(shape: Shape, row: int) -> Iterator[int]:
+    while row >= 0:
+        yield row
+        row = shape.scopes[row].parent
 
 
 def _runs_on_failure(shape: Shape, at: int) -> bool:
     return any(read in shape.catches for read in shape.inputs_of(at))
-
-
-def _rows(shape: Shape, at: int) -> set[int]:
-    """Return every scope that an entry stands in."""
-    found: set[int] = set()
-    stack = [shape.scope[at], *(row for row, scope in enumerate(shape.scopes) if at in scope.given)]
-    while stack:
-        row = stack.pop()
-        if row >= 0:
-            found.add(row)
-            stack.append(shape.scopes[row].parent)
-    return found
 
 
 def profile_of(graph: Graph) -> Profile:

@@ -61,6 +61,14 @@ def test_a_canvas_that_holds_a_future_cannot_be_pickled_and_says_so() -> None:
         pickle.dumps(inc.s(inc.delay(1)))
 
 
+def test_many_calls_need_a_list_that_is_known() -> None:
+    for verb in (inc.map, add.starmap, lambda rows: add.chunks(rows, 2)):
+        with pytest.raises(WrongCanvas, match=r"takes a list that is known now.*use each\(\)"):
+            verb(listed([1]))
+        with pytest.raises(WrongCanvas, match="takes a list, not 5"):
+            verb(5)
+
+
 @pytest.mark.parametrize("callback", [inc, 5, [inc]])
 def test_a_callback_is_a_canvas(callback: Any) -> None:
     with pytest.raises(WrongCanvas, match="a callback is a signature or a canvas"):
