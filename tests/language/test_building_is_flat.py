@@ -49,6 +49,7 @@ def test_a_node_behind_a_long_chain_costs_what_the_second_did(length: int) -> No
 def test_a_fan_in_costs_so_much_a_child(width: int) -> None:
     def cost(children: int) -> int:
         made = [inc(i) for i in range(children)]
+        total(made)  # what is made once for every call of this shape
         return calls_of(lambda: total(made))
 
     a_child = (cost(20) - cost(10)) // 10
