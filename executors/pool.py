@@ -45,7 +45,7 @@ class PoolEngine(Engine):
                 return
             self._send(work)
         except RuntimeError as error:  # the pool is shut down, or broken
-            failed(work, list(work.tasks) or [], error)
+            failed(work, list(work.tasks), error)
 
     def _send(self, work: Work) -> None:
         tasks, wanted = work.send()
@@ -67,7 +67,7 @@ class PoolEngine(Engine):
 
 def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
     try:
-        report, values = opened(future.result())
+        report, values = opened(future.result(), work.program)
     except BaseException as error:  # in a thread of the pool, which must live on
         failed(work, tasks, error)
         return

@@ -155,7 +155,7 @@ class ProcessEngine(Engine):
                 alive, at = False, child.at()
                 work.lost(tasks, at if at in tasks else tasks[0])
             else:
-                report, values = opened(back)
+                report, values = opened(back, work.program)
                 for entry, value in values.items():
                     work.values[entry] = value
                 work.report(report)

@@ -10,7 +10,7 @@ Does not cover: who carries them (executors.pool, executors.processes).
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -22,6 +22,7 @@ from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Broken, Report, run_lease
 from lazygraph.values.graph import ORDER
+from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,12 +41,17 @@ class There(NamedTuple):
 
 
 class Back(NamedTuple):
-    """What became of it.  `values` is a pickle of those wanted that ended well; `plans` of what replaces tasks."""
+    """What became of it.
+
+    `plain` is one pickle of those wanted values that always open, `others` a pickle for each of the rest: one that
+    cannot be opened must not take others along.  `replaced` has the pickled plan of what replaces a task.
+    """
 
     done: list[int]
     skipped: list[int]
     seconds: float
-    values: bytes
+    plain: bytes
+    others: list[tuple[int, bytes]]
     broken: list[tuple[int, bytes, str, str, str, int | None]]
     replaced: list[tuple[int, bytes]]
 
@@ -131,7 +137,10 @@ def run(there: bytes, begins: Callable[[int], bool] | None = None) -> bytes:
     """
     plan, tasks, wanted, packed = _there_of(there)
     program = _program(plan)
-    values: dict[int, Any] = codec.loads(packed)
+    try:
+        values: dict[int, Any] = codec.loads(packed)
+    except Exception as error:
+        return _encode(Back([], [], 0.0, codec.dumps({}), [], [_unopened(program, task, error) for task in tasks], []))
     whole = Report()
 
     failed = False
@@ -153,35 +162,49 @@ def run(there: bytes, begins: Callable[[int], bool] | None = None) -> bytes:
     whole.skipped += left
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
-    body, unsendable = _packed_values(program, {task: values[task] for task in sorted(kept)})
-    lost = {broken.task for broken in unsendable}
+    plain = {task: values[task] for task in sorted(kept) if type(values[task]) in PLAIN}
+    others: list[tuple[int, bytes]] = []
+    replaced: list[tuple[int, bytes]] = []
+    for task in sorted(kept.difference(plain)):
+        what = f"the result of {program.place_of(task, None)[0]!r}, a {type(values[task]).__name__},"
+        _pack(program, task, partial(codec.dumps, values[task]), others, whole.broken, what)
+    for task, becomes in whole.replaced:
+        _pack(program, task, partial(_packed_replacement, becomes), replaced, whole.broken)
+    lost = {broken.task for broken in whole.broken}
     return _encode(
         Back(
             [task for task in whole.done if task not in lost],
             whole.skipped,
             whole.seconds,
-            body,
-            [_packed_broken(broken) for broken in (*whole.broken, *unsendable)],
-            [(task, _packed_replacement(plan)) for task, plan in whole.replaced],
+            codec.dumps(plain),
+            others,
+            [_packed_broken(broken) for broken in whole.broken],
+            replaced,
         )
     )
 
 
-def _packed_values(program: Program, values: dict[int, Any]) -> tuple[bytes, list[Broken]]:
+def _pack(
+    program: Program,
+    task: int,
+    packed: Callable[[], bytes],
+    into: list[tuple[int, bytes]],
+    broken: list[Broken],
+    what: str = "",
+) -> None:
+    """Pickle something of a task; what cannot be pickled has failed the task."""
     try:
-        return codec.dumps(values), []
-    except Exception:
-        broken = []
-        for task, value in list(values.items()):
-            try:
-                codec.dumps(value)
-            except Exception as error:
-                del values[task]
-                node, origin = program.place_of(task, None)
-                what = f"the result of {node!r}, a {type(value).__name__},"
-                wrong = Unserializable(what, f"built at {origin}", codec.reason_of(error))
-                broken.append(Broken(task, wrong, str(wrong), node, origin))
-        return codec.dumps(values), broken
+        into.append((task, packed()))
+    except Exception as error:
+        node, origin = program.place_of(task, None)
+        wrong = error if not what else Unserializable(what, f"built at {origin}", codec.reason_of(error))
+        broken.append(Broken(task, wrong, str(wrong), node, origin))
+
+
+def _unopened(program: Program, task: int, error: Exception) -> tuple[int, bytes, str, str, str, int | None]:
+    node, origin = program.place_of(task, None)
+    wrong = Unserializable(f"an input of {node!r}", f"built at {origin}", codec.reason_of(error))
+    return _packed_broken(Broken(task, wrong, str(wrong), node, origin))
 
 
 def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str, int | None]:
@@ -190,17 +213,29 @@ def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str, int | Non
 
 
 def _packed_replacement(plan: Plan) -> bytes:
+    codec.pack_tables(plan.shape, plan.tables)  # names the function or argument that cannot travel
     return codec.dumps(plan)
 
 
 # -- back again ------------------------------------------------------------------------------------
 
 
-def opened(back: bytes) -> tuple[Report, dict[int, Any]]:
+def opened(back: bytes, program: Program) -> tuple[Report, dict[int, Any]]:
     """Return the report of a lease that has come back, and the values of what ended well in it."""
     parts = _back_of(back)
     report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
+    values: dict[int, Any] = codec.loads(parts.plain)
     for task, blob, text, node, origin, step in parts.broken:
         report.broken.append(Broken(task, codec.unpack_exception(blob, node, text), text, node, origin, step))
-    report.replaced.extend((task, codec.loads(plan)) for task, plan in parts.replaced)
-    return report, codec.loads(parts.values)
+    for task, blob in (*parts.others, *parts.replaced):
+        try:
+            value = codec.loads(blob)
+        except Exception as error:
+            node, origin = program.place_of(task, None)
+            wrong = Unserializable(f"the result of {node!r}", f"built at {origin}", codec.reason_of(error))
+            report.broken.append(Broken(task, wrong, str(wrong), node, origin))
+            report.done = [other for other in report.done if other != task]
+        else:
+            values[task] = value
+    report.replaced.extend((task, values.pop(task)) for task, _ in parts.replaced if task in values)
+    return report, values

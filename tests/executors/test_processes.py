@@ -183,3 +183,37 @@ def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
         assert int(parent.stderr.readline()) != parent.pid
         parent.kill()
         assert parent.stderr.read() == ""  # ends only when the child, which holds it too, has ended
+
+
+class Shy:
+    """Can be pickled, and opened only in the process that made it."""
+
+    def __init__(self) -> None:
+        self.home = os.getpid()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _open_shy, (self.home,)
+
+
+def _open_shy(home: int) -> Shy:
+    if os.getpid() != home:
+        raise ValueError("not here")
+    return Shy()
+
+
+def test_what_cannot_be_opened_fails_its_task_and_no_process() -> None:
+    before = {*compute(*[pid(i) for i in range(20)])}
+    with pytest.raises(TypeError, match=r"an argument cannot be sent.*not here"):
+        same(Shy()).compute()  # there
+    with pytest.raises(TypeError, match=r"cannot be sent.*not here"):
+        delayed(Shy)().compute()  # and back
+    assert {*compute(*[pid(i) for i in range(20)])} <= before | {*compute(pid(), pid())}
+
+
+def test_a_replacement_that_cannot_travel_fails_its_task() -> None:
+    @delayed
+    def becomes() -> object:
+        return lazygraph.replace(same.s(threading.Lock()))
+
+    with pytest.raises(Unserializable, match=r"argument lock of 'same'"):
+        becomes().compute()
