@@ -45,6 +45,7 @@ from lazygraph.running.mutation import watched
 from lazygraph.running.program import Program
 from lazygraph.running.run import Run
 from lazygraph.running.runner import Broken
+from lazygraph.running.waiting import Waiters
 from lazygraph.values.node import Caught as CaughtMark
 from lazygraph.values.outcome import Failure, Outcome, Value
 from lazygraph.values.status import State, Status
@@ -74,7 +75,7 @@ class Driver(Executor):
         self._dropped: deque[tuple[Run, int]] = deque()
         # Not reentrant: the collector may drop futures while this very thread holds it, and must see that.
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._idle = Waiters()
         self._closed = False
         self._lent = 0
         self._pid = os.getpid()
@@ -128,10 +129,16 @@ class Driver(Executor):
             if not wait:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
-            elif inside_task.get() is not self:  # a task, or what is called when one has ended, would wait for itself
-                self._idle.wait_for(lambda: not any(block.open for block in self._frontier.blocks.values()))
         settle(endings)
+        if (
+            wait and inside_task.get() is not self
+        ):  # a task, or what is called when one has ended, would wait for itself
+            self._idle.wait_for(self._all_done)
         self._engine.close()
+
+    def _all_done(self) -> bool:
+        with self._lock:
+            return not any(block.open for block in self._frontier.blocks.values())
 
     def __exit__(self, kind: Any = None, *rest: object) -> None:
         leave(self)
@@ -153,7 +160,7 @@ class Driver(Executor):
                 endings, cancelled = self._handle(CancelRun(run.block)), True
             else:
                 endings, cancelled = self._cancel_entry(run.block, run.entry_of(output))
-            self._idle.notify_all()
+        self._idle.wake()
         settle(endings)
         return cancelled
 
@@ -289,7 +296,7 @@ class Driver(Executor):
             endings = []
             if work.tasks:
                 endings = self._handle(Returned(work.course.block, list(work.tasks), work.attempt))
-            self._idle.notify_all()
+        self._idle.wake()
         settle(endings)
         self._pump()
 
@@ -299,7 +306,7 @@ class Driver(Executor):
             if work in self._busy:
                 self._busy.remove(work)
             endings = self._handle(CancelRun(work.course.block))
-            self._idle.notify_all()
+        self._idle.wake()
         settle(endings)
 
     # -- slots of tasks that wait ------------------------------------------------------------------

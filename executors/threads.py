@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from queue import SimpleQueue
@@ -34,9 +35,17 @@ class ThreadEngine(Engine):
         with self._counting:
             self._unfinished += 1
             if self._unfinished > self._threads:
-                threading.Thread(target=self._serve, name=f"lazygraph-{self._threads}", daemon=True).start()
+                thread = threading.Thread(target=self._serve, name=f"lazygraph-{self._threads}", daemon=True)
+                # Not by this thread: Ctrl-C while `Thread.start` waits may come out of it as something else.
+                _thread.start_new_thread(self._begin, (thread,))
                 self._threads += 1
         self._queue.put(work)
+
+    def _begin(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no further thread: this one does it
+            self._serve()
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:

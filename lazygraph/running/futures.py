@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lazygraph.errors import LostData, NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.running.raising import cancellation, raise_original
+from lazygraph.running.waiting import Waiters
 from lazygraph.values.lazy import Lazy, T_co
 from lazygraph.values.node import External
 from lazygraph.values.outcome import Failure, Outcome, Value
@@ -236,6 +237,9 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         # condition before holds it while it looks at the state, and is woken.
         self._state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
         condition = self.__dict__.setdefault("_made_condition", _OPEN_DOOR)
+        waiting: Waiters | None = self.__dict__.get("_made_waiting")
+        if waiting is not None:
+            waiting.wake()
         if condition is _OPEN_DOOR:
             if self._forgotten:
                 self._give_up_value()
@@ -277,14 +281,10 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             return
         if getattr(self.run, "pid", None) not in (None, os.getpid()):
             raise UsedAfterFork(f"{self!r}")
-        condition = self._condition
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with lent_slot([getattr(self.run, "owner", None)]), condition:
-            while self._state is PENDING:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"{self!r} has not ended within {timeout} s")
-                condition.wait(left)
+        waiting: Waiters = self.__dict__.setdefault("_made_waiting", Waiters())
+        with lent_slot([getattr(self.run, "owner", None)]):
+            if not waiting.wait_for(self.done, timeout):
+                raise TimeoutError(f"{self!r} has not ended within {timeout} s")
 
     def _settled_outcome(self, timeout: float | None) -> Outcome:
         deadline = None if timeout is None else time.monotonic() + timeout

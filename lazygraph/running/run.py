@@ -21,6 +21,7 @@ from lazygraph.errors import NotImplementedYet, UsedAfterFork
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, futures_in
 from lazygraph.running.raising import cancellation, raise_original
+from lazygraph.running.waiting import Waiters
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.lazy import T_co
 from lazygraph.values.node import Recipe, identity
@@ -57,7 +58,8 @@ class Run:
         self.bytes_kept: int | None = None
         self.bytes_moved: int | None = None
         self._began, self._ended = time.monotonic(), 0.0
-        self._changed = threading.Condition()
+        self._settling = threading.Lock()
+        self._waiters = Waiters()
         self._first_failure: Failure | None = None
         self._detached: list[Future[Any]] | None = None
         self._places: dict[int, list[int]] = {}
@@ -98,8 +100,8 @@ class Run:
             raise UsedAfterFork(f"{self!r}")
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._over():
-            with lent_slot([self.owner]), self._changed:
-                if not self._changed.wait_for(self._over, timeout):
+            with lent_slot([self.owner]):
+                if not self._waiters.wait_for(self._over, timeout):
                     raise TimeoutError(f"{self!r} has not ended within {timeout} s")
         failure = self._first_failure
         if failure is None:
@@ -166,7 +168,7 @@ class Run:
             return
         for place in places:
             self._settle_at(place, status, outcome)
-        with self._changed:
+        with self._settling:
             self._left -= 1
             if isinstance(outcome, Failure) and self._first_failure is None:
                 self._first_failure = outcome
@@ -175,7 +177,7 @@ class Run:
                 self._detached = None
                 self.owner.detached.discard(self)
                 self.plan = replace(self.plan, tables=_only_fused(self.plan.tables))
-            self._changed.notify_all()
+        self._waiters.wake()
 
     def _settle_at(self, place: int, status: Status, outcome: Outcome | None) -> None:
         future = self._weak[place]()
@@ -213,7 +215,7 @@ class Run:
 
     def detach(self) -> list[Future[Any]]:
         """Let go of the futures, but only when all have ended: what was started so runs, whoever still looks."""
-        with self._changed:
+        with self._settling:
             if self._left:
                 self._detached = self.futures
                 self.owner.detached.add(self)

@@ -38,6 +38,10 @@ class Gate:
 def nothing_left(executor: Driver) -> bool:
     """Wait for what still runs although nobody wants it; say whether the driver has forgotten every run."""
     gc.collect()
-    with executor._idle:
-        assert executor._idle.wait_for(lambda: not executor._busy, WAIT)
+
+    def idle() -> bool:
+        with executor._lock:
+            return not executor._busy
+
+    assert executor._idle.wait_for(idle, WAIT)
     return not executor._courses and not executor._frontier.blocks

@@ -264,8 +264,10 @@ class TestInterruption:
     @pytest.mark.parametrize("caught", [True, False])
     def test_ctrl_c_ends_the_process_at_once(self, name: str, caught: bool) -> None:
         script = f"""
-import os, sys, threading
+import os, signal, sys, threading
 from lazygraph import compute, delayed
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 
 @delayed
 def stand(at):
