@@ -27,7 +27,8 @@ class TestCancelling:
     def test_what_has_not_started(self, threads: ThreadExecutor, gate: Gate) -> None:
         ran: list[int] = []
         stand = delayed(gate.stand)
-        run = start(stand(1), stand(2), delayed(ran.append)(3), executor=threads, fail_fast=False)
+        second = stand(2)
+        run = start(stand(1), second, delayed(ran.append)(second), executor=threads, fail_fast=False)
         assert gate.entered.wait(WAIT)
         assert run.futures[2].cancel() is True
         with pytest.raises(concurrent.futures.CancelledError, match="was cancelled before it ran"):
