@@ -10,7 +10,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class LazyGraphError(Exception):
@@ -136,10 +136,11 @@ class NotImplementedYet(LazyGraphError, NotImplementedError):
 class UnsupportedByExecutor(LazyGraphError, NotImplementedError):
     """A plan needs what its executor cannot do.  Nothing has been run."""
 
-    def __init__(self, executor: str, option: str, node: str, where: str) -> None:
+    def __init__(self, executor: str, option: str, node: str, where: str, others: Sequence[str] = ()) -> None:
+        rather = f"run it on {' or '.join(map(repr, others))}" if others else "choose another executor"
         super().__init__(
             f"executor {executor!r} does not honour {option}, which node {node!r} asks for (built at {where}); "
-            f"remove the option or choose another executor; nothing was run"
+            f"remove the option or {rather}; nothing was run"
         )
 
 
@@ -198,6 +199,46 @@ class WorkerDied(LazyGraphError, RuntimeError):
         )
 
 
+class TaskTimeout(LazyGraphError, TimeoutError):
+    """An attempt ran longer than its `timeout=` and was killed."""
+
+    def __init__(self, node: str, seconds: float, where: str) -> None:
+        super().__init__(
+            f"{node!r} ran longer than its timeout of {seconds:g} s and was killed (built at {where}); raise timeout=, "
+            f"let it do less at a time, or say retries= if it may succeed the next time"
+        )
+        self.node, self.seconds, self.where = node, seconds, where
+
+
+class TaskExpired(LazyGraphError, TimeoutError):
+    """A task had not started when its time was over."""
+
+    def __init__(self, node: str, where: str) -> None:
+        super().__init__(
+            f"{node!r} had not started when it expired (built at {where}); raise expires=, or find out what it "
+            f"waited for"
+        )
+        self.node, self.where = node, where
+
+
+class RetriesExhausted(LazyGraphError, RuntimeError):
+    """A task asked to be tried again, without a reason, more often than it may."""
+
+    def __init__(self, node: str, attempt: int) -> None:
+        super().__init__(
+            f"{node!r} asked with self.retry() to be tried again after attempt {attempt}, which was its last; raise "
+            f"max_retries=, or say why with self.retry(exc=...): then that is what has failed"
+        )
+        self.node, self.attempt = node, attempt
+
+
+class TaskCancelled(BaseException):
+    """Raised in a task that runs when it is cancelled with `force=True`.
+
+    Not an Exception: what a task does about its errors is not meant for this one.
+    """
+
+
 class LostData(LazyGraphError, KeyError):
     """A value is gone and nothing says how to make it again."""
 
@@ -220,7 +261,13 @@ class NestingTooDeep(LazyGraphError, RecursionError):
 class WouldDeadlock(LazyGraphError, RuntimeError):
     """A task waits for other work of its own executor, which may need the very slot that it holds."""
 
-    def __init__(self, executor: str) -> None:
+    def __init__(self, executor: str, on_loop: bool = False) -> None:
+        if on_loop:
+            super().__init__(
+                f"an async task on executor {executor!r} waits for a future of the same executor and holds up the "
+                f"event loop that its tasks are awaited on; write `await future`, or return lazygraph.replace(...)"
+            )
+            return
         super().__init__(
             f"a task on executor {executor!r} waits for a future of the same executor, which may never get a slot; "
             f"return lazygraph.replace(...) instead of waiting, or use 'threads' or a cluster"
@@ -294,6 +341,18 @@ class ConnectionLost(LazyGraphError, ConnectionError):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"the connection to {address} ended: {reason}; what was not finished is lost to this client")
+
+
+class UnknownKey(LazyGraphError, KeyError):
+    """A scheduler has no future of this key, or no run of this name."""
+
+    def __init__(self, what: str, address: str) -> None:
+        super().__init__(
+            f"the scheduler at {address} has no {what}: it never had, its result_ttl is over, it was forgotten, or "
+            f"whoever held it has ended; work that is to outlast its client is started by .delay or detach=True"
+        )
+
+    __str__ = Exception.__str__
 
 
 class UnsafeTokenPlace(LazyGraphError, PermissionError):

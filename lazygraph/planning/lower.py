@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotImplementedYet
 from lazygraph.language.calls import name_of
+from lazygraph.language.members import READS_MEMBERS
 from lazygraph.language.promise import Delayed
-from lazygraph.values.graph import DATA, ORDER, Fused, Graph, Scope, Shape, Tables, offsets_of
+from lazygraph.values.graph import DATA, MEMBER, ORDER, Fused, Graph, Scope, Shape, Tables, offsets_of
 from lazygraph.values.node import Caught, External, Node, NodeScope, Quoted, identity
-from lazygraph.values.options import DEFAULT
+from lazygraph.values.options import DEFAULT, limited
 from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class _Columns:
         for node in self.order:
             function.append(add_function(node._function))
             template.append(self._template(node._template))
-            option.append(self.options.add(node._options) if node._options is not DEFAULT else 0)
+            option.append(self._option(node) if node._options is not DEFAULT else 0)
             origin.append(self._origin(node._site))
             scope.append(scopes[node._scope] if node._scope is not None else 0)
             reads: dict[int, int] = {}
@@ -196,7 +197,7 @@ class _Columns:
                     arguments.append(~add_constant(held[leaf]))  # type: ignore[index]
                 else:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
-            kinds.extend(bytes(len(reads)))
+            kinds.extend(bytes(len(reads)) if node._function not in READS_MEMBERS else [MEMBER] * len(reads))
             caught = gate.get(node) if gate else None
             if caught is not None and entry[caught] not in reads:
                 reads[entry[caught]] = len(reads)
@@ -230,10 +231,17 @@ class _Columns:
         tables = Tables(tuple(self.functions.rows), tuple(self.constants.rows), tuple(self.templates.rows))
         return Graph(shape, tables, tuple(self.externals))
 
+    def _option(self, node: Node) -> int:
+        row = node._options
+        if row.rate_limit is not None or row.concurrency is not None:
+            function: Any = node._function
+            row = limited(row, f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}")
+        return self.options.add(row)
+
     def _scope(self, scope: NodeScope) -> Scope:
         parent = self.walk.scopes[scope.parent] if scope.parent is not None else 0
         given = tuple(self.entry[node] for node in scope.given if node in self.entry)
-        return Scope(parent, catch=self.entry.get(scope.caught, -1), given=given)
+        return Scope(parent, scope.fail_fast, catch=self.entry.get(scope.caught, -1), given=given)
 
     def _origin(self, site: Site | str) -> int:
         # By the code's id: hashing a code object walks its bytecode.

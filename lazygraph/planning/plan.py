@@ -32,7 +32,10 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What an executor runs.  `fail_fast`: the first failed output ends the run."""
+    """What an executor runs.  `fail_fast`: the first failed output ends the run.
+
+    `skips`: what reads a node that has failed is said to be skipped.
+    """
 
     shape: Shape
     tables: Tables
@@ -40,6 +43,7 @@ class Plan:
     history: tuple[Change, ...] = ()
     name: str = ""
     fail_fast: bool = True
+    skips: bool = False
 
     def __len__(self) -> int:
         """The number of tasks."""
@@ -62,9 +66,9 @@ class Plan:
         return found
 
 
-def seal(graph: Graph, name: str = "", fail_fast: bool = True) -> Plan:
+def seal(graph: Graph, name: str = "", fail_fast: bool = True, skips: bool = False) -> Plan:
     """Return the plan of a graph."""
-    return Plan(graph.shape, graph.tables, graph.externals, graph.history, name, fail_fast)
+    return Plan(graph.shape, graph.tables, graph.externals, graph.history, name, fail_fast, skips)
 
 
 def plan_of(
@@ -74,7 +78,8 @@ def plan_of(
     optimize_graph: bool = True,
     name: str = "",
     fail_fast: bool = True,
+    skips: bool = False,
 ) -> Plan:
     """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
     graph = lower(outputs, held)
-    return seal(optimize(graph) if optimize_graph else graph, name, fail_fast)
+    return seal(optimize(graph) if optimize_graph else graph, name, fail_fast, skips)

@@ -396,11 +396,12 @@ class _CanvasReader:
 
     def group(self, row: Mapping[str, Any], where: str) -> Canvas:
         """Read a group."""
-        return group(self._parts(row, "group", where))
+        made: Canvas = group(self._parts(row, "group", where), **_ways(row, where))
+        return made
 
     def header(self, row: Mapping[str, Any], where: str) -> Canvas:
         """Read a chord's header without its body."""
-        made: Canvas = chord(self._parts(row, "header", where))
+        made: Canvas = chord(self._parts(row, "header", where), **_ways(row, where))
         return made
 
     def each(self, row: Mapping[str, Any], where: str) -> Canvas:
@@ -414,11 +415,18 @@ class _CanvasReader:
         return [self.reader.read(one, where) for one in _list(row, kind, where)]
 
 
+def _ways(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    ways = {name: row[name] for name in ("on_error", "fail_fast") if name in row}
+    if not isinstance(ways.get("fail_fast", False), bool):
+        raise InvalidOption(f"{where}: 'fail_fast' is {ways['fail_fast']!r}, and true or false is wanted")
+    return ways
+
+
 _KINDS: Mapping[str, tuple[Callable[[_CanvasReader, Mapping[str, Any], str], Canvas], frozenset[str]]] = {
     "signature": (_CanvasReader.signature, frozenset({"args", "kwargs", "immutable", "options", "origin"})),
     "chain": (_CanvasReader.chain, frozenset()),
-    "group": (_CanvasReader.group, frozenset()),
-    "header": (_CanvasReader.header, frozenset()),
+    "group": (_CanvasReader.group, frozenset({"on_error", "fail_fast"})),
+    "header": (_CanvasReader.header, frozenset({"on_error", "fail_fast"})),
     "each": (_CanvasReader.each, frozenset({"origin"})),
 }
 """What a part can be, how it is read, and which fields it may have."""

@@ -245,7 +245,7 @@ class _CanvasWriter:
 
     def composed(self, canvas: Any) -> dict[str, Any]:
         """Write a chain, group or header."""
-        return {_WORDS[type(canvas)]: [self._special(part) for part in canvas.parts]}
+        return {_WORDS[type(canvas)]: [self._special(part) for part in canvas.parts], **canvas._ways()}
 
     def each(self, canvas: Each) -> dict[str, Any]:
         """Write a fan-out."""

@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 
     from lazygraph.values.graph import Shape
 
+PRIORITY_SHIFT = 62
+NUMBER = (1 << PRIORITY_SHIFT) - 1
+"""In a lane an entry is its task's number, less its priority above this many bits: the smallest comes first."""
+
 ANYWHERE = -1
 """The lane of tasks that no runner is better for than another."""
+
+
+def entry_of(block: Block, task: int) -> int:
+    """Return what stands for a task in a lane."""
+    number = block.base + task
+    return number - (block.priority(task) << PRIORITY_SHIFT) if block.special else number
 
 
 _ALLOWED = [can_move(target) for target in State]
@@ -64,13 +74,22 @@ class Arena:
         """Return the run whose task is next in a lane, or None when nothing in it is ready."""
         heap = self._lanes.get(lane)
         while heap:
-            block = self._block_of(heap[0])
-            if block is not None and block.state[heap[0] - block.base] == State.QUEUED:
+            number = heap[0] & NUMBER
+            block = self._block_of(number)
+            if block is not None and block.state[number - block.base] == State.QUEUED and self._may_go(block, number):
                 return block
             heappop(heap)
         if lane != ANYWHERE:
             self._lanes.pop(lane, None)  # an empty lane is made again when something comes
         return None
+
+    def _may_go(self, block: Block, number: int) -> bool:
+        """Whether a queued task may be handed out now; what may not is not queued any more."""
+        return True
+
+    def urgency(self, lane: int) -> int:
+        """Return the priority of what is next in a lane that is not empty."""
+        return -(self._lanes[lane][0] >> PRIORITY_SHIFT)
 
     def lanes(self) -> list[int]:
         """Return the lanes that exist, in the order they came to be."""
@@ -88,12 +107,16 @@ class Arena:
         if block.pending[task]:
             self._move(block, task, State.WAITING)
         else:
-            self._move(block, task, State.QUEUED)
-            self._push(block, task)
+            self._queue(block, task)
 
-    def _push(self, block: Block, task: int) -> None:
+    def _ready(self, block: Block, task: int) -> None:
+        """All that a task waits for is there."""
+        self._queue(block, task)
+
+    def _queue(self, block: Block, task: int) -> None:
+        self._move(block, task, State.QUEUED)
         lane = ANYWHERE if self._place is None else self._place(block, task)
-        heappush(self._lane(lane), block.base + task)
+        heappush(self._lane(lane), entry_of(block, task))
 
     def _lane(self, lane: int) -> list[int]:
         heap = self._lanes.get(lane)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazygraph.running.endings import ENDED, SAD, Endings, of_reader
-from lazygraph.running.events import Action, Adopted, Settled
-from lazygraph.values.graph import ORDER
+from lazygraph.running.events import Action, Adopted, Poisoned, Settled
+from lazygraph.values.graph import MEMBER, ORDER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from lazygraph.running.block import Block
 
-_WAITING, _QUEUED = int(State.WAITING), int(State.QUEUED)
+_WAITING = int(State.WAITING)
+_ABOUT_TO = (int(State.QUEUED), int(State.SCHEDULED))
 _SUCCEEDED, _RELEASED, _CANCELLED = int(State.SUCCEEDED), int(State.RELEASED), int(State.CANCELLED)
 
 
@@ -84,8 +85,7 @@ class Arrivals(Endings):
         for reader in block.consumers_of(external):
             block.pending[reader] -= 1
             if not block.pending[reader] and block.state[reader] == _WAITING:
-                self._move(block, reader, State.QUEUED)
-                self._push(block, reader)
+                self._ready(block, reader)
         if external in block.futures:
             actions.append(Settled(block, [external], State.SUCCEEDED))
         if not block.claims[external]:
@@ -97,7 +97,8 @@ class Arrivals(Endings):
         """Let a task wait for an entry of another block, whose value is to be its own."""
         self._move(block, task, State.WAITING)
         block.pending[task] += 1  # nothing else that comes may start it
-        owner, entry = owner.owner(entry)
+        if not SAD[owner.state[entry]]:  # what has ended at once is followed no further
+            owner, entry = owner.owner(entry)
         block.replaced[task] = owner, entry
         self._watch(block, task, owner, entry)
         self._follow(block, task, actions)
@@ -161,7 +162,7 @@ class Arrivals(Endings):
             where.remade.add(at)
             for reader in where.consumers_of(at):
                 where.pending[reader] += 1
-                if where.state[reader] == _QUEUED:
+                if where.state[reader] in _ABOUT_TO:
                     self._move(where, reader, State.WAITING)
             stack.extend(w for w in where.watchers.get(at, ()) if w[0].state[w[1]] == _SUCCEEDED)
             if at >= where.shape.externals:
@@ -184,13 +185,15 @@ class Arrivals(Endings):
         """A task that has ended is to run again: claim its inputs again, and make those again that are gone."""
         state = block.state
         block.open += 1
+        block.withdrawn.discard(task)
         block.attempts[task] = block.attempt(task) + 1
         missing, gone = 0, []
         unhappy: int | None = None
         for at, read in enumerate(block.inputs_of(task), block.bounds[task]):
             block.claims[read] += 1
-            if block.shape.kinds[at] == ORDER and ENDED[state[read]]:
-                continue  # it has been waited for
+            if block.shape.kinds[at] in (ORDER, MEMBER) and ENDED[state[read]]:
+                if block.shape.kinds[at] == ORDER or SAD[state[read]]:
+                    continue  # it has been waited for
             if SAD[state[read]]:
                 unhappy = read
             elif state[read] == _RELEASED and read in block.failures:
@@ -200,15 +203,19 @@ class Arrivals(Endings):
             elif state[read] != _SUCCEEDED:
                 missing += 1
         block.pending[task] = missing
-        if unhappy is not None:
+        policy = block.policy(task)
+        if policy is not None and policy.at_most_once:
+            actions.append(Poisoned(block, task, block.deaths.get(task, 1)))
+            self._end(block, task, State.FAILED, (block.base, task), actions)
+            self._end_below([(block, task)], actions)
+        elif unhappy is not None:
             target = State.CANCELLED if state[unhappy] == _CANCELLED else State.UPSTREAM_FAILED
             self._end(block, task, target, block.causes[unhappy], actions)
             self._end_below([(block, task)], actions)
         elif gone:
             stack.extend(gone)
         elif not missing:
-            self._move(block, task, State.QUEUED)
-            self._push(block, task)
+            self._ready(block, task)
 
     def _lose(self, block: Block, entry: int, actions: list[Action]) -> None:
         """A held value, never computed, is gone: nothing says how to make it again, and whoever needs it has failed."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 from operator import sub
 from typing import TYPE_CHECKING
 
-from lazygraph.values.graph import consumers_of
+from lazygraph.running.policy import policy_of
+from lazygraph.values.graph import MEMBER, consumers_of
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from array import array
 
+    from lazygraph.running.limits import Line
+    from lazygraph.running.policy import Policy
     from lazygraph.values.graph import Shape
 
 
@@ -44,17 +47,25 @@ class Block:
         "handling",
         "inputs",
         "open",
+        "parked",
         "pending",
         "plain",
+        "policies",
         "remade",
         "replaced",
+        "retries",
         "shape",
+        "skips",
         "special",
         "stands",
         "starts",
         "state",
+        "strict",
+        "tolerant",
         "unwanted",
+        "wakes",
         "watchers",
+        "withdrawn",
         "within",
     )
 
@@ -70,12 +81,19 @@ class Block:
         for output in () if task_of else shape.outputs:
             self.futures[output] = self.futures.get(output, 0) + 1
             self.claims[output] += 1
+        self.tolerant = MEMBER in shape.kinds  # whether somebody goes on without values
+        self.skips = False  # whether what reads a failed node is said to be skipped
+        self.strict = {row for row, scope in enumerate(shape.scopes) if scope.fail_fast}  # scopes that fail as one
         self.callbacks = frozenset(shape.callbacks)
         self.given_up: dict[int, int] = {}  # cancelled outputs that others want -> futures that still name them
         self.delivered: set[int] = set()  # outputs whose value their owner has
         self.open = n - shape.externals  # tasks that have not ended
         self.plain = [row.plain for row in shape.options]
         self.special = not all(self.plain)
+        self.policies = [None if row.plain else policy_of(row) for row in shape.options]
+        self.retries: dict[int, int] = {}  # tasks that were tried again because they failed -> how often
+        self.wakes: dict[int, float] = {}  # scheduled and retrying tasks that a timer wakes -> when
+        self.parked: dict[int, Line] = {}  # scheduled tasks that wait for a permit -> in which line
         self.attempts: dict[int, int] = {}  # only of tasks past their first
         self.deaths: dict[int, int] = {}  # runners that died while running a task
         self.causes: dict[int, tuple[int, int]] = {}  # unhappy entry -> (base, entry) where it began
@@ -83,6 +101,7 @@ class Block:
         self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it
         self.bound = 0  # other blocks that may yet want something of this one made again
         self.remade: set[int] = set()  # entries that are, or were, computed again
+        self.withdrawn: set[int] = set()  # tasks that were cancelled when they ran: they are not tried again
         self.unwanted: set[int] = set()  # tasks that lost their last claim when they had been handed out
         self.depth: int = task_of.depth + 1 if task_of else 0  # how many replacements deep: nobody has futures of such
         # The run, of what stands for a task in it.
@@ -106,9 +125,25 @@ class Block:
     def __len__(self) -> int:
         return len(self.state)
 
+    def policy(self, task: int) -> Policy | None:
+        """Return what was said of a task besides its call; None when that is nothing."""
+        return self.policies[self.shape.option[task]]
+
+    def priority(self, task: int) -> int:
+        """Return a task's priority."""
+        policy = self.policies[self.shape.option[task]]
+        return policy.priority if policy is not None else 0
+
     def attempt(self, task: int) -> int:
         """Return which attempt a task is at, from 1."""
         return self.attempts.get(task, 1)
+
+    def kind(self, task: int, read: int) -> int:
+        """Return how a task reads an entry (values.graph: DATA, ORDER, MEMBER, FAILURE)."""
+        kinds, first, end = self.shape.kinds, self.bounds[task], self.bounds[task + 1]
+        if kinds.count(MEMBER, first, end) == end - first:  # one that gathers members may read very many
+            return MEMBER
+        return kinds[first + self.inputs[first:end].index(read)]
 
     def inputs_of(self, entry: int) -> array[int]:
         """Return what an entry reads."""

@@ -20,6 +20,9 @@ inside_task: ContextVar[Any] = ContextVar("lazygraph_inside_task", default=None)
 `compute` in a task runs inline, so that no slot waits for a slot.
 """
 
+on_loop: ContextVar[bool] = ContextVar("lazygraph_on_loop", default=False)
+"""Whether this runs on an executor's event loop, which other tasks of it need."""
+
 
 class FixedSlots:
     """Stands for an executor whose slots cannot be lent: a task of it that waited for another might wait for ever."""
@@ -32,9 +35,15 @@ class FixedSlots:
 def lent_slot(owners: Iterable[Any] = ()) -> Iterator[None]:
     """Let somebody else use the slot of the task that runs here, while it waits for work of `owners`.
 
-    Raises `WouldDeadlock` where the slot cannot be lent and one of them is the task's own executor.
+    Raises `WouldDeadlock` where the slot cannot be lent and one of them is the task's own executor, and in `async def`
+    tasks, which wait for it with `await` only.
     """
     lender = inside_task.get()
+    if on_loop.get():
+        if any(owner is lender for owner in owners):
+            raise WouldDeadlock(lender.name, on_loop=True)
+        yield
+        return
     if isinstance(lender, FixedSlots):
         if any(owner is lender.executor for owner in owners):
             raise WouldDeadlock(lender.executor.name)

@@ -11,16 +11,20 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.values.outcome import Failure, Outcome
+from lazygraph.errors import TaskCancelled, TaskExpired
+from lazygraph.running.events import Failed
+from lazygraph.values.outcome import Failure, Missed, Outcome
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lazygraph.running.block import Block
+    from lazygraph.running.events import Retried
     from lazygraph.running.lease import Lease
     from lazygraph.running.program import Program
     from lazygraph.running.run import Run
-    from lazygraph.running.runner import Report
+    from lazygraph.running.runner import Broken, Report
     from lazygraph.values.status import Status
 
 
@@ -40,7 +44,7 @@ class Course:
     read: for a task that was given up too late to be taken back.
     """
 
-    __slots__ = ("_run", "block", "failures", "number", "program", "seconds_per_task", "spared", "values")
+    __slots__ = ("_run", "block", "failures", "missed", "number", "program", "seconds_per_task", "spared", "values")
 
     def __init__(self, run: weakref.ref[Run], number: str, block: Block, program: Program) -> None:
         # Weak: a run lives as long as somebody holds it or one of its futures.
@@ -52,6 +56,7 @@ class Course:
         self.failures: weakref.WeakValueDictionary[tuple[int, int], Failure] = weakref.WeakValueDictionary()
         self.seconds_per_task: float | None = None
         self.spared: set[int] = set()
+        self.missed: set[int] = set()  # entries that have ended without a value, and are read all the same
 
     def standing(self, block: Block, program: Program, task: int) -> Course:
         """Return the course of what stands for a task of this one."""
@@ -65,9 +70,15 @@ class Course:
     def free(self, entries: Sequence[int]) -> None:
         """Forget values, but not under a runner's hands."""
         values, spared = self.values, self.spared
-        for entry in entries:
+        for entry in entries if not self.missed else [entry for entry in entries if entry not in self.missed]:
             if not spared or entry not in spared:
                 values[entry] = None
+
+    def caught(self, entry: int, failure: Failure, member: bool) -> None:
+        """Put a failure where it will be read: as the value that it is, or in the place of one that is missing."""
+        self.values[entry] = Missed(failure) if member else failure
+        if member:
+            self.missed.add(entry)
 
     def worked(self, tasks: int, seconds: float) -> None:
         """Note how long tasks took."""
@@ -77,30 +88,61 @@ class Course:
 
     def key_of(self, name: str, entry: int, step: int | None = None) -> str:
         """Return the key of an entry that is called `name`, or of a member of it."""
-        return f"{name}-{self.number}-{entry}" + (f".{step}" if step is not None else "")
+        own = self.block.shape.options[self.block.shape.option[entry]].key if step is None else None
+        return f"{own or name}-{self.number}-{entry}" + (f".{step}" if step is not None else "")
+
+    def retried(self, action: Retried) -> None:
+        """Keep the failure of an attempt that is followed by another."""
+        run, failure = self.run, self.failures.get((action.block.base, action.task))
+        if run is not None and failure is not None:
+            run.history.setdefault(failure.key, []).append(failure)
 
     def cancelled(self, entry: int) -> Failure:
-        """Return the record of an entry that was cancelled."""
+        """Return the record of an entry that was cancelled, or has expired."""
         shape, run = self.block.shape, self.run
         name = shape.name_of(entry)
         key = run.key_of_entry(entry) if run is not None and run.block is self.block else self.key_of(name, entry)
-        error = CancelledError(f"{name!r} was cancelled before it ran")
+        error: BaseException
+        if self.block.state[entry] == State.EXPIRED:
+            error = TaskExpired(name, shape.origin_of(entry))
+        else:
+            error = CancelledError(f"{name!r} was cancelled before it ran")
         return Failure(name, key, 1, error, origin=shape.origin_of(entry))
 
 
 class Work:
     """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
 
-    __slots__ = ("_driver", "_stop", "attempt", "course", "program", "sent", "spared", "tasks", "values")
+    __slots__ = (
+        "_driver",
+        "_stop",
+        "attempt",
+        "began",
+        "course",
+        "isolated",
+        "order",
+        "program",
+        "sent",
+        "spared",
+        "tasks",
+        "timeout",
+        "told",
+        "values",
+    )
 
     def __init__(self, driver: Any, course: Course, lease: Lease) -> None:
         self._driver, self.course, self.attempt = driver, course, lease.attempt
         assert course.program is not None
         self.program, self.values = course.program, course.values
         self.tasks = deque(lease.tasks)
+        self.order = tuple(lease.tasks)
         self.spared: set[int] = set()
         self.sent: frozenset[int] = frozenset()
         self._stop: Callable[[], object] | None = None
+        self.isolated = False
+        self.timeout: float | None = None
+        self.began: Callable[[int], None] | None = None
+        self.told: Callable[[int, float, float | None], None] | None = None
 
     @property
     def lender(self) -> Any:
@@ -176,6 +218,21 @@ class Work:
                 except ValueError:  # the runner was faster
                     continue
                 tasks.remove(task)
+
+
+def failed(block: Block, broken: Broken, attempt: int) -> Failed:
+    """Return what the mind is told of a task that raised."""
+    return Failed(
+        block,
+        broken.task,
+        attempt,
+        above=broken.step is not None,
+        retry=broken.retry,
+        asked=broken.asked,
+        countdown=broken.countdown,
+        max_retries=broken.max_retries,
+        stopped=isinstance(broken.exception, TaskCancelled),
+    )
 
 
 def settle(endings: Sequence[Ending]) -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from lazygraph.running.arena import Arena
 from lazygraph.running.events import Action, Caught, Ended, Freed, Recall, Settled
+from lazygraph.values.graph import MEMBER
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from lazygraph.running.block import Block
 
@@ -25,7 +26,10 @@ ENDED = in_states(TERMINAL)
 SAD = in_states(UNHAPPY)
 UNSTARTED = in_states(frozenset({State.WAITING, State.SCHEDULED, State.QUEUED, State.RETRYING}))
 HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
-_WAITING, _UPSTREAM = int(State.WAITING), State.UPSTREAM_FAILED
+_DIRECTLY = (int(State.FAILED), int(State.EXPIRED), int(State.LOST))
+_BELOW = frozenset({State.UPSTREAM_FAILED, State.SKIPPED})
+_FALLEN = frozenset({State.FAILED, State.EXPIRED})
+_WAITING = int(State.WAITING)
 _SUCCEEDED, _RELEASED, _CANCELLED = int(State.SUCCEEDED), int(State.RELEASED), int(State.CANCELLED)
 
 Cause = tuple[int, int]
@@ -44,6 +48,7 @@ class Endings(Arena):
         self._orphans: list[tuple[Block, int]] = []  # entries that may have lost their last claim
         self._touched: dict[int, Block] = {}  # blocks that may be over
         self._broken: list[tuple[Block, Cause]] = []  # fail-fast runs with an unhappy output, and what stood in them
+        self._fallen: list[tuple[Block, int, Cause]] = []  # scopes that fail as one, of which a node has failed
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -63,8 +68,11 @@ class Endings(Arena):
             self._broken.append((block.replaced[entry][0], cause))
         self._unwatch(block, entry)
         # Of a fused task a member may have failed that the scope has too, and not the one whose value is the task's.
-        if block.catches and (target is State.FAILED or (target is _UPSTREAM and cause == (block.base, entry))):
+        fell = target in _FALLEN or (target in _BELOW and cause == (block.base, entry))
+        if fell and block.catches:
             self._catch(block, entry, cause, actions)
+        if fell and block.strict:
+            self._fallen.extend((block, row, cause) for row in _scopes_of(block, entry) if row in block.strict)
         if entry >= block.shape.externals:
             self._close(block, entry)
             # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
@@ -79,15 +87,13 @@ class Endings(Arena):
 
     def _catch(self, block: Block, entry: int, cause: Cause, actions: list[Action]) -> None:
         """A node has failed: tell those who asked for the failure of a scope that it is in, each scope once."""
-        for row in (block.shape.scope[entry], *block.given.get(entry, ())):
-            while row >= 0:
-                catch = block.catches.get(row, -1)
-                if catch >= 0 and block.state[catch] == _WAITING:
-                    self._move(block, catch, State.SUCCEEDED)
-                    actions.append(Caught(block, catch, cause))
-                    for reader in block.consumers_of(catch):
-                        self._wake(block, reader)
-                row = block.shape.scopes[row].parent
+        for row in _scopes_of(block, entry):
+            catch = block.catches.get(row, -1)
+            if catch >= 0 and block.state[catch] == _WAITING:
+                self._move(block, catch, State.SUCCEEDED)
+                actions.append(Caught(block, catch, cause))
+                for reader in block.consumers_of(catch):
+                    self._wake(block, reader)
 
     def _wake(self, block: Block, task: int) -> None:
         """A failure that a task has waited for has come; one that waits for several begins to count with the last."""
@@ -99,12 +105,14 @@ class Endings(Arena):
         block.dormant.remove(task)
         block.open += 1
         if not block.pending[task] and block.state[task] == _WAITING:
-            self._move(block, task, State.QUEUED)
-            self._push(block, task)
+            self._ready(block, task)
 
     def _end_below(self, stack: list[tuple[Block, int]], actions: list[Action]) -> None:
         """Every node below these unhappy ones ends too, in whatever run, and names where it began."""
-        while stack or self._broken:
+        while stack or self._broken or self._fallen:
+            if not stack and self._fallen:
+                stack.extend(self._end_scope(*self._fallen.pop(), actions))
+                continue
             if not stack:
                 run, cause = self._broken.pop()
                 self._broken.extend((block, cause) for block in _left_behind(run))
@@ -113,14 +121,44 @@ class Endings(Arena):
             block, entry = stack.pop()
             cause = block.causes[entry]
             target = State.CANCELLED if block.state[entry] == _CANCELLED else State.UPSTREAM_FAILED
+            if block.skips and block.state[entry] in _DIRECTLY:
+                target = State.SKIPPED
             # What has become something else has read its inputs: that one cannot be made again is nothing to it.
-            past = block.replaced if target is State.UPSTREAM_FAILED else ()
+            past = block.replaced if target is not State.CANCELLED else ()
             readers = [(block, reader, target) for reader in block.consumers_of(entry) if reader not in past]
+            if block.tolerant:
+                readers = self._go_on_without(block, entry, readers, actions)
             readers.extend((*watcher, of_reader(*watcher, target)) for watcher in block.watchers.get(entry, ()))
             for where, reader, end in readers:
                 if not ENDED[where.state[reader]]:
                     self._end(where, reader, end, cause, actions)
                     stack.append((where, reader))
+
+    def _go_on_without(
+        self, block: Block, entry: int, readers: list[tuple[Block, int, State]], actions: list[Action]
+    ) -> list[tuple[Block, int, State]]:
+        """Return those readers of an unhappy entry that end with it; the others have one input less to wait for."""
+        ending = [one for one in readers if block.kind(one[1], entry) != MEMBER]
+        if len(ending) < len(readers):
+            actions.append(Caught(block, entry, block.causes[entry], member=True))
+        for _, reader, _ in readers if block.state[entry] != State.LOST else ():  # what is lost had come before
+            if block.kind(reader, entry) == MEMBER and not ENDED[block.state[reader]]:
+                block.pending[reader] -= 1
+                if not block.pending[reader] and block.state[reader] == _WAITING:
+                    self._ready(block, reader)
+        return ending
+
+    def _end_scope(self, block: Block, row: int, cause: Cause, actions: list[Action]) -> list[tuple[Block, int]]:
+        """A scope that fails as one has failed: nothing more of it is started."""
+        block.strict.discard(row)
+        ended = [
+            entry
+            for entry in range(block.shape.externals, len(block))
+            if not ENDED[block.state[entry]] and row in _scopes_of(block, entry)
+        ]
+        for entry in ended:
+            self._end(block, entry, State.CANCELLED, cause, actions)
+        return [(block, entry) for entry in ended]
 
     def _cancel_all(self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()) -> list[int]:
         """Start nothing more of a run, but for what is `spared`; what is running is no longer waited for."""
@@ -131,6 +169,13 @@ class Endings(Arena):
         return ended
 
     # -- claims ------------------------------------------------------------------------------------
+
+    def claim(self, block: Block, entries: Iterable[int]) -> None:
+        """Somebody more claims these outputs, which are claimed already, until a `Dropped` for each."""
+        for entry in entries:
+            block.futures[entry] = block.futures.get(entry, 0) + 1
+            block.claims[entry] += 1
+            block.delivered.discard(entry)
 
     def _let_go(self, block: Block, entries: Iterable[int], wholly: bool) -> None:
         """A reader of these has ended; `wholly`: what nobody else wants need not even be made."""
@@ -209,6 +254,14 @@ class Endings(Arena):
                 owner.bound -= 1
             self._touched.update(owners)
         actions.append(Ended(block))
+
+
+def _scopes_of(block: Block, entry: int) -> Iterator[int]:
+    """Yield the rows of the scopes that an entry stands in, the inner ones first; some perhaps twice."""
+    for row in (block.shape.scope[entry], *block.given.get(entry, ())):
+        while row >= 0:
+            yield row
+            row = block.shape.scopes[row].parent
 
 
 def of_reader(block: Block, reader: int, target: State) -> State:

@@ -17,15 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt ended with an exception that no policy catches.
+    """An attempt ended with an exception.
 
-    `above`: it was raised in a node above this one that runs as one task with it.
+    `above`: it was raised in a node above this one that runs as one task with it.  `retry`: the exception is one of
+    those that its policy tries again, or (`asked`) the task wants to be; it may then say after how many seconds, and
+    how often at most.  `stopped`: it was made to leave, because nobody wants it any more.
     """
 
     block: Block
     task: int
     attempt: int
     above: bool = False
+    retry: bool = False
+    asked: bool = False
+    countdown: float | None = None
+    max_retries: int | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +140,21 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Poisoned:
-    """A task was running on `times` runners when each of them died; it has failed."""
+    """A task was running on `times` runners when each of them died, and is not to run again; it has failed."""
 
     block: Block
     task: int
     times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """An attempt has failed, and another will be made after `delay` seconds."""
+
+    block: Block
+    task: int
+    attempt: int
+    delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +166,15 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """A scope has failed: its external `entry` is the `Failure` that happened at `cause`."""
+    """A scope has failed: its external `entry` is the `Failure` that happened at `cause`.
+
+    `member`: `entry` is a task that has ended without a value, and somebody goes on with a `Missed` in its place.
+    """
 
     block: Block
     entry: int
     cause: tuple[int, int]
+    member: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +191,7 @@ class Adopted:
     entry: int
 
 
-Action = Settled | Freed | Recall | Poisoned | Caught | Adopted | Ended
+Action = Settled | Freed | Recall | Poisoned | Retried | Caught | Adopted | Ended
 
 
 @dataclass(slots=True)

@@ -4,8 +4,9 @@ Used by every driver and by the cluster's scheduler, so that all executors agree
 random source.  What happens to every task goes through `lease` and `succeeded`, in lists of entries; what is rare goes
 through `handle(event, now)`.  Both read one table of moves (values.status.MOVES).
 
-Covers: readiness, leases, replacements, claims and freeing, failure and cancellation, values computed again.
-Does not cover yet: retries, rates, limits, times, queues (plans that ask for them are refused by the executors).
+Covers: admission, leases, and what they lead to: success, failure, loss, cancellation.
+Does not cover: claims and endings (running.endings), values that come or come again (running.arrivals), retries, times
+and limits (running.timing).
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, cast
 
-from lazygraph.running.arena import ANYWHERE
-from lazygraph.running.arrivals import Arrivals
+from lazygraph.running.arena import ANYWHERE, NUMBER, PRIORITY_SHIFT
 from lazygraph.running.endings import ENDED, HANDED_OUT, SAD, UNSTARTED
 from lazygraph.running.events import (
     Action,
@@ -34,6 +34,8 @@ from lazygraph.running.events import (
     Wanted,
 )
 from lazygraph.running.lease import Lease
+from lazygraph.running.timing import Timing
+from lazygraph.values.graph import MEMBER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
@@ -55,32 +57,47 @@ _WAITING, _QUEUED, _LEASED = int(State.WAITING), int(State.QUEUED), int(State.LE
 _SUCCEEDED, _RELEASED = int(State.SUCCEEDED), int(State.RELEASED)
 
 
-class Frontier(Arrivals):
+class Frontier(Timing):
     """The mind: what may run, what is claimed, what has ended, over the arena of all runs of one executor."""
 
     # -- admission ---------------------------------------------------------------------------------
 
     def admit(
-        self, shape: Shape, bindings: Sequence[tuple[Block, int] | None] = (), fail_fast: bool = True
+        self,
+        shape: Shape,
+        bindings: Sequence[tuple[Block, int] | None] = (),
+        fail_fast: bool = True,
+        now: float = 0.0,
+        skips: bool = False,
     ) -> tuple[Block, list[Action]]:
         """Take a plan in.  `bindings[i]` says whose value external i is; without any, externals are held values.
 
         An external that is the failure of a scope is bound to nothing.  Returns the plan's block and what follows at
-        once (outputs that have ended already are `Settled`).
+        once (outputs that have ended already are `Settled`).  Raises `InvalidOption` for a limit that is another one
+        under the same name elsewhere.
         """
+        self._at(now)
         actions: list[Action] = []
-        block = self._admit(shape, bindings, fail_fast, None, actions)
+        block = self._admit(shape, bindings, fail_fast, None, actions, skips)
         self._sweep(actions)
         return block, actions
 
     def replaced(
-        self, block: Block, task: int, attempt: int, shape: Shape, bindings: Sequence[tuple[Block, int] | None] = ()
+        self,
+        block: Block,
+        task: int,
+        attempt: int,
+        shape: Shape,
+        bindings: Sequence[tuple[Block, int] | None] = (),
+        now: float = 0.0,
     ) -> tuple[Block | None, list[Action]]:
         """Take in the plan that a task has returned: its one output's ending is to be the task's.
 
         Returns its block (None when nobody waits for this attempt any more) and what follows at once.
         """
+        self._at(now)
         actions: list[Action] = []
+        self.has_left(block.base, (task,), attempt)
         if not HANDED_OUT[block.state[task]] or block.attempt(task) != attempt:
             return None, actions
         new = self._admit(shape, bindings, False, block, actions)
@@ -95,12 +112,19 @@ class Frontier(Arrivals):
         fail_fast: bool,
         task_of: Block | None,
         actions: list[Action],
+        skips: bool = False,
     ) -> Block:
+        self._check_limits(shape)
         block = self._new_block(shape, fail_fast, task_of)
-        block.bindings = list(bindings)
+        block.bindings, block.skips = list(bindings), skips
         pending, base = block.pending, block.base
         state, lane = block.state, self._lanes[ANYWHERE]
         roots = [at for at in range(shape.externals, len(block)) if not pending[at]]
+        if block.special:
+            self._watch_expiry(block)
+            named, roots = [at for at in roots if block.policy(at)], [at for at in roots if not block.policy(at)]
+            for at in named:
+                self._ready(block, at)
         for at in roots:
             state[at] = _QUEUED
         if lane:
@@ -115,6 +139,13 @@ class Frontier(Arrivals):
                 owner.bound += 1
         self._touched[base] = block
         return block
+
+    def next_alone(self, lane: int) -> bool:
+        """Whether what is next in a lane that is not empty shares its lease with nothing."""
+        number = self._lanes[lane][0] & NUMBER
+        block = self._block_of(number)
+        policy = block.policy(number - block.base) if block is not None and block.special else None
+        return policy is not None and policy.alone
 
     # -- the door for every task -------------------------------------------------------------------
 
@@ -131,10 +162,10 @@ class Frontier(Arrivals):
         ahead: dict[int, int] = {}
         block: Any = cast("Any", None)
         state, attempts = bytearray(), dict[int, int]()
-        low = high = 0
+        low = high = urgency = 0
         attempt = 1
         while heap and taken < limit and len(tasks) < most:
-            number = heap[0]
+            number = heap[0] & NUMBER
             if not low <= number < high:
                 if tasks:
                     break  # the next ready task belongs to another run
@@ -149,28 +180,39 @@ class Frontier(Arrivals):
             if state[at] != _QUEUED:
                 heappop(heap)
                 continue
-            if attempts or block.special:
-                alone = block.special and not block.plain[block.shape.option[at]]
-                if tasks and (alone or attempts.get(at, 1) != attempt):
+            policy = block.policies[block.shape.option[at]] if block.special else None
+            if policy is not None or attempts:
+                alone = policy is not None and policy.alone
+                if tasks and (alone or attempts.get(at, 1) != attempt or heap[0] >> PRIORITY_SHIFT != urgency):
                     break
+                if alone and not self._may_go(block, number):
+                    heappop(heap)
+                    continue
                 attempt = attempts.get(at, 1)
                 limit, most = (1, 1) if alone else (limit, most)
+            urgency = heap[0] >> PRIORITY_SHIFT
             heappop(heap)
             state[at] = _LEASED
             tasks.append(at)
             taken += 1
-            if len(tasks) < most:
+            if policy is not None and policy.limits:
+                self._permit(block, at)
+            if policy is None and len(tasks) < most:
                 _send_ahead(block, at, tasks, ahead, most, attempt)
         return Lease(block, tasks, attempt) if tasks else None
 
-    def succeeded(self, block: Block, tasks: Sequence[int], attempt: int = 1) -> Progress:
+    def succeeded(self, block: Block, tasks: Sequence[int], attempt: int = 1, now: float = 0.0) -> Progress:
         """Note that tasks have ended well; late and repeated reports change nothing."""
+        self._at(now)
         progress = Progress()
         outputs, freed = progress.outputs, progress.freed
         state, pending, claims, futures = block.state, block.pending, block.claims, block.futures
         starts, consumers, bounds, inputs = block.starts, block.consumers, block.bounds, block.inputs
         attempts, watchers, base, replaced = block.attempts, block.watchers, block.base, block.replaced
         place, anywhere = self._place, self._lanes[ANYWHERE]
+        policies, option = block.policies if block.special else None, block.shape.option
+        if self._grants:
+            self.has_left(base, tasks, attempt)
         for at in tasks:
             if not HANDED_OUT[state[at]] or attempts.get(at, 1) != attempt:
                 progress.late.append(at)
@@ -184,6 +226,9 @@ class Frontier(Arrivals):
                 left = pending[reader] - 1
                 pending[reader] = left
                 if not left and state[reader] == _WAITING:
+                    if policies is not None and policies[option[reader]] is not None:
+                        self._ready(block, reader)
+                        continue
                     state[reader] = _QUEUED
                     if place is None:
                         heappush(anywhere, base + reader)
@@ -210,7 +255,7 @@ class Frontier(Arrivals):
             progress.freed = self._release(block, freed)
         if not block.open:
             self._touched[base] = block
-        if self._orphans or self._touched:
+        if self._orphans or self._touched or self._timers or self._due_lines:
             self._sweep(progress.actions)
         return progress
 
@@ -230,6 +275,7 @@ class Frontier(Arrivals):
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Absorb one event; return, in order, what the world outside must do.  `now` is in seconds, of any clock."""
+        self._at(now)
         actions: list[Action] = []
         _HANDLERS[type(event)](self, event, actions)
         self._sweep(actions)
@@ -237,8 +283,14 @@ class Frontier(Arrivals):
 
     def _failed(self, event: Failed, actions: list[Action]) -> None:
         block, task = event.block, event.task
-        if HANDED_OUT[block.state[task]] and block.attempt(task) == event.attempt:
-            self._fail(block, task, actions, State.UPSTREAM_FAILED if event.above else State.FAILED)
+        self.has_left(block.base, (task,), event.attempt)
+        if not HANDED_OUT[block.state[task]] or block.attempt(task) != event.attempt:
+            return
+        if event.stopped or (task in block.withdrawn and event.retry):
+            self._fail(block, task, actions, State.CANCELLED)
+        elif event.above or not self._tried_again(block, task, event, actions):
+            above = State.SKIPPED if block.skips else State.UPSTREAM_FAILED
+            self._fail(block, task, actions, above if event.above else State.FAILED)
 
     def _fail(self, block: Block, task: int, actions: list[Action], state: State = State.FAILED) -> None:
         self._end(block, task, state, (block.base, task), actions)
@@ -246,11 +298,13 @@ class Frontier(Arrivals):
 
     def _started(self, event: Started, actions: list[Action]) -> None:
         block, task = event.block, event.task
+        self.has_begun(block.base, task, event.attempt)
         if block.state[task] == _LEASED and block.attempt(task) == event.attempt:
             self._move(block, task, State.RUNNING)
 
     def _returned(self, event: Returned, actions: list[Action]) -> None:
         block = event.block
+        self.has_left(block.base, event.tasks, event.attempt, ran=False)
         for task in event.tasks:
             if HANDED_OUT[block.state[task]] and block.attempt(task) == event.attempt:
                 self._again(block, task, actions)
@@ -264,7 +318,12 @@ class Frontier(Arrivals):
                     self._fail(block, task, actions)
         for block, tasks in event.leased:
             for task in tasks:
-                if HANDED_OUT[block.state[task]]:
+                self.has_left(block.base, (task,), block.attempt(task))
+                policy = block.policy(task)
+                if HANDED_OUT[block.state[task]] and policy is not None and policy.at_most_once:
+                    actions.append(Poisoned(block, task, block.deaths.get(task, 1)))
+                    self._fail(block, task, actions)
+                elif HANDED_OUT[block.state[task]]:
                     block.attempts[task] = block.attempt(task) + 1
                     self._again(block, task, actions)
 
@@ -302,6 +361,8 @@ class Frontier(Arrivals):
 
     def _cancel_task(self, event: CancelTask, actions: list[Action]) -> None:
         block, task = event.block, event.task
+        if HANDED_OUT[block.state[task]] and not block.watchers.get(task):
+            block.withdrawn.add(task)
         if not UNSTARTED[block.state[task]]:
             return
         cause = (block.base, task)
@@ -336,6 +397,8 @@ def _send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], 
         reader = consumers[starts[at]]
         if state[reader] != _WAITING or not block.plain[block.shape.option[reader]]:
             return
+        if block.tolerant and block.kind(reader, at) == MEMBER:
+            return  # it goes on when this one is taken back, and would not find what stands in its place
         seen = ahead.get(reader, 0) + 1
         if seen < pending[reader]:
             ahead[reader] = seen

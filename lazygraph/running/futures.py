@@ -16,9 +16,10 @@ import time
 import traceback
 import weakref
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import LostData, NotImplementedYet, UsedAfterFork
+from lazygraph.errors import LostData, UsedAfterFork
+from lazygraph.running.completing import value_of
 from lazygraph.running.context import lent_slot
 from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.running.waiting import Waiters
@@ -30,51 +31,7 @@ from lazygraph.values.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-
-class RunOf(Protocol):
-    """What a future needs of its run."""
-
-    @property
-    def id(self) -> str:
-        """The run's name."""
-        ...
-
-    def key_of(self, place: int) -> str:
-        """Return the key of one output."""
-        ...
-
-    def dropped(self, place: int) -> None:
-        """Note that a future is gone."""
-        ...
-
-
-class Owner(Protocol):
-    """What a future needs of whoever computes it."""
-
-    @property
-    def detached(self) -> set[Any]:
-        """Runs and futures that go on although nobody may hold them; each leaves when it has ended."""
-        ...
-
-    def fetch(self, run: Any, output: int, timeout: float | None) -> Outcome:
-        """Bring the value of a settled output here; raises TimeoutError."""
-        ...
-
-    def cancel(self, run: Any, output: int, force: bool) -> bool:
-        """Withdraw one claim; return whether nothing that has not started will be started for it."""
-        ...
-
-    def look(self, run: Any) -> None:
-        """Somebody asks how far a run is: bring what is known up to date, without waiting."""
-        ...
-
-    def drop_all(self, run: Any) -> None:
-        """Nobody holds any future of a run any more."""
-        ...
-
-    def drop(self, run: Any, output: int) -> None:
-        """Nobody holds the future any more.  Called by the collector: must not block or take a lock."""
-        ...
+    from lazygraph.running.owning import RunOf
 
 
 class _OpenDoor:
@@ -165,7 +122,10 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     @property
     def status(self) -> Status:
         """One of the states of a node, as far as this process knows."""
-        return self._status
+        if self._state is not PENDING:
+            return self._status
+        owner = getattr(self.run, "owner", None)  # while its call has not been sent it has none
+        return owner.status_of(self.run, self.output) or self._status if owner is not None else self._status
 
     @property
     def cause(self) -> str | None:
@@ -205,7 +165,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     @property
     def state(self) -> str:
         """The status in Celery's words."""
-        return self._status.celery
+        return self.status.celery
 
     @property
     def traceback(self) -> str | None:
@@ -216,7 +176,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         return failure.traceback or "".join(traceback.format_exception(failure.exception))
 
     def __repr__(self) -> str:
-        return f"<Future {self.key} {self._status.value}>"
+        return f"<Future {self.key} {self.status.value}>"
 
     # -- settling ----------------------------------------------------------------------------------
 
@@ -270,7 +230,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
 
     def running(self) -> bool:
         """Whether its attempt is known to run."""
-        return self._status is Status.RUNNING
+        return self.status is Status.RUNNING
 
     def done(self) -> bool:
         """Whether the work has ended."""
@@ -369,19 +329,18 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         return bool(self.__dict__.get("_made_callbacks"))
 
     def __await__(self) -> Generator[Any, None, T_co]:
-        import asyncio
-
-        return asyncio.wrap_future(self).__await__()
+        # Not `asyncio.wrap_future`: with that, whoever stops awaiting would cancel the work, and wait for the answer.
+        return value_of(self).__await__()
 
     # -- ending it ---------------------------------------------------------------------------------
 
     def cancel(self, force: bool = False) -> bool:
         """Withdraw this future's claim; True when nothing that has not started will be started for it.
 
-        `force=True`, for what runs already, is not built yet and says so.
+        `force=True`: an attempt that runs is made to leave.  An isolated one is killed; in another `TaskCancelled` is
+        raised at its next bytecode, and the answer is False when it has not left after 5 seconds: what waits in C code
+        goes on waiting, and keeps its slot until it leaves.
         """
-        if force:
-            raise NotImplementedYet("cancel(force=True)", "cancel() takes back what has not started")
         if self._state is not PENDING:
             return self._state is CANCELLED_AND_NOTIFIED
         cancelled: bool = self.run.owner.cancel(self.run, self.output, force)
@@ -401,7 +360,25 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             run.dropped(self.output)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError(f"{self!r} cannot be pickled; give it to a call as an argument instead")
+        owner = self.run.owner
+        if owner is None:
+            raise TypeError(f"{self!r} cannot be pickled: its client is closed")
+        reference: tuple[Any, ...] = owner.reference(self)
+        return reference
+
+    def accepted(self, timeout: float | None = None) -> bool:
+        """Wait until whoever computes it has it; True, or TimeoutError after `timeout` seconds.
+
+        On a cluster that is the scheduler: from then on detached work goes on when this process ends, however it ends.
+        Work that was refused raises why.  Elsewhere work is accepted at once.
+        """
+        owner = self.run.owner
+        if owner is not None:
+            owner.accepted(self.run, timeout)
+        outcome = self._outcome
+        if isinstance(outcome, Failure) and not outcome.attempt and self._status is Status.FAILED:
+            raise_original(outcome)
+        return True
 
     # -- Celery's words ----------------------------------------------------------------------------
 
@@ -448,7 +425,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         if self._withdrawn:
             return
         self._withdrawn = True
-        self.run.owner.drop(self.run, self.output)
+        self.run.owner.forget(self.run, self.output)
         if not isinstance(self._outcome, Failure):
             gone = LostData(f"the value of {self.key!r}", "future.forget() gave it up; call that when nobody needs it")
             self._result, self._exception, self._status = None, gone, Status.LOST

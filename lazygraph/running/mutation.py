@@ -38,6 +38,11 @@ def watched(tables: Tables) -> Tables:
     return Tables(functions, tables.constants, tables.templates)
 
 
+def unwatched(function: Any) -> Any:
+    """Return a function as it was before it was watched."""
+    return function.function if type(function) is _Watching else function
+
+
 class _Watching:
     """Calls a function and sees that its arguments are afterwards what they were before."""
 

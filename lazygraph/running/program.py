@@ -9,15 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.promise import Delayed
+from lazygraph.running.attempt import Attempt, Request, bound_to
+from lazygraph.running.mutation import unwatched
 from lazygraph.values.graph import PREVIOUS, Fused
 from lazygraph.values.node import Quoted, Replacement
-from lazygraph.values.options import DEFAULT
+from lazygraph.values.options import DEFAULT, RetryPolicy
 from lazygraph.values.template import call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lazygraph.running.attempt import Told
     from lazygraph.values.graph import Shape, Tables
+    from lazygraph.values.options import TaskOptions
+
+Classes = tuple[type[BaseException], ...]
 
 
 class FusedStepError(Exception):
@@ -29,7 +35,12 @@ class FusedStepError(Exception):
 
 
 class Program:
-    """Call tasks by number.  `values` is anything indexed by entry: a list, or the dict of a worker's block."""
+    """Call tasks by number.  `values` is anything indexed by entry: a list, or the dict of a worker's block.
+
+    Whoever makes it says whose it is: `label` is the part of keys that no other run has, `run_id` what the user calls
+    the run, `worker` who runs it.  `bound` are the option rows of tasks that take their attempt first, `policies` the
+    exceptions that rows try again, and the exceptions to that.
+    """
 
     __slots__ = (
         "_argument_bounds",
@@ -38,9 +49,14 @@ class Program:
         "_input_bounds",
         "_inputs",
         "_template",
+        "bound",
+        "label",
         "packed",
+        "policies",
+        "run_id",
         "shape",
         "tables",
+        "worker",
     )
 
     def __init__(self, shape: Shape, tables: Tables) -> None:
@@ -49,9 +65,14 @@ class Program:
         self._function, self._template = shape.function, shape.template
         self._argument_bounds, self._arguments = shape.argument_offsets, shape.arguments
         self._input_bounds, self._inputs = shape.input_offsets, shape.inputs
+        self.label = self.run_id = self.worker = ""
+        self.bound = frozenset(row for row, options in enumerate(shape.options) if options.bind)
+        self.policies: dict[int, tuple[Classes, Classes]] = {
+            row: _classes(options) for row, options in enumerate(shape.options) if options.retries
+        }
 
-    def run(self, task: int, values: Any) -> Any:
-        """Call a task with its inputs' values; raises what the user's function raises."""
+    def run(self, task: int, values: Any, attempt: Attempt | None = None) -> Any:
+        """Call a task with its inputs' values, behind `attempt` if given; raises what the user's function raises."""
         bounds, inputs, constants = self._argument_bounds, self._inputs, self.tables.constants
         first = self._input_bounds[task]
         numbers = self._arguments[bounds[task] : bounds[task + 1]]
@@ -60,6 +81,8 @@ class Program:
             return self._run_steps(function, numbers, first, values)
         leaves = [values[inputs[first + n]] if n >= 0 else constants[~n] for n in numbers]
         template = self._template[task]
+        if attempt is not None:
+            function = bound_to(function, attempt)
         if not template:
             return function(*leaves)
         return call(function, self.tables.templates[template], leaves)  # type: ignore[arg-type]
@@ -90,7 +113,7 @@ class Program:
         for row, template, count, origin in fused.steps[first:]:
             leaves = tuple(node if n == PREVIOUS else Quoted(tables.constants[~n]) for n in numbers[at : at + count])
             at += count
-            function: Any = tables.functions[row]
+            function = unwatched(tables.functions[row])
             node = Delayed(function, leaves, tables.templates[template], DEFAULT, self.shape.origins[origin])
         return Replacement(node)
 
@@ -98,6 +121,27 @@ class Program:
         """Whether a member of a fused task is the one whose value is the task's."""
         function = self.tables.functions[self._function[task]]
         return not isinstance(function, Fused) or step == len(function.steps) - 1
+
+    def attempt_of(self, task: int, attempt: int, told: Told | None) -> Attempt | None:
+        """Return what a task takes first that was made with `bind=True`; None for others."""
+        shape = self.shape
+        if shape.option[task] not in self.bound:
+            return None
+        request = Request(self.key_of(task), attempt, self.run_id, self.worker)
+        return Attempt(task, self.place_of(task, None)[0], request, shape.options[shape.option[task]], told)
+
+    def tries_again(self, task: int, error: BaseException) -> bool:
+        """Whether what was said of a task has it tried again after this."""
+        on, not_on = self.policies.get(self.shape.option[task], ((), ()))
+        return isinstance(error, on) and not isinstance(error, not_on)
+
+    def key_of(self, task: int) -> str:
+        """Return the key of a task: what it is called (of fused ones the last), its run, its place."""
+        shape = self.shape
+        own = shape.options[shape.option[task]]
+        function = self.tables.functions[self._function[task]]
+        last = shape.names[function.steps[-1].function] if isinstance(function, Fused) else shape.name_of(task)
+        return f"{own.key or own.name or last}-{self.label}-{task}"
 
     def place_of(self, task: int, step: int | None) -> tuple[str, str]:
         """Return the name and the file:line of a task, or of one member of a fused task."""
@@ -108,3 +152,8 @@ class Program:
         # Members of one fused task share their option row.
         own = self.shape.options[self.shape.option[task]].name
         return own or self.shape.names[member.function], str(self.shape.origins[member.origin])
+
+
+def _classes(options: TaskOptions) -> tuple[Classes, Classes]:
+    retries = options.retries
+    return (retries.on, retries.not_on) if isinstance(retries, RetryPolicy) else ((Exception,), ())

@@ -14,10 +14,10 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.running.completing import AsCompleted, as_completed, left_until
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, futures_in
 from lazygraph.running.raising import cancellation, raise_original
@@ -29,12 +29,17 @@ from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
     from lazygraph.planning.plan import Plan
-    from lazygraph.running.futures import Owner
+    from lazygraph.running.owning import Owner
 
 _numbers = itertools.count(1)
+
+
+def new_number() -> int:
+    """Return a number for a run that is still to be made."""
+    return next(_numbers)
 
 
 class Run:
@@ -44,17 +49,34 @@ class Run:
     reference to a future withdraws its claim.
     """
 
-    def __init__(self, plan: Plan, owner: Owner, futures: Sequence[Future[Any]] | None = None) -> None:
-        """Make the run of a plan; `futures` that exist already become its own, and are held weakly from the start."""
-        self.number = next(_numbers)
-        self.id = plan.name or f"run-{self.number}"
+    def __init__(
+        self,
+        plan: Plan,
+        owner: Owner,
+        futures: Sequence[Future[Any]] | None = None,
+        number: int = 0,
+        keys: Sequence[str] = (),
+    ) -> None:
+        """Make the run of a plan; `futures` that exist already become its own, and are held weakly from the start.
+
+        `number` is one of `new_number`.  `keys` are those of its entries, when they belong to another run.
+        """
+        self.number = number or new_number()
+        self.label = f"{owner.prefix}{self.number}"  # the part of keys that no other run has
+        self.keys = tuple(keys)
+        self.id = plan.name or f"run-{self.label}"
         # Without what it reads of others: a chain of futures must not keep its first ones alive.
         self.plan = replace(plan, externals=()) if plan.externals else plan
         self.owner = owner
         self.pid = os.getpid()
         self.repack: Callable[[list[Any]], Any] = tuple
         self.block: Any = None  # the mind's, set by an executor whose mind is in this process
+        self.on_error = "raise"  # or "collect", or "skip": what `result` does about outputs without a value
         self.tasks_done = 0
+        self.history: dict[str, list[Failure]] = {}
+        """Failed attempts that were followed by another, by key, the first first."""
+        self.told: dict[str, tuple[float, float | None]] = {}
+        """What tasks said last of how much of how much they have done (`self.progress`), by key."""
         self.bytes_kept: int | None = None
         self.bytes_moved: int | None = None
         self._began, self._ended = time.monotonic(), 0.0
@@ -106,6 +128,8 @@ class Run:
         failure = self._first_failure
         if failure is None:
             return self.repack([future.result(left_until(deadline)) for future in self.futures])
+        if self.on_error != "raise":
+            return self.repack([self._collected(future, deadline) for future in self.futures])
         try:
             if isinstance(failure.exception, concurrent.futures.CancelledError):
                 raise cancellation(failure)
@@ -113,12 +137,33 @@ class Run:
         finally:
             del failure, self  # a frame in a traceback must not keep a run, nor a cycle with its exception
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        """Return what `result` does, without holding up the event loop for it."""
+        ended = as_completed(self.futures)
+        try:
+            async for future in ended:
+                if self.plan.fail_fast and not future.successful():
+                    return future.result()
+            return self.result()
+        finally:
+            ended.close()
+            del ended, self  # a frame in a traceback must not keep a run
+
+    def _collected(self, future: Future[Any], deadline: float | None) -> Any:
+        failure = future.failure(left_until(deadline))
+        if failure is None:
+            return future.result(left_until(deadline))
+        return failure if self.on_error == "collect" else SKIPPED
+
     def _over(self) -> bool:
         return self._left == 0 or (self.plan.fail_fast and self._first_failure is not None)
 
-    def cancel(self) -> None:
-        """Start nothing more of this run."""
-        self.owner.cancel(self, -1, False)
+    def cancel(self, force: bool = False) -> None:
+        """Start nothing more of this run; `force=True`: have what runs leave too, see `Future.cancel`."""
+        self.owner.cancel(self, -1, force)
 
     def progress(self) -> tuple[int, int]:
         """Return (tasks that have succeeded, all tasks) as far as is known here; never waits."""
@@ -134,6 +179,14 @@ class Run:
             "bytes_kept": self.bytes_kept,
             "bytes_moved": self.bytes_moved,
         }
+
+    def explain(self) -> str:
+        """Say of each output that has not ended what it waits for, a line each."""
+        places = [place for places in list(self._places.values()) for place in places[:1]]
+        reasons = self.owner.why(self, places)
+        lines = [f"{self.key_of(place)}: {why}" for place, why in zip(places, reasons, strict=True)]
+        done, total = self.progress()
+        return "\n".join([f"{self.id}: {done} of {total} tasks done", *lines])
 
     def events(self) -> Any:
         """Not built yet: what happened, in order."""
@@ -151,11 +204,13 @@ class Run:
 
     def key_of_entry(self, entry: int) -> str:
         """Return the key of any node of the plan: its name (of fused ones the last's), its run, its place."""
+        if self.keys:
+            return self.keys[entry]
         shape = self.plan.shape
         own = shape.options[shape.option[entry]]
         function = self.plan.tables.functions[shape.function[entry]] if entry >= shape.externals else None
         last = shape.names[function.steps[-1].function] if isinstance(function, Fused) else shape.name_of(entry)
-        return f"{own.key or own.name or last}-{self.number}-{entry}"
+        return f"{own.key or own.name or last}-{self.label}-{entry}"
 
     def entry_of(self, place: int) -> int:
         """Return which entry of the plan an output is."""
@@ -219,6 +274,7 @@ class Run:
             if self._left:
                 self._detached = self.futures
                 self.owner.detached.add(self)
+        self.owner.keep(self)
         return self.let_go()
 
     def withdraw(self, place: int, cause: str, error: BaseException) -> None:
@@ -243,17 +299,33 @@ def _only_fused(tables: Tables) -> Tables:
     return Tables(tuple(f if isinstance(f, Fused) else identity for f in tables.functions), ())
 
 
+SKIPPED: Any = object()
+"""Stands in results for what `on_error="skip"` leaves out."""
+
+
 class GroupResult(Sequence[Future[T_co]], Recipe):
     """What starting a group gives: its members' futures, in declared order."""
 
-    def __init__(self, futures: Iterable[Any], parent: Any = None, after: Sequence[Future[Any]] = ()) -> None:
+    def __init__(
+        self,
+        futures: Iterable[Any],
+        parent: Any = None,
+        after: Sequence[Future[Any]] = (),
+        on_error: str = "raise",
+    ) -> None:
         """Make it of members; `parent` is the canvas step before, `after` are futures to wait for without a value."""
         self._members = list(futures)
+        self._on_error = on_error
         self._parent = parent
         self._after = tuple(after)
 
     def to_nodes(self, *args: Any) -> list[Any]:
         """As an argument it is the list of its members' values."""
+        if self._on_error != "raise":
+            raise NotImplementedYet(
+                f"the result of a group(on_error={self._on_error!r}) as an argument",
+                "put the call behind the group: `|`",
+            )
         return [member.to_nodes() if isinstance(member, GroupResult) else member for member in self._members]
 
     def __len__(self) -> int:
@@ -277,9 +349,21 @@ class GroupResult(Sequence[Future[T_co]], Recipe):
         deadline = None if timeout is None else time.monotonic() + timeout
         for future in self._after:
             future.get(left_until(deadline), propagate)
+        if self._on_error != "raise":
+            return self._tolerant(deadline)
         return [member.get(left_until(deadline), propagate) for member in self._members]
 
     join = result = get
+
+    def _tolerant(self, deadline: float | None) -> list[Any]:
+        values: list[Any] = []
+        for member in self.flat():
+            failure = member.failure(left_until(deadline))
+            if failure is None:
+                values.append(member.result(left_until(deadline)))
+            elif self._on_error == "collect":
+                values.append(failure)
+        return values
 
     @property
     def results(self) -> list[Future[T_co]]:
@@ -315,8 +399,8 @@ class GroupResult(Sequence[Future[T_co]], Recipe):
         """Whether some member has failed."""
         return any(member.failed() for member in (*self._members, *self._after))
 
-    def as_completed(self) -> Iterator[Any]:
-        """Yield futures as they end, those of groups within the group among them."""
+    def as_completed(self) -> AsCompleted:
+        """Yield futures as they end, those of groups within the group among them; for `async for` too."""
         return as_completed(self.flat())
 
     def flat(self) -> list[Any]:
@@ -339,88 +423,16 @@ class GroupResult(Sequence[Future[T_co]], Recipe):
             await future
         return [await member for member in self._members]
 
-    def cancel(self) -> bool:
-        """Cancel every member; True when all answered True."""
-        answers = [member.cancel() for member in self._members]
+    def cancel(self, force: bool = False) -> bool:
+        """Cancel every member; True when all answered True.  `force` as in `Future.cancel`."""
+        answers = [member.cancel(force) for member in self._members]
         return all(answers)
 
-    def revoke(self) -> None:
-        """`cancel`, as Celery calls it."""
-        self.cancel()
+    def revoke(self, terminate: bool = False) -> None:
+        """`cancel`, as Celery calls it; `terminate=True` is `force=True`."""
+        self.cancel(force=terminate)
 
     def forget(self) -> None:
         """Give up the values of all members and of the canvas steps before them."""
         for member in self._members:
             member.forget()
-
-
-def left_until(deadline: float | None) -> float | None:
-    """Return the seconds until a moment of `time.monotonic`, at least 0.0; None stays None."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-class AsCompleted:
-    """An iterator over futures in the order in which they end; more can be added while it runs."""
-
-    def __init__(self, futures: Iterable[Any], timeout: float | None, with_results: bool) -> None:
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._with_results = with_results
-        self._ended: SimpleQueue[Any] = SimpleQueue()
-        self._known: set[Any] = set()
-        self._left = 0
-        for future in futures:
-            self.add(future)
-
-    def add(self, future: Any) -> None:
-        """Wait for this one too; one that is known already comes once."""
-        if future in self._known:
-            return
-        self._known.add(future)
-        self._left += 1
-        with future._condition:
-            if future.done():
-                self._ended.put(future)
-            else:
-                future._waiters.append(self)
-
-    # What a concurrent.futures.Future tells those who wait for it; called under its lock.
-    def add_result(self, future: Any) -> None:
-        """A future has ended."""
-        self._ended.put(future)
-
-    add_exception = add_cancelled = add_result
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        if not self._left:
-            raise StopIteration
-        try:
-            with lent_slot(owners_of(self._known)):
-                future = self._ended.get(timeout=left_until(self._deadline))
-        except Empty:
-            raise TimeoutError(f"{self._left} of {len(self._known)} futures have not ended in time") from None
-        self._left -= 1
-        return (future, future.result()) if self._with_results else future
-
-
-def as_completed(futures: Iterable[Any], timeout: float | None = None, with_results: bool = False) -> AsCompleted:
-    """Yield futures as they end (with their results as pairs when asked); TimeoutError after `timeout` seconds.
-
-    What comes back has `.add(future)`.
-    """
-    return AsCompleted(futures, timeout, with_results)
-
-
-def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
-    """Wait for futures; return the two sets `done` and `not_done`."""
-    futures = list(futures)
-    with lent_slot(owners_of(futures)):
-        return concurrent.futures.wait(futures, timeout, return_when)
-
-
-def owners_of(futures: Iterable[Any]) -> Iterator[Any]:
-    """Yield whose futures those are that have not ended."""
-    waiting = (future for future in futures if isinstance(future, Future) and not future.done())
-    return (getattr(future.run, "owner", None) for future in waiting)

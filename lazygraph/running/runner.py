@@ -6,24 +6,31 @@ success goes up to the Frontier.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from dataclasses import dataclass, field
-from threading import current_thread, main_thread
+from threading import current_thread, get_ident, main_thread
 from time import perf_counter
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import TaskCancelled
+from lazygraph.running.attempt import Retry
 from lazygraph.running.context import inside_task
 from lazygraph.running.program import FusedStepError
-from lazygraph.running.unusual import UNUSUAL, plan_for, settled
-from lazygraph.values.node import Replacement
+from lazygraph.running.slot import Slot
+from lazygraph.running.unusual import UNUSUAL, Becomes, meant, settled
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.attempt import Told
     from lazygraph.running.program import Program
+
+    Later = Callable[[int, Coroutine[Any, Any, Any]], None]
 
 REPORT_EVERY = 0.002
 """Seconds of work after which finished tasks are reported although the lease goes on."""
@@ -33,7 +40,8 @@ REPORT_EVERY = 0.002
 class Broken:
     """A task that raised: what, and the name and file:line of the node (of the member, in a fused task).
 
-    `step` is that member's place when it is not the last, whose end is the task's.
+    `step` is that member's place when it is not the last, whose end is the task's.  `retry`: the exception is one that
+    its policy tries again, or (`asked`) the task has asked for that, perhaps saying in how many seconds and how often.
     """
 
     task: int
@@ -42,6 +50,10 @@ class Broken:
     node: str
     origin: str
     step: int | None = None
+    retry: bool = False
+    asked: bool = False
+    countdown: float | None = None
+    max_retries: int | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +78,12 @@ def run_lease(
     report: Callable[[Report], None],
     lender: Any = True,
     interruptible: bool = True,
+    *,
+    attempt: int = 1,
+    began: Callable[[int], None] | None = None,
+    told: Told | None = None,
+    slot: Slot | None = None,
+    later: Later | None = None,
 ) -> None:
     """Run tasks from the left of `tasks` until it is empty; others may take from its right meanwhile.
 
@@ -73,12 +91,21 @@ def run_lease(
     waits gives its slot to (running.context).  In the main thread KeyboardInterrupt is not caught: there it is Ctrl-C,
     which belongs to the program.  In any other thread, and in a process that belongs to nobody's terminal
     (`interruptible=False`), only the task itself can have raised it.
+
+    `attempt` is which one of its tasks this is.  `began` is called just before each task begins, `told` when a task
+    says how far it is; by `slot` another thread can make the running task leave.  `later` takes what tasks return that
+    is to be awaited, and reports it when it has ended; without it that is awaited here.
     """
-    token = inside_task.set(lender)
-    run, inputs_of = program.run, program.shape.inputs_of
-    gone: set[int] = set()  # what failed or was replaced in this lease, and what was skipped because of it
+    before = inside_task.get()
+    inside_task.set(lender)
+    slot = slot or Slot()
+    slot.thread = get_ident()
+    run, inputs_of = _calling(program, attempt, told), program.shape.inputs_of
+    gone: set[int] = set()  # what failed, was replaced or is awaited, and what was skipped because of it
     current = Report()
-    began = perf_counter()
+    failed: BaseException | None = None
+    value, odd = None, False
+    since = perf_counter()
     try:
         while True:
             try:
@@ -89,46 +116,149 @@ def run_lease(
                 gone.add(task)
                 current.skipped.append(task)
                 continue
+            if began is not None:
+                began(task)
             try:
-                value = run(task, values)
-                if isinstance(value, UNUSUAL):
-                    value = settled(value)
-                    if isinstance(value, Replacement):
-                        current.replaced.append((task, plan_for(value, lender)))
-                        gone.add(task)
-                        continue
-                values[task] = value
-            except BaseException as error:
-                broken = _broken(program, task, error)
+                try:
+                    slot.task = task  # from here on another thread may raise TaskCancelled: see running.slot
+                    if slot.hit is not None:
+                        slot.enter()
+                    value = run(task, values)
+                    odd = isinstance(value, UNUSUAL)
+                    if odd:
+                        value = settled(value, lender, later is not None)
+                    slot.task = None
+                    if slot.hit is not None:
+                        slot.leave()
+                except BaseException as error:
+                    slot.task, failed = None, error
+                    if slot.hit is not None and slot.leave():
+                        failed = _cancelled(error)
+            except TaskCancelled as error:  # it came out only when the task's end was being noted; it comes out once
+                slot.task, failed = None, error
+                slot.leave()
+            if failed is not None:
+                broken = broken_of(program, task, failed)
+                failed = None  # what is raised must not lead to this frame and back
                 ours = interruptible and current_thread() is main_thread()
                 if ours and isinstance(broken.exception, KeyboardInterrupt):
                     raise broken.exception from None
                 gone.add(task)
                 current.broken.append(broken)
+            elif odd and _goes_on(task, value, current, later):
+                gone.add(task)
             else:
+                values[task] = value
                 current.done.append(task)
             now = perf_counter()
-            if now - began > REPORT_EVERY or current.broken:
-                current.seconds = now - began
+            if now - since > REPORT_EVERY or current.broken:
+                current.seconds = now - since
                 report(current)
+                slot.reported()
                 current = Report()
-                began = now
+                since = now
+        current.seconds = perf_counter() - since
+        inside_task.set(before)
+        report(current)
     finally:
-        inside_task.reset(token)
-    current.seconds = perf_counter() - began
-    report(current)
+        inside_task.set(before)
+        slot.close()
 
 
-def _broken(program: Program, task: int, error: BaseException) -> Broken:
-    step = None
+def _calling(program: Program, attempt: int, told: Told | None) -> Callable[[int, Any], Any]:
+    """Return what calls a task; some take their attempt first."""
+    run = program.run
+    if not program.bound:
+        return run
+
+    def call(task: int, values: Any) -> Any:
+        return run(task, values, program.attempt_of(task, attempt, told))
+
+    return call
+
+
+def _goes_on(task: int, value: Any, current: Report, later: Later | None) -> bool:
+    """Note what is to be done in a task's place, or to be awaited; False for what is its value."""
+    if isinstance(value, Becomes):
+        current.replaced.append((task, value.plan))
+    elif later is not None and isinstance(value, CoroutineType):
+        later(task, value)
+    else:
+        return False
+    return True
+
+
+def _cancelled(error: BaseException) -> BaseException:
+    """Return what a task has failed with that was made to leave, whatever it has made of that."""
+    if isinstance(error, TaskCancelled | KeyboardInterrupt):
+        return error
+    cancelled = TaskCancelled()
+    cancelled.__context__ = error
+    return cancelled
+
+
+def ended_report(
+    report: Report,
+    program: Program,
+    task: int,
+    values: Any,
+    value: Any,
+    error: BaseException | None,
+    lender: Any,
+    stopped: bool = False,
+) -> None:
+    """Note in a report what became of a task that was awaited, as `run_lease` does of others."""
+    if error is None:
+        try:
+            value = meant(value, lender)
+        except BaseException as wrong:
+            error = wrong
+    if error is not None:
+        report.broken.append(broken_of(program, task, _cancelled(error) if stopped else error))
+    elif not _goes_on(task, value, report, None):
+        values[task] = value
+        report.done.append(task)
+
+
+def broken_of(program: Program, task: int, error: BaseException) -> Broken:
+    """Return the record of what a task has raised, and whether that is a reason to try it again."""
+    step, asked = None, None
     if isinstance(error, FusedStepError):
         step, cause = error.step, error.__cause__
         assert cause is not None
         error = cause
+    if isinstance(error, Retry):
+        asked, error = error, error.reason
+        if error.__traceback__ is None:  # it was made for this, and never raised: it happened where it was asked for
+            error.__traceback__ = asked.place()
     node, origin = program.place_of(task, step)
     error.__traceback__ = _users_part(error.__traceback__)
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return Broken(task, error, text, node, origin, None if step is None or program.is_last(task, step) else step)
+    text = text_of(error)
+    broken = Broken(task, error, text, node, origin, None if step is None or program.is_last(task, step) else step)
+    broken.retry = asked is not None or program.tries_again(task, error)
+    if asked is not None:
+        broken.asked, broken.countdown, broken.max_retries = True, asked.countdown, asked.max_retries
+    return broken
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception with its traceback as text.
+
+    Without the marks below each line on CPythons that parse it for them and cannot do so in two threads at once
+    (https://github.com/python/cpython/issues/106905): there one of the two is a SystemError.
+    """
+    shown = traceback.TracebackException.from_exception(error, compact=True)
+    if not _PARSES_IN_THREADS:
+        left: list[traceback.TracebackException | None] = [shown]
+        for one in left:  # grows
+            if one is not None:
+                for frame in one.stack:
+                    frame.end_colno = None
+                left += (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ()))
+    return "".join(shown.format())
+
+
+_PARSES_IN_THREADS = sys.version_info >= (3, 12, 2) or (3, 11, 8) <= sys.version_info < (3, 12)
 
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:
@@ -144,6 +274,10 @@ _OURS = frozenset(
         "lazygraph.running.program",
         "lazygraph.running.mutation",
         "lazygraph.running.unusual",
+        "lazygraph.testing.watching",
+        "lazygraph.running.hooks",
+        "lazygraph.running.attempt",
+        "lazygraph.running.awaiting",
         "lazygraph.values.template",
     }
 )

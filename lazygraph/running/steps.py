@@ -123,5 +123,5 @@ def _result_of(filled: Filled, made: Mapping[int, Future[Any]], results: dict[in
 def _one_result(filled: Filled, made: Mapping[int, Future[Any]], parent: Any) -> Any:
     after = [made[id(node)] for node in filled.after]
     if isinstance(filled.value, list):
-        return GroupResult([made[id(node)] for node in filled.value], parent, after)
+        return GroupResult([made[id(node)] for node in filled.value], parent, after, filled.on_error)
     return made[id(filled.value)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Coroutine
+from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import ReturnedPromise
 from lazygraph.planning.plan import plan_of
@@ -22,10 +23,28 @@ UNUSUAL = (Node, Replacement, CoroutineType)
 """Types of what a task may return that is not its value."""
 
 
-def settled(returned: Any) -> Any:
-    """Return the value or the replacement that a task means.  Raises `ReturnedPromise` for a bare promise."""
+class Becomes(NamedTuple):
+    """What is to be done in a task's place."""
+
+    plan: Plan
+
+
+def settled(returned: Any, lender: Any, later: bool = False) -> Any:
+    """Return the value that a task means, or what it `Becomes`; `later`: what is to be awaited comes back as it is.
+
+    Raises `ReturnedPromise` for a bare promise.
+    """
     if isinstance(returned, Coroutine):
+        if later:
+            return returned
         returned = _awaited(returned)
+    return meant(returned, lender)
+
+
+def meant(returned: Any, lender: Any) -> Any:
+    """Return the value that a task means that has nothing to be awaited, or what it `Becomes`."""
+    if isinstance(returned, Replacement):
+        return Becomes(plan_for(returned, lender))
     if isinstance(returned, Node):
         raise ReturnedPromise(repr(returned))
     return returned
@@ -47,7 +66,7 @@ def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
         except BaseException as error:
             ended.append((None, error))
 
-    thread = threading.Thread(target=work, name="lazygraph-await", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="lazygraph-await", daemon=True)
     thread.start()
     thread.join()
     value, error = ended[0]

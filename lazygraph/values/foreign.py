@@ -106,7 +106,8 @@ INSTEAD: Mapping[str, str] = {
     "task_run_name": "write name='text'",
     "flow_run_name": "write compute(run_name='text')",
     "description": "the function's docstring describes it; write name='text' for the text in pictures",
-    "tags": "write name='text' to mark a node, queue='name' to send it somewhere, limit=Limit('name') to hold it back",
+    "tags": "write name='text' to mark a node, queue='name' to send it somewhere, limit=Limit('name', concurrency=4) "
+    "to hold it back",
     "version": "the code of a function is part of its content key; leave it out",
     "retry_delay_seconds": "write retries=RetryPolicy(max_retries=3, delay=10.0)",
     "retry_jitter_factor": "write retries=RetryPolicy(max_retries=3, delay=10.0, jitter=0.5)",

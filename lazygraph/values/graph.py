@@ -35,13 +35,13 @@ PREVIOUS = -(2**31)
 class Scope(NamedTuple):
     """A stretch of the graph that has an ending of its own.  Row 0 is the run.
 
-    `catch` is the external whose value is the `Failure` of the first of its nodes that fails (-1: nobody asks);
-    `given` are entries of the stretch that bear another scope's row, because they stand in several.
+    `fail_fast`: the first of its nodes that fails ends the others.  `catch` is the external whose value is the
+    `Failure` of the first of its nodes that fails (-1: nobody asks); `given` are entries of the stretch that bear
+    another scope's row, because they stand in several.
     """
 
     parent: int = -1
-    on_error: str = "raise"
-    fail_fast: bool = True
+    fail_fast: bool = False
     catch: int = -1
     given: tuple[int, ...] = ()
 

@@ -45,6 +45,8 @@ class RetryPolicy:
         for name in ("max_retries", "delay", "backoff", "max_delay", "jitter"):
             if getattr(self, name) < 0:
                 raise InvalidOption(f"RetryPolicy({name}={getattr(self, name)!r}): it cannot be negative")
+        if self.jitter > 1:
+            raise InvalidOption(f"RetryPolicy(jitter={self.jitter!r}): it is a fraction of the delay, at most 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Rate:
     def __post_init__(self) -> None:
         if not _RATE.fullmatch(self.text.strip()):
             raise InvalidOption(f"rate {self.text!r} is not of the form '10/s', '600/m', '1000/h' or '5000/d'")
+        if not self.starts:
+            raise InvalidOption(f"rate {self.text!r} would let nothing start, ever")
 
     @property
     def starts(self) -> float:
@@ -71,11 +75,22 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit that several tasks share by its name: a rate, a number at once, or both."""
+    """A limit that several tasks share by its name: a rate, a number at once, or both.
+
+    The first task of an executor that names it says what it is; another rate or number under the same name is an error.
+    """
 
     name: str
     rate: Rate | str | None = None
     concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("Limit(name)", self.name)
+        if isinstance(self.rate, str):
+            Rate(self.rate)
+        _check_concurrency("Limit(concurrency)", self.concurrency)
+        if self.rate is None and self.concurrency is None:
+            raise InvalidOption(f"Limit({self.name!r}) limits nothing; give it rate= or concurrency=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +117,11 @@ class TaskOptions:
     nout: int | None = None
     name: str | None = None
     bind: bool = False
+    limited_as: str | None = None  # set in lowering: whose calls share `rate_limit` and `concurrency`
 
     def asked(self) -> tuple[str, ...]:
         """Return the names of the options that say something, in declared order."""
-        return tuple(name for name, default in _DEFAULTS.items() if getattr(self, name) != default)
+        return tuple(name for name, default in _DEFAULTS.items() if name in NAMES and getattr(self, name) != default)
 
     @property
     def plain(self) -> bool:
@@ -114,10 +130,10 @@ class TaskOptions:
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(TaskOptions)}
-LABELS = frozenset({"pure", "key", "nout", "name"})
+LABELS = frozenset({"pure", "key", "nout", "name", "limited_as"})
 """Options that say something about a node and ask nothing of its executor."""
 _POLICY = tuple(name for name in _DEFAULTS if name not in LABELS)
-NAMES = frozenset(_DEFAULTS)
+NAMES = frozenset(_DEFAULTS) - {"limited_as"}
 DEFAULT = TaskOptions()
 
 
@@ -310,12 +326,51 @@ class options:
         _context.reset(self._tokens.pop())
 
 
+@lru_cache(maxsize=1024)
+def limited(row: TaskOptions, function: str) -> TaskOptions:
+    """Return a row whose limits are those of all calls of one function."""
+    return replace(row, limited_as=function)
+
+
 def as_plain(row: TaskOptions) -> Iterator[tuple[str, Any]]:
-    """Yield what a row asks for as names and plain data (for the wire and for JSON)."""
-    for name in row.asked():
+    """Yield what a row asks for as names and plain data, for the wire; without the classes of a RetryPolicy."""
+    for name in (*row.asked(), "limited_as"):
         value = getattr(row, name)
         if isinstance(value, datetime):
             value = value.isoformat()
+        elif isinstance(value, RetryPolicy):
+            value = {
+                field.name: getattr(value, field.name) for field in fields(value) if field.name not in ("on", "not_on")
+            }
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
-        yield name, value
+        if value is not None:
+            yield name, value
+
+
+def from_plain(given: Mapping[str, Any]) -> TaskOptions:
+    """Return the row again that `as_plain` has made plain."""
+    return replace(DEFAULT, **{name: _AGAIN.get(name, _as_it_is)(value) for name, value in given.items()})
+
+
+def _as_it_is(value: Any) -> Any:
+    return tuple(tuple(one) if isinstance(one, list) else one for one in value) if isinstance(value, list) else value
+
+
+def _rate(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_rate, value))
+    return Rate(**value) if isinstance(value, dict) else value
+
+
+def _limit(value: Mapping[str, Any]) -> Limit:
+    return Limit(**{**value, "rate": _rate(value.get("rate"))})
+
+
+_AGAIN: Mapping[str, Callable[[Any], Any]] = {
+    "retries": lambda value: RetryPolicy(**value) if isinstance(value, dict) else value,
+    "rate_limit": _rate,
+    "limit": _limit,
+    "eta": datetime.fromisoformat,
+    "expires": lambda value: datetime.fromisoformat(value) if isinstance(value, str) else value,
+}

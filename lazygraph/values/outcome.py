@@ -40,6 +40,13 @@ class Failure:
         raise self.exception
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Stands where a member of a group has no value, for the task that puts the group's value together."""
+
+    failure: Failure
+
+
 Outcome = Value | Failure
 
 

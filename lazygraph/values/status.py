@@ -82,7 +82,7 @@ _ENDINGS = frozenset({State.CANCELLED, State.EXPIRED, State.UPSTREAM_FAILED, Sta
 MOVES: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.SCHEDULED, State.QUEUED, State.LEASED, State.SUCCEEDED, State.FAILED}) | _ENDINGS,
     State.SCHEDULED: frozenset({State.QUEUED, State.WAITING}) | _ENDINGS,
-    State.QUEUED: frozenset({State.LEASED, State.WAITING}) | _ENDINGS,
+    State.QUEUED: frozenset({State.LEASED, State.WAITING, State.SCHEDULED}) | _ENDINGS,
     State.LEASED: frozenset(
         {State.RUNNING, State.SUCCEEDED, State.FAILED, State.RETRYING, State.QUEUED, State.WAITING, State.LOST}
     )
@@ -90,7 +90,7 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.RUNNING: frozenset(
         {State.SUCCEEDED, State.FAILED, State.RETRYING, State.QUEUED, State.WAITING, State.CANCELLED, State.LOST}
     )
-    | {State.UPSTREAM_FAILED},
+    | {State.UPSTREAM_FAILED, State.SKIPPED},
     State.RETRYING: frozenset({State.QUEUED, State.WAITING}) | _ENDINGS,
     State.SUCCEEDED: frozenset({State.RELEASED, State.WAITING, State.LOST}),
     State.RELEASED: frozenset({State.WAITING, State.SUCCEEDED, State.LOST}),

@@ -249,6 +249,35 @@ def put_together(ops: Sequence[Op], leaves: Sequence[Any]) -> list[Any]:
     return stack
 
 
+def put_together_without(ops: Sequence[Op], leaves: Sequence[Any], gone: Any) -> list[Any]:
+    """Run the ops over the leaves, leaving out those that are `gone`: of a dict the whole pair.
+
+    What must have all its members (a namedtuple, a dataclass, a slice) has None in their places.
+    """
+    stack: list[Any] = []
+    at = 0
+    for kind, size, extra in ops:
+        if kind == "leaf":
+            stack.extend(leaves[at : at + size])
+            at += size
+            continue
+        first = len(stack) - size
+        items = stack[first:]
+        del stack[first:]
+        if kind in _PAIRS:
+            items = [part for pair in _pairs(items) if not any(part is gone for part in pair) for part in pair]
+        elif kind in _FIXED:
+            items = [None if item is gone else item for item in items]
+        else:
+            items = [item for item in items if item is not gone]
+        stack.append(BUILD[kind](items, extra))
+    return [item for item in stack if item is not gone]
+
+
+_PAIRS = frozenset({"dict", "mapping", "defaultdict"})
+_FIXED = frozenset({"slice", "namedtuple", "object"})
+
+
 def call(function: Callable[..., Any], template: Template, leaves: Sequence[Any]) -> Any:
     """Call `function` with the leaves where the template wants them."""
     stack = put_together(template.ops, leaves)

@@ -127,6 +127,11 @@ def start_detached(filled: Any, noted: Any) -> Any:
     return _door().start_canvas(filled, noted)
 
 
+def future_at(address: str, key: str) -> Any:
+    """Return the future of a key, through a client of that address (what a cluster's futures pickle to)."""
+    return _door().future_at(address, key)
+
+
 def start_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
     """Start lazy things on an executor, siblings of failures running on; return the Run (a client's `compute`)."""
     return _door().start(*lazies, executor=executor, fail_fast=False, **keywords)

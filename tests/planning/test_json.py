@@ -204,5 +204,5 @@ def test_checking_a_text_finds_all_that_is_wrong_with_it() -> None:
 
 def test_a_text_is_checked_as_the_graph_it_is() -> None:
     assert check(plus.s(1, 2).to_json()) == []
-    asked = text(add("a", 1, 1, options={"isolated": True}))
+    asked = text(add("a", 1, 1, options={"workers": ["w"]}))
     assert [found.code for found in check(asked, executor="sync")] == ["LG008"]

@@ -6,8 +6,8 @@ from typing import Any
 
 from lazygraph.running.block import Block
 from lazygraph.running.frontier import Frontier
-from lazygraph.values.graph import ORDER, Shape
-from lazygraph.values.status import MOVES, TERMINAL, State
+from lazygraph.values.graph import MEMBER, ORDER, Shape
+from lazygraph.values.status import MOVES, TERMINAL, UNHAPPY, State
 from tests.running.shapes import rows_of
 
 _ALLOWED = {(int(before), int(after)) for before, targets in MOVES.items() for after in targets}
@@ -27,6 +27,16 @@ def takes(block: Block, task: int, read: int) -> bool:
     return block.shape.kinds[block.bounds[task] + list(block.inputs_of(task)).index(read)] != ORDER
 
 
+def root_of(block: Block) -> Block:
+    """Return the run that a block belongs to."""
+    return block.within or block
+
+
+def does_without(block: Block, at: int, read: int) -> bool:
+    """Say whether an input is one that a task does without, because it has ended without a value."""
+    return block.shape.kinds[at] == MEMBER and State(block.state[read]) in UNHAPPY
+
+
 class CheckedFrontier(Frontier):
     """A Frontier whose blocks have checked states."""
 
@@ -40,7 +50,7 @@ def has_failed(block: Block, entry: int) -> bool:
     """Whether a task has failed, or a member of it that has been fused into it."""
     own = block.causes.get(entry) == (block.base, entry)
     state = State(block.state[entry])
-    return state is State.FAILED or (state is State.UPSTREAM_FAILED and own)
+    return state in (State.FAILED, State.EXPIRED) or (state is State.UPSTREAM_FAILED and own)
 
 
 def check_scopes(block: Block, state: list[State], caught: set[tuple[Block, int]]) -> None:

@@ -16,6 +16,7 @@ class Owner:
     """Computes nothing; remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.prefix = ""
         self.detached: set[Any] = set()
         self.dropped: list[int] = []
         self.cancelled: list[int] = []
@@ -37,8 +38,25 @@ class Owner:
     def look(self, run: Any) -> None:
         return
 
+    def status_of(self, run: Any, output: int) -> None:
+        return
+
+    def why(self, run: Any, outputs: Any) -> list[str]:
+        return ["nobody knows" for _ in outputs]
+
+    def keep(self, run: Any) -> None:
+        return
+
+    def accepted(self, run: Any, timeout: float | None) -> None:
+        return
+
+    def reference(self, future: Any) -> tuple[Any, ...]:
+        raise TypeError("cannot be pickled")
+
     def drop(self, run: Any, output: int) -> None:
         self.dropped.append(output)
+
+    forget = drop
 
     def drop_all(self, run: Any) -> None:
         self.dropped += range(len(run.plan.shape.outputs))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
 
-from lazygraph.values.graph import DATA, ORDER, Scope, Shape, offsets_of
+from lazygraph.values.graph import DATA, MEMBER, ORDER, Scope, Shape, offsets_of
 from lazygraph.values.options import DEFAULT, TaskOptions
 from lazygraph.values.status import UNHAPPY, State
 
@@ -24,20 +24,24 @@ def shape_of(
     alone: Sequence[int] = (),
     scopes: Sequence[Scope] = (),
     scope: Mapping[int, int] | None = None,
+    said: Mapping[int, TaskOptions] | None = None,
 ) -> Shape:
     """Return the shape whose entry i reads `reads[i]`.
 
-    `order[i]` are those of them whose value it does not take; tasks in `alone` are not plain: they share no lease.
+    `order[i]` are those of them whose value it does not take; tasks in `alone` are not plain: they share no lease;
+    `said[i]` are the options of task i.
     `scopes` are rows 1 and following; `scope[i]` is the row of entry i, 0 where nothing is said.
     """
     n = len(reads)
     waits, rows = order or {}, scope or {}
+    asked = {at: TaskOptions(isolated=True) for at in alone} | dict(said or {})
+    options = (DEFAULT, *dict.fromkeys(asked.values()))
     kinds = [ORDER if read in waits.get(at, ()) else DATA for at in range(n) for read in reads[at]]
     return Shape(
         externals=externals,
         function=array("i", [-1] * externals + [0] * (n - externals)),
         template=array("i", [0] * n),
-        option=array("i", [int(at in alone) for at in range(n)]),
+        option=array("i", [options.index(asked.get(at, DEFAULT)) for at in range(n)]),
         scope=array("i", [rows.get(at, 0) for at in range(n)]),
         origin=array("i", [-1] * externals + [0] * (n - externals)),
         input_offsets=offsets_of([len(row) for row in reads]),
@@ -48,7 +52,7 @@ def shape_of(
         outputs=array("i", outputs),
         callbacks=array("i", callbacks),
         names=("task",),
-        options=(DEFAULT, TaskOptions(queue="other")),
+        options=options,
         scopes=(Scope(), *scopes),
         origins=("somewhere:1",),
     )
@@ -152,7 +156,7 @@ class Recipe:
     def _ends(self, bound: Sequence[State], failed: set[int]) -> list[State | None]:
         found: list[State | None] = []
         for at in range(len(self.shape)):
-            reads = [found[read] for read in self.shape.inputs_of(at)]
+            reads = [found[read] for read in needed(self.shape, at)]
             if at in self.shape.catches:
                 found.append(State.SUCCEEDED if self.shape.catches[at] in failed else None)
             elif at < self.values:
@@ -168,7 +172,7 @@ class Recipe:
         return found
 
     def _raises_above(self, at: int, found: Sequence[State | None]) -> bool:
-        reads = [found[read] for read in self.shape.inputs_of(at)]
+        reads = [found[read] for read in needed(self.shape, at)]
         return at in self.above and None not in reads and not any(end in UNHAPPY for end in reads)
 
     def _becomes(self, at: int) -> State | None:
@@ -185,8 +189,23 @@ class Recipe:
                 inner = self.becomes[at]
                 found.append(inner.worth((label, at), inner.worths)[inner.shape.outputs[0]])
             else:
-                found.append(hash((label, at, *(found[read] for read in self.shape.inputs_of(at)))))
+                found.append(hash((label, at, *(found[read] for read in needed(self.shape, at)))))
         return found
+
+
+def needed(shape: Shape, entry: int) -> list[int]:
+    """Return what an entry reads and cannot do without."""
+    places = range(shape.input_offsets[entry], shape.input_offsets[entry + 1])
+    return [shape.inputs[at] for at in places if shape.kinds[at] != MEMBER]
+
+
+def with_members(random: Random, shape: Shape) -> Shape:
+    """Return a shape some of whose tasks do without some of what they read, when that fails."""
+    kinds = [
+        MEMBER if kind == DATA and read not in shape.catches and random.random() < 0.3 else kind
+        for read, kind in zip(shape.inputs, shape.kinds, strict=True)
+    ]
+    return replace(shape, kinds=bytes(kinds))
 
 
 def rows_of(shape: Shape, entry: int) -> set[int]:
@@ -204,6 +223,7 @@ def random_recipe(random: Random, most: int = 8, externals: int = 0, depth: int 
     """Return a plan with scopes; some tasks raise, some become plans that are up to `3 - depth` deep."""
     scopes = random.choice((0, 0, 1, 2, 4))
     shape = random_shape(random, most, externals, scopes, outputs=1 if depth else 0)
+    shape = with_members(random, shape) if random.random() < 0.3 else shape
     tasks = range(shape.externals, len(shape))
     grow = 0.0 if depth >= 3 else random.choice((0.0, 0.1, 0.3))
     becomes = {at: random_recipe(random, 4, 0, depth + 1, harm) for at in tasks if random.random() < grow}

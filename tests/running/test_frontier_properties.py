@@ -16,8 +16,9 @@ from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
 from tests.running.checked import has_failed
+from tests.running.paper import OnPaper
 from tests.running.shapes import Recipe, random_recipe, random_shape, recipes, shape_of, shapes
-from tests.running.world import OnPaper, World
+from tests.running.world import World
 
 randoms = st.integers(0, 2**32).map(Random)
 

@@ -185,5 +185,5 @@ def test_nested_compute_runs_inline() -> None:
     def outer() -> Any:
         return (threading.get_ident(), delayed(threading.get_ident)().compute(), double(4).compute())
 
-    here, inner, eight = lazygraph.compute(outer(), executor="threads")[0]
+    here, inner, eight = lazygraph.compute(outer(), executor="sync")[0]
     assert (here == inner, eight) == (True, 8)

@@ -7,11 +7,10 @@ Every choice comes from one random source, so that hypothesis can shrink a histo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from lazygraph.running.arena import ANYWHERE
+from lazygraph.running.arena import ANYWHERE, NUMBER
 from lazygraph.running.block import Block
 from lazygraph.running.events import (
     Action,
@@ -31,25 +30,19 @@ from lazygraph.running.events import (
     ValuesLost,
 )
 from lazygraph.running.lease import Lease
-from lazygraph.values.graph import ORDER, Shape
+from lazygraph.values.graph import MEMBER, ORDER, Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
-from tests.running.checked import CheckedFrontier, check_replaced, check_scopes, has_failed, takes
+from tests.running.checked import (
+    CheckedFrontier,
+    check_replaced,
+    check_scopes,
+    does_without,
+    has_failed,
+    root_of,
+    takes,
+)
+from tests.running.paper import OnPaper
 from tests.running.shapes import Recipe, rows_of
-
-
-@dataclass(eq=False)
-class OnPaper:
-    """A lease on a runner: what it has not run yet, and the values it has at hand."""
-
-    lease: Lease
-    left: list[int]
-    values: dict[int, int]
-    gone: set[int] = field(default_factory=set)
-
-
-def root_of(block: Block) -> Block:
-    """Return the run that a block belongs to."""
-    return block.within or block
 
 
 class World:
@@ -57,6 +50,7 @@ class World:
 
     def __init__(self, random: Random, runners: int = 3, lanes: bool = False, lineage: bool = True) -> None:
         self.random = random
+        self.now = 0.0
         self.frontier = CheckedFrontier(self._place if lanes else None, lineage)
         self.runners: dict[int, list[OnPaper]] = {number: [] for number in range(runners)}
         self.blocks: list[Block] = []  # every block there ever was
@@ -95,7 +89,7 @@ class World:
     ) -> Block:
         """A plan comes in, whose tasks may become other plans."""
         bound = self._bound(recipe, bindings)
-        block, actions = self.frontier.admit(recipe.shape, bound, fail_fast)
+        block, actions = self.frontier.admit(recipe.shape, bound, fail_fast, now=self.now)
         self.label[block] = block.base
         if fail_fast:
             self.failing_fast.add(block)
@@ -124,7 +118,7 @@ class World:
         recipe = self.recipes[block].becomes[task]
         current = block.state[task] in (State.LEASED, State.RUNNING) and block.attempt(task) == attempt
         bound = self._bound(recipe, recipe.bound)
-        new, actions = self.frontier.replaced(block, task, attempt, recipe.shape, bound)
+        new, actions = self.frontier.replaced(block, task, attempt, recipe.shape, bound, self.now)
         assert (new is not None) == current
         if new is None:
             assert actions == []
@@ -137,7 +131,7 @@ class World:
 
     def tell(self, event: Event) -> list[Action]:
         """Something rare happens."""
-        actions = self.frontier.handle(event, 0.0)
+        actions = self.frontier.handle(event, self.now)
         self._act(actions)
         return actions
 
@@ -156,7 +150,7 @@ class World:
             assert block.state[task] == State.LEASED
             assert block.attempt(task) == lease.attempt
             for at, read in enumerate(block.inputs_of(task), block.bounds[task]):
-                if block.shape.kinds[at] == ORDER or read in made:
+                if block.shape.kinds[at] == ORDER or read in made or does_without(block, at, read):
                     continue
                 if read in block.shape.catches:
                     assert (block, read) in self.caught, "a handler was leased before the failure had come"
@@ -165,8 +159,8 @@ class World:
                 values[read] = self.store[block.owner(read)][0]  # a KeyError here: leased without its input
             made.add(task)
         if len(lease.tasks) > 1:
-            assert all(block.plain[block.shape.option[task]] for task in lease.tasks)
-        self.runners[runner].append(OnPaper(lease, list(lease.tasks), values))
+            assert not any(policy.alone for task in lease.tasks if (policy := block.policy(task)))
+        self.runners[runner].append(OnPaper(lease, list(lease.tasks), values, granted=self.now))
         self.check()
         return True
 
@@ -178,7 +172,7 @@ class World:
             if not paper.gone.isdisjoint(block.inputs_of(task)):
                 paper.gone.add(task)
                 skipped.append(task)
-            elif task in self.recipes[block].bad:
+            elif self._raises(block, task):
                 paper.gone.add(task)
                 broken.append(task)
             elif task in self.recipes[block].becomes:
@@ -186,19 +180,26 @@ class World:
                 replaced.append(task)
             else:
                 reads = enumerate(block.inputs_of(task), block.bounds[task])
-                inputs = [read for at, read in reads if block.shape.kinds[at] != ORDER]
+                inputs = [read for at, read in reads if block.shape.kinds[at] not in (ORDER, MEMBER)]
                 assert [paper.values[read] for read in inputs] == [self.worth[block][read] for read in inputs]
                 paper.values[task] = self.worth[block][task]
                 done.append(task)
         del paper.left[:count]
-        self.report(runner, lease, done)
+        if done:
+            self.report(runner, lease, done)
         for task in broken:
-            self.tell(Failed(block, task, lease.attempt, task in self.recipes[block].above))
+            self.tell(self._failure(block, task, lease.attempt))
         for task in replaced:
             self.replace(block, task, lease.attempt)
         if skipped:
             self.tell(Returned(block, skipped, lease.attempt))
         self._forget_empty()
+
+    def _raises(self, block: Block, task: int) -> bool:
+        return task in self.recipes[block].bad
+
+    def _failure(self, block: Block, task: int, attempt: int) -> Failed:
+        return Failed(block, task, attempt, task in self.recipes[block].above)
 
     def report(self, runner: int, lease: Lease, done: list[int]) -> None:
         """Successes reach the mind."""
@@ -208,7 +209,7 @@ class World:
         accepted = {task for task in open_before if block.attempt(task) == lease.attempt}
         for task in accepted:
             self.store[block, task] = (self.worth[block][task], runner)
-        progress = self.frontier.succeeded(block, done, lease.attempt)
+        progress = self.frontier.succeeded(block, done, lease.attempt, self.now)
         assert set(progress.late) == set(done) - accepted
         for task in progress.outputs:
             self._told(block, task, State.SUCCEEDED)
@@ -258,7 +259,7 @@ class World:
             ),
         ]
         for event in events if values_first else reversed(events):
-            self._act(self.frontier.handle(event, 0.0), check=False)
+            self._act(self.frontier.handle(event, self.now), check=False)
         for block, entries in lost.items():
             for entry in entries:
                 self.store.pop((block, entry), None)
@@ -313,6 +314,9 @@ class World:
 
     def _catch(self, action: Caught) -> None:
         block, entry = action.block, action.entry
+        if action.member:
+            assert State(block.state[entry]) in UNHAPPY
+            return
         assert (block, entry) not in self.caught, "a scope was said twice to have failed"
         self.caught.add((block, entry))
         row = block.shape.catches[entry]
@@ -363,7 +367,7 @@ class World:
 
     def _check_block(self, block: Block) -> None:
         state, k = block.states(), block.shape.externals
-        ready = {number for lane in self.frontier.lanes() for number in self.frontier._lanes[lane]}
+        ready = {number & NUMBER for lane in self.frontier.lanes() for number in self.frontier._lanes[lane]}
         for entry in range(len(block)):
             readers = [reader for reader in block.consumers_of(entry) if state[reader] not in TERMINAL]
             claims = len(readers) + block.futures.get(entry, 0) + len(block.watchers.get(entry, ()))
@@ -374,16 +378,14 @@ class World:
                 assert entry in block.causes
                 # What is made again does not wait again for what it only waited for.
                 waits = [r for r in block.consumers_of(entry) if r not in block.remade or takes(block, r, entry)]
-                waits = [reader for reader in waits if reader not in block.replaced]
+                waits = [r for r in waits if r not in block.replaced and block.kind(r, entry) != MEMBER]
                 assert all(state[reader] in TERMINAL for reader in waits)
             if entry >= k and state[entry] not in TERMINAL:
                 waits = [read for read in block.inputs_of(entry) if state[read] not in TERMINAL]
                 # One that was replaced waits for its replacement; when that has come, only to be told that it is done.
                 if entry in block.replaced:
                     waits += [entry] * (state[entry] is State.WAITING)
-                    past = sum(
-                        state[read] in UNHAPPY for read in block.inputs_of(entry)
-                    )  # ended after it had read them
+                    past = sum(state[read] in UNHAPPY for read in block.inputs_of(entry))  # ended after being read
                     assert 0 <= block.pending[entry] - len(waits) <= past, f"entry {entry} of {block}"
                 else:
                     assert block.pending[entry] == len(waits), f"entry {entry} of {block}"
@@ -412,7 +414,7 @@ class World:
         for block in self.blocks:
             for entry, state in enumerate(block.states()):
                 if state is State.FAILED:
-                    own = entry in self.recipes[block].bad or (block, entry) in self.poisoned
+                    own = self._may_have_failed(block, entry)
                     assert own or entry in self.recipes[block].becomes
                 if state in UNHAPPY:
                     self._check_cause(block, entry, state)
@@ -420,6 +422,9 @@ class World:
                 if (block, catch) in self.caught:
                     for handler in block.consumers_of(catch):
                         self._check_handler(block, handler)
+
+    def _may_have_failed(self, block: Block, task: int) -> bool:
+        return task in self.recipes[block].bad or (block, task) in self.poisoned
 
     def _check_handler(self, block: Block, handler: int) -> None:
         """One whose failure has come has run, unless it could not or somebody has cancelled something."""
