@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
-from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet, WrongCanvas
+from lazygraph.errors import EmptyCanvas, InvalidOption, WrongCanvas
 from lazygraph.language.filling import (
     NOTHING,
     Before,
@@ -29,11 +29,12 @@ from lazygraph.language.filling import (
     run,
     scoped,
 )
+from lazygraph.language.members import check_on_error
 from lazygraph.language.promise import Delayed
 from lazygraph.language.travel import frozen
 from lazygraph.values.lazy import Lazy
 from lazygraph.values.node import External, Recipe
-from lazygraph.values.options import Said, said, together
+from lazygraph.values.options import Said, said
 from lazygraph.values.verbs import CanvasVerbs, here_and_now, start_detached
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ M = TypeVar("M")
 R = TypeVar("R")
 W = TypeVar("W")
 
-_FIRST_ONLY = ("countdown", "eta", "expires")
 DEEPEST_SHOWN = 3
 _LONGEST_SHOWN = 6
 
@@ -185,7 +185,7 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
     def to_nodes(self, *args: Any) -> Any:
         """Return fresh promises for this canvas: one, or nested lists of them where it ends in a group."""
         filled = run(self.filling(Before(args), Within()))
-        return as_node(filled) if filled.after else filled.value
+        return as_node(filled) if filled.after or filled.on_error != "raise" else filled.value
 
     def to_delayed(self, *args: Any, **kwargs: Any) -> Delayed[Gives]:
         """Return one fresh promise for this canvas: of a list where it ends in a group."""
@@ -222,16 +222,13 @@ class Canvas(Recipe, CanvasVerbs, Lazy[Gives], Generic[Takes, Gives, Member, Han
     ) -> Handle:
         """Start this with options; return its Future or GroupResult.  Unknown options raise `UnknownOption`.
 
-        `args` and `kwargs` go to what comes first: the first step of a chain, every member of a group.
+        `args` and `kwargs` go to what comes first: the first step of a chain, every member of a group.  `countdown` and
+        `eta` hold back what comes first; `expires` is for all of it, and counts from now.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        for name in _FIRST_ONLY:
-            if name in given:
-                raise NotImplementedYet(f"{name}= of apply_async")
         self._refuse_labels(given)
-        defaults = said("apply_async()", given)
         whole = self.link(*_callbacks(link)).link_error(*_callbacks(link_error))
-        within = Within(defaults, noted=[])
+        within = Within(noted=[]).saying(said("apply_async()", given))
         handle: Handle = start_detached(
             run(whole.filling(Before(tuple(args), (), dict(kwargs or {})), within)), within.noted
         )
@@ -299,18 +296,22 @@ class Composed(Canvas[Takes, Gives, Member, Handle]):
     def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
         """Return the maker, the parts and callbacks, and the rest."""
         parts, links = self.parts, self._links
-        rest = (type(self), len(parts), len(links), self._said)
+        rest = (type(self), self._ways(), len(parts), len(links), self._said)
         return _composed_again, (*parts, *links, *self._handlers), rest
+
+    def _ways(self) -> dict[str, Any]:
+        """Return what else it was made with."""
+        return {}
 
     @property
     def own(self) -> bool:
         """Whether this says something of its own stretch: options, callbacks, handlers."""
-        return bool(self._said or self._links or self._handlers)
+        return bool(self._said or self._links or self._handlers or self._ways())
 
 
-def _composed_again(parts: list[Any], rest: tuple[type[Composed], int, int, Said]) -> Composed:
-    cls, count, links, holds = rest
-    again = cls(tuple(parts[:count]))
+def _composed_again(parts: list[Any], rest: tuple[type[Composed], dict[str, Any], int, int, Said]) -> Composed:
+    cls, ways, count, links, holds = rest
+    again = cls(tuple(parts[:count]), **ways)
     again._said, again._links, again._handlers = (
         holds,
         tuple(parts[count : count + links]),
@@ -340,7 +341,7 @@ class Chain(Composed[Takes, Gives, Gives, Handle]):
         """Fill each step with what the one before it became."""
         if self._handlers:
             within = yield scoped(self._handlers, within)
-        within = within._replace(said=together(within.said, self._said))
+        within = within.saying(self._said)
         steps = self.steps
         if not steps and not before.values:
             raise EmptyCanvas
@@ -356,7 +357,7 @@ class Chain(Composed[Takes, Gives, Gives, Handle]):
                 filled = step.filled(before, within)
             else:
                 filled = yield step.filling(_one_list(before) if isinstance(step, Group) else before, within)
-            before = behind(filled)
+            before, within = behind(filled), within.later()
         a_list = _ends_in_group(self)
         if self._handlers:
             filled = owned(filled, within, a_list=a_list)
@@ -379,9 +380,21 @@ def _ends_in_group(canvas: Any) -> bool:
 
 # Its list is covariant, which other lists are not: every run makes a new one.
 class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # pyright: ignore[reportInvalidTypeArguments]
-    """Members side by side; the value is the list of theirs, in declared order, whatever its length."""
+    """Members side by side; the value is the list of theirs, in declared order, whatever its length.
 
-    __slots__ = ()
+    `on_error`: what the value has for a member that has none; `fail_fast`: the first that fails ends the others.
+    """
+
+    __slots__ = ("fail_fast", "on_missing")
+
+    on_missing: str
+    fail_fast: bool
+
+    def __init__(self, parts: tuple[Any, ...], on_error: str = "raise", fail_fast: bool = False) -> None:
+        super().__init__(parts)
+        check_on_error("group", on_error)
+        object.__setattr__(self, "on_missing", on_error)
+        object.__setattr__(self, "fail_fast", fail_fast)
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -394,15 +407,19 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
     def __iter__(self) -> Iterator[Any]:
         return iter(self.parts)
 
+    def _ways(self) -> dict[str, Any]:
+        ways = {"on_error": self.on_missing, "fail_fast": self.fail_fast}
+        return {name: way for name, way in ways.items() if way != _USUAL[name]}
+
     def shown(self, depth: int) -> str:
         """Return `group(a, b)`."""
-        return f"group({', '.join(self._texts(depth)) if depth <= DEEPEST_SHOWN else '…'})"
+        ways = [f"{name}={way!r}" for name, way in self._ways().items()]
+        return f"group({', '.join([*self._texts(depth), *ways]) if depth <= DEEPEST_SHOWN else '…'})"
 
     def filling(self, before: Before, within: Within) -> Filling:
         """Fill every member with the same values.  Values of a group in it flatten; its options and callbacks stay."""
-        if self._handlers:
-            within = yield scoped(self._handlers, within)
-        within = within._replace(said=together(within.said, self._said))
+        within = yield scoped(self._handlers, within, self.fail_fast)
+        within = within.saying(self._said)
         members = self.members
         values: list[Any] = []
         given = False
@@ -417,6 +434,11 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
             else:
                 filled = yield member.filling(before, within)
             given = filled.given if not values else given
+            if isinstance(member, Group) and member.on_missing not in ("raise", self.on_missing):
+                raise WrongCanvas(
+                    f"on_error={member.on_missing!r} on a group within a group, whose members are the outer one's: "
+                    "say it on the outer group"
+                )
             if isinstance(member, Group):
                 values.extend(filled.value)
                 rest = (*rest, *filled.after)
@@ -424,13 +446,14 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
                 values.append(as_node(filled))
                 if within.noted is not None and values[-1] is not filled.value:
                     within.noted.append((values[-1], filled))
-        whole = Filled(values, rest, given, before.step)
-        if self._handlers:
+        whole = Filled(values, rest, given, before.step, self.on_missing)
+        if self._handlers or self.fail_fast:
             whole = owned(whole, within, a_list=True)
         done: Filled = yield linked(whole, self._links, a_list=True)
         return done
 
 
+_USUAL = {"on_error": "raise", "fail_fast": False}
 Chain._kind, Group._kind = Chain, Group
 
 

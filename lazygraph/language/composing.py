@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from lazygraph.errors import InvalidOption
 from lazygraph.language.canvas import Canvas, Chain, Group, Header, as_part, as_step
 from lazygraph.language.promise import Delayed
 
@@ -155,28 +156,39 @@ def group(
     b: Part[A, B], c: Part[A, C], d: Part[A, D], e: Part[A, E], f: Part[A, F], g: Part[A, G], /
 ) -> Group[A, B | C | D | E | F | G]: ...
 @overload
-def group(*members: Part[A, B]) -> Group[A, B]: ...
+def group(*members: Part[A, B], fail_fast: bool = False) -> Group[A, B]: ...
 @overload
-def group(members: Iterable[Part[A, B]], /) -> Group[A, B]: ...
-def group(*members: Any) -> Any:
+def group(members: Iterable[Part[A, B]], /, *, fail_fast: bool = False) -> Group[A, B]: ...
+@overload
+def group(*members: Any, on_error: str, fail_fast: bool = False) -> Group[Any, Any]: ...
+def group(*members: Any, on_error: str = "raise", fail_fast: bool = False) -> Any:
     """Compose members side by side; the value is the list of theirs.  An iterable of members is taken too.
+
+    `on_error`: what the list has for a member that has no value: nothing, as then there is no list ("raise"), its
+    `Failure` ("collect"), or it is left out ("skip").  `fail_fast`: the first member that fails ends the others.
 
     >>> from lazygraph import delayed
     >>> group(delayed(abs).s(n) for n in (-1, 2, -3)).compute()
     [1, 2, 3]
     """
-    return Group(tuple(as_part("group", member) for member in _members(members)))
+    return Group(tuple(as_part("group", member) for member in _members(members)), on_error, fail_fast)
 
 
 @overload
-def chord(header: Part[A, B] | Iterable[Part[A, B]]) -> Header[A, B]: ...
+def chord(header: Part[A, B] | Iterable[Part[A, B]], *, fail_fast: bool = False) -> Header[A, B]: ...
 @overload
-def chord(header: Part[A, B] | Iterable[Part[A, B]], body: Step[list[B], R, W]) -> Chain[A, R, W]: ...
-def chord(header: Any, body: Any = None) -> Any:
+def chord(
+    header: Part[A, B] | Iterable[Part[A, B]], body: Step[list[B], R, W], *, fail_fast: bool = False
+) -> Chain[A, R, W]: ...
+@overload
+def chord(header: Any, *, on_error: str, fail_fast: bool = False) -> Header[Any, Any]: ...
+@overload
+def chord(header: Any, body: Step[list[Any], R, W], *, on_error: str, fail_fast: bool = False) -> Chain[Any, R, W]: ...
+def chord(header: Any, body: Any = None, *, on_error: str = "raise", fail_fast: bool = False) -> Any:
     """Feed the list of what a header gives to a body: `group(header) | body`.
 
     Without a body it returns a header that, called with one, starts the chord.  A header that is one signature or
-    chain is one member.
+    chain is one member.  `on_error` and `fail_fast` as of `group`.
 
     >>> from lazygraph import delayed
     >>> chord([delayed(abs).s(-1), delayed(abs).s(2)], delayed(sum).s()).compute()
@@ -184,7 +196,9 @@ def chord(header: Any, body: Any = None) -> Any:
     """
     if not isinstance(header, Group):
         members = _members((header,))
-        header = Header(tuple(as_part("group", member) for member in members))
+        header = Header(tuple(as_part("group", member) for member in members), on_error, fail_fast)
+    elif on_error != "raise" or fail_fast:
+        raise InvalidOption("chord(group(...), on_error=): the group says itself what it does about errors")
     if body is not None:
         return Chain((header, as_step(body)))
     return header if isinstance(header, Header) else Header((header,))

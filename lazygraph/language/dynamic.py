@@ -16,7 +16,7 @@ from lazygraph.language.filling import NOWHERE, Before, Filled, Within, as_node,
 from lazygraph.language.promise import Delayed, build
 from lazygraph.language.travel import Row, promises_in, rows_of, thawed
 from lazygraph.values.node import Quoted, Recipe, Replacement, Site, identity
-from lazygraph.values.options import Said, TaskOptions, over, together
+from lazygraph.values.options import Said, TaskOptions, over
 from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         """Make the one node that becomes the members when it runs."""
         if self._handlers:
             within = yield scoped(self._handlers, within)
-        holds = together(within.said, self._said)
+        holds = within.of_call(self._said)
         own = tuple(pair for pair in holds if pair[0] in _OF_THE_FAN_OUT)
         items, *rest = before.values or (None,)
         if not before.values:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lazygraph.language.members import GATHERS
 from lazygraph.language.promise import Delayed, build
 from lazygraph.values.node import External, Node, NodeScope, identity
-from lazygraph.values.options import Said, TaskOptions
+from lazygraph.values.options import Said, TaskOptions, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ Waited = tuple[Node | External, ...]
 """What must have ended although no value mentions it."""
 
 GATHER = TaskOptions(name="gather")
+
+FIRST_ONLY = frozenset({"countdown", "eta"})
+"""Options that on a canvas hold back only what comes first in it."""
 
 
 class Before(NamedTuple):
@@ -42,12 +46,30 @@ class Before(NamedTuple):
 class Within(NamedTuple):
     """What a canvas stands in: options that hold unless a node says its own, and the scope that its nodes belong to.
 
-    `noted` is for whoever starts it: each step's node, and the step it was filled behind.
+    `noted` is for whoever starts it: each step's node, and the step it was filled behind.  `first` are options that
+    hold only for the first nodes: a canvas is held back as a whole, not again at each step.
     """
 
     said: Said = ()
     scope: NodeScope | None = None
     noted: list[tuple[Node, Filled | None]] | None = None
+    first: Said = ()
+
+    def saying(self, own: Said) -> Within:
+        """Return what stands in a canvas that says options itself."""
+        if not own:
+            return self
+        ahead = tuple(one for one in own if one[0] in FIRST_ONLY)
+        rest = tuple(one for one in own if one[0] not in FIRST_ONLY)
+        return self._replace(said=together(self.said, rest), first=together(self.first, ahead))
+
+    def of_call(self, own: Said) -> Said:
+        """Return what holds for a call that says options itself."""
+        return together(together(self.said, self.first) if self.first else self.said, own)
+
+    def later(self) -> Within:
+        """Return what the steps behind the first stand in."""
+        return self._replace(first=()) if self.first else self
 
 
 NOTHING, NOWHERE = Before(), Within()
@@ -57,13 +79,14 @@ class Filled(NamedTuple):
     """What a canvas became: a promise or nested lists of promises, and what to wait for that no value mentions.
 
     `given` says that the value, or its first, may be in other hands too: no callback may be hung on it; `before` is the
-    step that a group was filled behind.
+    step that a group was filled behind; `on_error` is what its group does about members that have no value.
     """
 
     value: Any
     after: Waited = ()
     given: bool = False
     before: Filled | None = None
+    on_error: str = "raise"
 
 
 Filling = Generator[Any, Any, Filled]
@@ -91,22 +114,25 @@ def as_node(filled: Filled) -> Delayed:
     """Return one promise for what a canvas became: of a list where it ended in a group."""
     if isinstance(filled.value, Delayed) and not filled.after:
         return filled.value
-    return build(identity, (filled.value,), {}, GATHER, _site_of(filled.value), filled.after)
+    gather = GATHERS.get(filled.on_error, identity)
+    return build(gather, (filled.value,), {}, GATHER, _site_of(filled.value), filled.after)
 
 
 def behind(filled: Filled) -> Before:
     """Return what the next step has before it."""
+    if filled.on_error in GATHERS:
+        return Before((as_node(filled),), (), {}, filled)
     return Before((filled.value,), filled.after, {}, filled)
 
 
 # -- callbacks -------------------------------------------------------------------------------------
 
 
-def scoped(handlers: Sequence[Any], within: Within) -> Generator[Any, Any, Within]:
+def scoped(handlers: Sequence[Any], within: Within, fail_fast: bool = False) -> Generator[Any, Any, Within]:
     """Open the scope that handlers of its failure answer for: each is a canvas that gets the `Failure`."""
-    if not handlers:
+    if not handlers and not fail_fast:
         return within
-    scope = NodeScope(within.scope)
+    scope = NodeScope(within.scope, fail_fast)
     for canvas in handlers:
         handler = yield canvas.filling(Before((scope.caught,)), NOWHERE)
         scope.handlers.append(as_node(handler))
@@ -136,16 +162,16 @@ def _held(filled: Filled, a_list: bool, scope: NodeScope | None = None) -> tuple
 
     Never a node that somebody else has: lowering twice must not link twice.
     """
-    values, after, given, before = filled
+    values, given = filled.value, filled.given
     if a_list and values:
         first = build(identity, (values[0],), {}, GATHER, values[0]._site, (), scope) if given else values[0]
-        filled = Filled([first, *values[1:]], after, before=before)
+        filled = filled._replace(value=[first, *values[1:]], given=False)
         return filled, first, as_node(filled)
     node = as_node(filled)
     if given and node is values:
         node = build(identity, (node,), {}, GATHER, node._site, (), scope)
     # Nobody reads an empty list, but what comes next can wait for the node that holds it.
-    return (Filled([], (node,), before=before) if a_list else Filled(node)), node, node
+    return (filled._replace(value=[], after=(node,), given=False) if a_list else Filled(node)), node, node
 
 
 def owned(filled: Filled, within: Within, *, a_list: bool) -> Filled:

@@ -54,7 +54,10 @@ class Method(Recipe):
         self.__func__, self.__self__ = function, owner
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__.called((self.__self__, *args), kwargs, site_of(sys._getframe(1)))
+        site = site_of(sys._getframe(1))
+        if self.__func__._options_of_calls.bind:  # the attempt stands behind the object
+            return self.bound().called(args, kwargs, site)
+        return self.__func__.called((self.__self__, *args), kwargs, site)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.bound(), name)

@@ -16,7 +16,7 @@ from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
 from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
 from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
 from lazygraph.language.travel import packed, unpacked
-from lazygraph.values.options import TaskOptions, over, together
+from lazygraph.values.options import TaskOptions, over
 from lazygraph.values.template import put_together, take_apart
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         if kwargs or not contract.least <= len(args) <= contract.most:
             contract.check(args, kwargs, self.site)
         # Signature.set > nearest canvas > apply_async > options() and the decorator: those are in `options` already.
-        holds = together(within.said, self._said)
+        holds = within.of_call(self._said)
         options = over(self.options, holds) if holds else self.options
         return build(self.function, args, kwargs, options, self.site, after, within.scope)
 

@@ -19,10 +19,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 
 import lazygraph
-from lazygraph import chain, chord, delayed, group
+from lazygraph import Failure, Limit, chain, chord, delayed, group
 from lazygraph.language.canvas import Group
 from lazygraph.testing.conformance import tasks
-from tests.language.interpreter import Becomes, Call, Each, Many, Scope, Shared, Side, Steps
+from tests.language.interpreter import Becomes, Call, Each, Gathered, Many, Scope, Shared, Side, Steps, Tried
 
 
 def often(usual: int, **more: Any) -> Any:
@@ -51,6 +51,8 @@ class Language:
     callbacks: bool = False
     each: bool = False
     replace: bool = False
+    options: bool = False
+    fail_fast: bool = False
     size: int = 20
 
     def described(self) -> st.SearchStrategy[Described]:
@@ -81,6 +83,8 @@ class Maker:
             (language.callbacks, self.scope),
             (language.each, self.fan_out),
             (language.replace, self.becomes),
+            (language.options, self.gathered),
+            (language.options, self.tried),
         ):
             self._composed += [kind, kind] * also
         self._composed += [self.scope] * (8 if language.failing and language.callbacks else 0)
@@ -123,6 +127,22 @@ class Maker:
         args = [self.argument(size // 2) for _ in range(self.upto(2))]
         kwargs = {name: self.argument(size // 2) for name in "km"[: max(0, self.upto(3) - 1)]}
         return Call(("call", "call", "pack")[self.upto(2)], tuple(args), tuple(kwargs.items()), self.upto(4) == 4)
+
+    def tried(self, size: int) -> Tried:
+        """A call that fails a few times; of plain numbers, so that it does so only for that reason."""
+        fails = 1 + self.upto(1)
+        retries = max(0, self.upto(3) - 1) if self.language.failing else fails + self.upto(1)
+        args = tuple(self.upto(9) for _ in range(self.upto(2)))
+        return Tried(Call("call", args, (), self.upto(4) == 4), fails, retries)
+
+    def gathered(self, size: int) -> Gathered:
+        """A group that goes on without some of its members, or (`fail_fast`) without all when one has failed."""
+        members = [self.open(part) for part in self.sizes(size)]
+        # The members of a group within the group are its own; those of one that is a step are a member's value.
+        alone = tuple([Steps((member, Call("pack"))) if isinstance(member, Side) else member for member in members])
+        if self.language.fail_fast and self.upto(2) == 2:
+            return Gathered(alone, "raise", True)
+        return Gathered(alone, ("collect", "skip")[self.upto(1)])
 
     def argument(self, size: int) -> Any:
         if self._bare:
@@ -190,6 +210,25 @@ def unshared(of: Any) -> Any:
 # -- tasks that can be counted -----------------------------------------------------------------------
 
 
+def shaky(self: Any, *args: Any, fails: int, **kwargs: Any) -> Any:
+    """What `call` gives, after some attempts that raise."""
+    if self.request.attempt <= fails:
+        raise tasks.Lasting(-fails, "negative")
+    return tasks.call.__wrapped__(*args, **kwargs)
+
+
+def gist(members: list[Any]) -> list[Any]:
+    """What has come of a group, without what no two runs have in common."""
+    return ["failed" if isinstance(member, Failure) else member for member in members]
+
+
+class Odd:
+    """The tasks that options are said of, for workers in other processes."""
+
+    shaky: Any = staticmethod(delayed(bind=True)(shaky))
+    gist: Any = staticmethod(delayed(gist))
+
+
 class Tasks:
     """The tasks of descriptions, in this process: they count their calls."""
 
@@ -198,6 +237,14 @@ class Tasks:
         self._more = threading.Condition()
         for name in ("call", "pack", "become"):
             setattr(self, name, delayed(self._counted(name)))
+        self.shaky = delayed(bind=True)(self._count_attempts)
+        self.gist = delayed(gist)
+
+    def _count_attempts(self, attempt: Any, *args: Any, fails: int, **kwargs: Any) -> Any:
+        with self._more:
+            self._ran[repr(("call", tasks.calmed(args), tuple(sorted(kwargs.items()))))] += 1
+            self._more.notify_all()
+        return shaky(attempt, *args, fails=fails, **kwargs)
 
     def _counted(self, name: str) -> Callable[..., Any]:
         function: Any = getattr(tasks, name).__wrapped__
@@ -285,6 +332,29 @@ class Speller:
         ways.append((Same.SHAPE, lambda: chain(make(*args, **kwargs))))
         ways.append((Same.SHAPE, lambda: make(*args, **kwargs).set(pure=False)))
         return self.pick(*ways)
+
+    def tried(self, of: Tried) -> Any:
+        task = getattr(self.using, "shaky", Odd.shaky)
+        make = task.si if of.of.immutable else task.s
+        canvas = make(*of.of.args, fails=of.fails).set(retries=of.retries)
+        return self.pick(
+            (Same.FORM, lambda: canvas),
+            (Same.SHAPE, lambda: canvas.set(retries=lazygraph.RetryPolicy(of.retries, on=(ValueError,), delay=0.001))),
+            (Same.SHAPE, lambda: canvas.set(priority=3)),
+            (Same.SHAPE, lambda: canvas.set(countdown=0.001)),
+            (Same.SHAPE, lambda: canvas.set(limit=Limit("few", concurrency=1))),
+            (Same.SHAPE, lambda: chain(canvas).set(concurrency=2)),
+        )
+
+    def gathered(self, of: Gathered) -> Any:
+        members = [self.spell(member) for member in of.members]
+        ways = {"on_error": of.on_error, "fail_fast": of.fail_fast}
+        body = getattr(self.using, "gist", Odd.gist).s()
+        return self.pick(
+            (Same.FORM, lambda: chain(group(*members, **ways), body)),
+            (Same.FORM, lambda: chord(members, body, **ways)),
+            (Same.SHAPE, lambda: chain(group(*members, **ways).set(priority=1), body)),
+        )
 
     def promise(self, of: Shared) -> Any:
         if of.number not in self.promises:
@@ -394,6 +464,8 @@ class Speller:
 
 WRITERS: Mapping[type, Any] = {
     Call: Speller.call,
+    Tried: Speller.tried,
+    Gathered: Speller.gathered,
     Shared: Speller.promise,
     Many: Speller.many,
     Steps: Speller.steps,

@@ -24,6 +24,24 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A `call` whose first `fails` attempts raise, with `-fails` as the failure's name, and that is tried again."""
+
+    of: Call
+    fails: int
+    retries: int
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """`group(members, on_error=...)`, and then `gist`, which says "failed" where it gets a `Failure`."""
+
+    members: tuple[Any, ...]
+    on_error: str = "collect"
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
 class Shared:
     """A delayed call, the same wherever its number is the same."""
 
@@ -118,16 +136,27 @@ class Interpreter:
         """Evaluate a description behind the values before it."""
         return RULES[type(of)](self, of, prefix, kwargs or {})
 
-    def attempt(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ended:
+    def attempt(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], tried: Tried | None = None) -> Ended:
         named = tuple(sorted(kwargs.items()))
-        self.ran[repr((task, tuple(args), named))] += 1
-        bad = [value for value in (*args, *kwargs.values()) if isinstance(value, int) and value < 0]
+        self.ran[repr((task, tuple(args), named))] += 1 + (min(tried.fails, tried.retries) if tried else 0)
+        bad = [] if tried is None or tried.fails <= tried.retries else [-tried.fails]
+        bad = bad or [value for value in (*args, *kwargs.values()) if isinstance(value, int) and value < 0]
         if bad and task != "pack":
             self.failed.append((len(self.failed), bad[0]))
             for scope in self.scopes:
                 scope.add(self.failed[-1])
             return Ended(None, frozenset(self.failed[-1:]))
         return Ended(("call", tuple(args), named) if task == "call" else list(args))
+
+    def tried(self, of: Tried, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        return self.call(of.of, prefix, kwargs, of)
+
+    def gathered(self, of: Gathered, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        ends = [self.end(member, prefix, kwargs) for member in of.members]
+        if of.on_error == "raise" or not ends:
+            return Ended([end.value for end in ends], faults_of(ends or prefix))
+        kept = [end for end in ends if not end.faults or of.on_error == "collect"]
+        return Ended(["failed" if end.faults else end.value for end in kept])
 
     def apart(self, of: Any, prefix: tuple[Ended, ...] = (), own: Sequence[set[Fault]] = ()) -> Ended:
         """Evaluate what belongs to none of the scopes around it, only to its `own`: shared calls, callbacks."""
@@ -163,7 +192,7 @@ class Interpreter:
     def listed(self, ends: Sequence[Ended]) -> Ended:
         return Ended([end.value for end in ends], faults_of(ends))
 
-    def call(self, of: Call, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+    def call(self, of: Call, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any], tried: Tried | None = None) -> Ended:
         args = [self.argument(value) for value in of.args]
         given = {} if of.immutable else kwargs
         named = {name: self.argument(value) for name, value in {**dict(of.kwargs), **given}.items()}
@@ -172,7 +201,7 @@ class Interpreter:
             return Ended(None, faults)
         before = [] if of.immutable else [end.value for end in prefix]
         values = [*before, *(end.value for end in args)]
-        return self.attempt(of.task, values, {name: end.value for name, end in named.items()})
+        return self.attempt(of.task, values, {name: end.value for name, end in named.items()}, tried)
 
     def promise(self, of: Shared) -> Ended:
         if of.number not in self.known:
@@ -250,6 +279,8 @@ class Interpreter:
 
 RULES: Mapping[type, Any] = {
     Call: Interpreter.call,
+    Tried: Interpreter.tried,
+    Gathered: Interpreter.gathered,
     Shared: Interpreter.part,
     Many: Interpreter.many,
     Steps: Interpreter.steps,

@@ -9,7 +9,7 @@ import pytest
 
 import lazygraph
 from lazygraph import Signature, chain, chord, compute, delayed, group
-from lazygraph.errors import EmptyCanvas, InvalidOption, NotImplementedYet, UnknownOption, WrongCall, WrongCanvas
+from lazygraph.errors import EmptyCanvas, InvalidOption, UnknownOption, WrongCall, WrongCanvas
 from lazygraph.language.canvas import Chain, Group
 from lazygraph.language.filling import Before, Within, run
 from lazygraph.values.options import said
@@ -415,15 +415,6 @@ def test_map_starmap_and_chunks_are_immutable_and_one_member_each() -> None:
     canvas = group(same.map([1, 2]), add.starmap([(1, 2)]), add.chunks([(1, 2), (3, 4), (5, 6)], 2))
     assert results(canvas) == [[1, 2], [3], [[3, 7], [11]]]
     assert results(A | add.chunks([(1, 2)], 1)) == [[3]]
-
-
-def test_what_is_not_built_says_so() -> None:
-    for call in (
-        lambda: A.apply_async(countdown=3),
-        lambda: A.apply_async(expires=3),
-    ):
-        with pytest.raises(NotImplementedYet, match="not built yet"):
-            call()
 
 
 # -- what a canvas is ------------------------------------------------------------------------------

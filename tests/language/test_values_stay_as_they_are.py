@@ -75,13 +75,6 @@ def test_a_callback_is_a_canvas(callback: Any) -> None:
         inc.s(1).apply_async(link=callback)
 
 
-def test_what_is_not_there_yet_is_not_ignored() -> None:
-    future = inc.delay(1)
-    for call in (lambda: future.cancel(force=True), lambda: future.revoke(terminate=True)):
-        with pytest.raises(NotImplementedYet, match="force=True"):
-            call()
-
-
 def test_a_promise_of_dask_is_refused_wherever_it_stands() -> None:
     theirs = dask.delayed(abs)(-1)
     for use in (
