@@ -6,6 +6,10 @@ Does not cover: running a plan in this process (executors.driver) or on a cluste
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -14,14 +18,45 @@ from lazygraph.executors.current import enter, leave
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from lazygraph.planning.plan import Plan
+    from lazygraph.planning.plan import Need, Plan
     from lazygraph.running.futures import Future
     from lazygraph.running.program import Program
     from lazygraph.running.run import Run
     from lazygraph.running.runner import Report
     from lazygraph.values.node import External
+    from lazygraph.values.status import Status
+
+
+OF_EVERY_MIND = frozenset(
+    {
+        "retries",
+        "bind",
+        "rate_limit",
+        "limit",
+        "concurrency",
+        "queue",
+        "priority",
+        "countdown",
+        "eta",
+        "expires",
+        "at_most_once",
+    }
+)
+"""Options that the Frontier sees to, whatever runs the leases."""
+
+IN_A_CHILD = frozenset({"timeout", "isolated"})
+"""Options that need a process which can be killed."""
+
+CAPABILITIES: Mapping[str, frozenset[str]] = {
+    "sync": OF_EVERY_MIND | IN_A_CHILD,
+    "threads": OF_EVERY_MIND | IN_A_CHILD,
+    "processes": OF_EVERY_MIND | IN_A_CHILD,
+    "pool": OF_EVERY_MIND,
+    "cluster": OF_EVERY_MIND | IN_A_CHILD | {"resources", "workers"},
+}
+"""Which executor honours which options."""
 
 
 class Executor(ABC):
@@ -37,6 +72,9 @@ class Executor(ABC):
         made: set[Run | Future[Any]] = vars(self).setdefault("_detached", set())
         return made
 
+    prefix: str = ""
+    """What the labels of its runs begin with: the keys of a cluster's clients differ by it."""
+
     @abstractmethod
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once."""
@@ -49,6 +87,10 @@ class Executor(ABC):
     def owns(self, external: External) -> bool:
         """Whether this executor holds a value, so that it can be an input where it is."""
 
+    def status_of(self, run: Run, output: int) -> Status | None:
+        """Return how far an output is that has not ended, None when that is not known here; never waits."""
+        return None
+
     @abstractmethod
     def drop(self, run: Any, output: int) -> None:
         """Nobody holds a future any more.  Called by the collector: must not block."""
@@ -58,11 +100,29 @@ class Executor(ABC):
         for output in range(len(run.plan.shape.outputs)):
             self.drop(run, output)
 
+    def keep(self, run: Run) -> None:
+        """A run is detached.  Where it runs in this process nothing else can have it: it is finished at exit."""
+        if not run.done() and "_finishing" not in vars(self):
+            self._finishing = True
+            atexit.register(_finish, weakref.ref(self), os.getpid())
+
+    def accepted(self, run: Run, timeout: float | None) -> None:
+        """Return when whoever computes a run has it; raises TimeoutError."""
+        return
+
+    def forget(self, run: Run, output: int) -> None:
+        """Drop a future, and give up its value whoever else keeps it."""
+        self.drop(run, output)
+
+    def reference(self, future: Future[Any]) -> tuple[Any, ...]:
+        """Return what a future pickles to; a TypeError where no other process could have its value."""
+        raise TypeError(f"{future!r} cannot be pickled; give it to a call as an argument instead")
+
     def check(self, plan: Plan) -> None:
         """Raise `UnsupportedByExecutor` if the plan needs what this executor cannot do."""
         for need in plan.needs():
             if need.option not in self.capabilities:
-                raise UnsupportedByExecutor(self.name, f"{need.option}=", need.node, need.origin)
+                raise unsupported(self.name, need)
 
     def __enter__(self) -> Self:
         enter(self)
@@ -71,6 +131,23 @@ class Executor(ABC):
     def __exit__(self, *exc_info: object) -> None:
         leave(self)
         self.close()
+
+
+def interrupted() -> bool:
+    """Whether the program ends by Ctrl-C: then nothing is waited for."""
+    return getattr(sys, "last_type", None) is KeyboardInterrupt
+
+
+def _finish(ref: weakref.ref[Executor], pid: int) -> None:
+    executor = ref()  # whoever still has something to do is held by that
+    if executor is not None and pid == os.getpid() and not interrupted():
+        executor.close()
+
+
+def unsupported(name: str, need: Need) -> UnsupportedByExecutor:
+    """Return the error that refuses a plan, with the executors that would not."""
+    others = [other for other, honoured in CAPABILITIES.items() if need.option in honoured]
+    return UnsupportedByExecutor(name, f"{need.option}=", need.node, need.origin, others)
 
 
 class Work(Protocol):
@@ -87,6 +164,31 @@ class Work(Protocol):
 
     @property
     def values(self) -> Any: ...
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of its tasks this is, from 1."""
+        ...
+
+    @property
+    def isolated(self) -> bool:
+        """Whether its one task must run in a child process of its own."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which its one task is to be ended; only isolated ones have it."""
+        ...
+
+    @property
+    def began(self) -> Callable[[int], None] | None:
+        """To be called when a task begins, if anybody needs to know (for `run_lease`)."""
+        ...
+
+    @property
+    def told(self) -> Callable[[int, float, float | None], None] | None:
+        """To be called with a task and how much of how much it has done (for `run_lease`)."""
+        ...
 
     @property
     def lender(self) -> Any:
@@ -121,6 +223,10 @@ class Engine(ABC):
     @abstractmethod
     def start(self, work: Work) -> None:
         """Run a lease, now or soon."""
+
+    def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
+        """Make a task of this lease that runs leave; return whether it has left within `timeout` seconds."""
+        return False
 
     @abstractmethod
     def close(self) -> None:

@@ -10,35 +10,29 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections import deque
-from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork, WorkerDied
-from lazygraph.executors.base import Executor
+from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork
+from lazygraph.executors.alarm import Alarm
+from lazygraph.executors.answering import Answering
+from lazygraph.executors.base import OF_EVERY_MIND
+from lazygraph.executors.clock import Clock
 from lazygraph.executors.current import leave
 from lazygraph.running.context import MAX_NESTING, inside_task
-from lazygraph.running.course import Course, Ending, Work, settle
+from lazygraph.running.course import Course, Ending, Work, failed, settle
 from lazygraph.running.events import (
-    Action,
-    Adopted,
     CancelRun,
     CancelTask,
-    Caught,
     Dropped,
-    Ended,
-    Event,
     Failed,
-    Freed,
-    Poisoned,
-    Recall,
     Returned,
     RunnerLost,
-    Settled,
+    Started,
 )
-from lazygraph.running.frontier import MAX_REPLACEMENTS, WHOLE_RUN, Frontier
+from lazygraph.running.frontier import MAX_REPLACEMENTS
 from lazygraph.running.futures import Future
 from lazygraph.running.lease import fitting
 from lazygraph.running.mutation import watched
@@ -61,17 +55,19 @@ if TYPE_CHECKING:
 
 
 _LEASED = int(State.LEASED)
+_HANDED_OUT = (_LEASED, int(State.RUNNING))
 
 
-class Driver(Executor):
+class Driver(Answering):
     """An executor whose mind lives in this process."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    capabilities = OF_EVERY_MIND
+
+    def __init__(self, engine: Engine, name: str, clock: Clock | None = None) -> None:
+        super().__init__(clock)
         self.name = name
         self._engine = engine
-        self._frontier = Frontier(lineage=False)  # nothing is lost here that would have to be made again
-        self._courses: dict[int, Course] = {}
-        self._busy: list[Work] = []
+        self._alarm = Alarm(weakref.WeakMethod(self.tick))
         self._dropped: deque[tuple[Run, int]] = deque()
         # Not reentrant: the collector may drop futures while this very thread holds it, and must see that.
         self._lock = threading.Lock()
@@ -92,10 +88,13 @@ class Driver(Executor):
         run = Run(plan, self)
         bindings = [self._binding(external) for external in plan.externals]
         program = self._program(plan)
+        program.label, program.run_id = str(run.number), run.id
         with self._lock:
             if self._closed:
                 raise Closed(f"executor {self.name!r}")
-            block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast)
+            now = self._clock.now()
+            self._frontier.wall_ahead = self._clock.wall() - now
+            block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast, now, plan.skips)
             run.block = block
             self._courses[block.base] = Course(weakref.ref(run), str(run.number), block, program)
             endings = self._perform(actions)
@@ -150,19 +149,54 @@ class Driver(Executor):
         """Values of local runs are in their futures when they settle."""
         raise AssertionError("a local future settles with its value")
 
+    def status_of(self, run: Run, output: int) -> Status | None:
+        """Return how far an output is.  Takes no lock: whoever holds it may show a future."""
+        block, entry = run.block, run.entry_of(output)
+        if block is None:
+            return None
+        state = State(block.state[entry])
+        if state is State.LEASED and any(entry in work.order and entry not in work.tasks for work in list(self._busy)):
+            return Status.RUNNING
+        return state.status
+
+    def why(self, run: Run, outputs: Sequence[int]) -> list[str]:
+        """Say of outputs what they wait for."""
+        with self._lock:
+            now = self._clock.now()
+            return [self._frontier.why(run.block, run.entry_of(output), now) for output in outputs]
+
     def look(self, run: Run) -> None:
         """Local runs are up to date."""
 
     def cancel(self, run: Run, output: int, force: bool) -> bool:
-        """Cancel one output (-1: the run); True when nothing that has not started will be started for it."""
+        """Cancel one output (-1: the run); True when nothing that has not started will be started for it.
+
+        `force`: what runs is made to leave, unless another run wants it too.
+        """
+        entry = -1 if output < 0 else run.entry_of(output)
         with self._lock:
+            running = self._running_of(run.block, entry) if force else []
             if output < 0:
                 endings, cancelled = self._handle(CancelRun(run.block)), True
             else:
-                endings, cancelled = self._cancel_entry(run.block, run.entry_of(output))
+                endings, cancelled = self._cancel_entry(run.block, entry)
         self._idle.wake()
         settle(endings)
+        for work, task in running:
+            cancelled = self._engine.stop(work, task) and (output < 0 or cancelled or entry in run.block.causes)
         return cancelled
+
+    def _running_of(self, block: Block, entry: int) -> list[tuple[Work, int]]:
+        """Return what runs of a run (entry -1), or of one entry that nobody else wants, and in which leases."""
+        blocks = [block, *block.stands.values()] if entry < 0 else [block]
+        return [
+            (work, task)
+            for one in blocks
+            for work in self._works_of(one)
+            for task in work.order
+            if task not in work.tasks and one.state[task] in _HANDED_OUT and (entry < 0 or entry == task)
+            if entry < 0 or not one.watchers.get(task)
+        ]
 
     def _cancel_entry(self, block: Block, entry: int) -> tuple[list[Ending], bool]:
         endings = self._call_back(block, entry) if block.state[entry] == _LEASED else []
@@ -212,7 +246,7 @@ class Driver(Executor):
             course.worked(len(report.done) + len(report.broken), report.seconds)
             if work.spared:
                 self._spare_no_longer(work)
-            progress = self._frontier.succeeded(block, report.done, work.attempt)
+            progress = self._frontier.succeeded(block, report.done, work.attempt, self._clock.now())
             run, values = course.run, course.values
             endings: list[Ending] = []
             if run is not None:
@@ -222,8 +256,11 @@ class Driver(Executor):
             course.free([task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
             for broken in report.broken:
-                failure = course.failures[block.base, broken.task] = self._failure(work, broken)
-                endings += self._handle(Failed(block, broken.task, work.attempt, broken.step is not None))
+                event = failed(block, broken, work.attempt)
+                failure = self._failure(work, broken)
+                if not (event.stopped or (event.retry and broken.task in block.withdrawn)):
+                    course.failures[block.base, broken.task] = failure
+                endings += self._handle(event)
                 del failure  # until here nobody else may have held it
             for task, plan in report.replaced:
                 endings += self._replaced(work, task, plan)
@@ -241,7 +278,7 @@ class Driver(Executor):
             work.attempt,
             broken.exception,
             broken.text,
-            when=time.time(),
+            when=self._clock.wall(),
             origin=broken.origin,
         )
 
@@ -253,6 +290,8 @@ class Driver(Executor):
                 raise ReplacedTooDeep(block.shape.name_of(task), MAX_REPLACEMENTS)
             self.check(plan)
             program = self._program(plan)
+            program.label = f"{course.number}.{task}"
+            program.run_id = course.program.run_id if course.program is not None else ""
         except LazyGraphError as error:
             broken = Broken(task, error, str(error), block.shape.name_of(task), block.shape.origin_of(task))
             failure = course.failures[block.base, task] = self._failure(work, broken)
@@ -260,22 +299,11 @@ class Driver(Executor):
             del failure  # until here nobody else may have held it
             return endings
         bindings = [self._binding(external) for external in plan.externals]
-        new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings)
+        now = self._clock.now()
+        new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings, now)
         if new is not None:
             self._courses[new.base] = course.standing(new, program, task)
         return self._perform(actions)
-
-    def _adopt(self, action: Adopted, endings: list[Ending]) -> list[Action]:
-        """What stands for a task has ended well: its value is the task's."""
-        course = self._courses[action.block.base]
-        course.values[action.task] = self._courses[action.owner.base].values[action.entry]
-        progress = self._frontier.succeeded(action.block, [action.task], action.attempt)
-        run = course.run
-        if run is not None:
-            run.tasks_done += 1
-            endings += [Ending(run, at, Status.SUCCEEDED, Value(course.values[at])) for at in progress.outputs]
-        course.free(progress.freed)
-        return progress.actions
 
     def lost(self, work: Work, tasks: Sequence[int], suspect: int | None) -> None:
         """The process that ran these tasks died: they are to be run again, but for one that has killed too many."""
@@ -290,6 +318,7 @@ class Driver(Executor):
         with self._lock:
             if work in self._busy:
                 self._busy.remove(work)
+            self._has_left(work)
             self._spare_no_longer(work)
             if not work.course.block.open:
                 work.course.program = None  # its constants may be large, and a future may be held for long
@@ -300,11 +329,18 @@ class Driver(Executor):
         settle(endings)
         self._pump()
 
+    def _has_left(self, work: Work) -> None:
+        """See that no permit stays with a lease that is over; what is left in it has not started."""
+        if work.began is not None:
+            ran = [task for task in work.order if task not in work.tasks]
+            self._frontier.has_left(work.course.block.base, ran, work.attempt, self._clock.now())
+
     def abandoned(self, work: Work) -> None:
         """The program was interrupted while it ran this lease: nothing more of its run is started, here or anywhere."""
         with self._lock:
             if work in self._busy:
                 self._busy.remove(work)
+            self._has_left(work)
             endings = self._handle(CancelRun(work.course.block))
         self._idle.wake()
         settle(endings)
@@ -328,6 +364,20 @@ class Driver(Executor):
         with self._lock:
             self._lent -= 1
 
+    # -- time --------------------------------------------------------------------------------------
+
+    def next_time(self) -> float | None:
+        """Return when `tick` is next worth calling, in seconds of the clock; None when nothing waits for time."""
+        with self._lock:
+            return self._frontier.next_time()
+
+    def tick(self) -> None:
+        """Do what is due."""
+        with self._lock:
+            endings = self._perform(self._frontier.tick(self._clock.now()))
+        settle(endings)
+        self._pump()
+
     # -- handing out -------------------------------------------------------------------------------
 
     def _pump(self) -> None:
@@ -337,6 +387,7 @@ class Driver(Executor):
                 self._drain()
                 work = self._next_work()
                 if work is None:
+                    self._arm()
                     return
                 self._busy.append(work)
             try:
@@ -344,6 +395,12 @@ class Driver(Executor):
             except BaseException:  # Ctrl-C, in a task or just here
                 self.abandoned(work)
                 raise
+
+    def _arm(self) -> None:
+        """See that `tick` is called in time."""
+        when = self._frontier.next_time()
+        if when is not None:
+            self._alarm.ring_in(when - self._clock.now())
 
     def _next_work(self) -> Work | None:
         if len(self._busy) >= self._slots:
@@ -359,7 +416,23 @@ class Driver(Executor):
         if lease is None:
             return None
         self._fill_externals(course, lease.tasks)
-        return Work(self, course, lease)
+        work = Work(self, course, lease)
+        policy = block.policy(lease.tasks[0]) if block.special else None
+        if policy is not None:
+            work.isolated, work.timeout = policy.isolated, policy.timeout
+            work.began = partial(self._began, work) if policy.limits else None
+            work.told = partial(self._told, work)
+        return work
+
+    def _told(self, work: Work, task: int, done: float, total: float | None) -> None:
+        run = work.course.run
+        if run is not None:
+            run.told[work.program.key_of(task)] = done, total
+
+    def _began(self, work: Work, task: int) -> None:
+        with self._lock:
+            endings = self._handle(Started(work.course.block, task, work.attempt))
+        settle(endings)
 
     def _fill_externals(self, course: Course, tasks: Sequence[int]) -> None:
         k = course.block.shape.externals
@@ -386,104 +459,3 @@ class Driver(Executor):
             return False
         self._handle(Returned(block, taken, longest.attempt))
         return True
-
-    # -- what the mind answers ---------------------------------------------------------------------
-
-    def _handle(self, event: Event) -> list[Ending]:
-        return self._perform(self._frontier.handle(event, time.monotonic()))
-
-    def _perform(self, actions: Sequence[Action]) -> list[Ending]:
-        endings: list[Ending] = []
-        while actions:
-            following: list[Action] = []
-            poisoned: list[Failure] = []  # held until everybody has been told
-            recalled: dict[Block, list[int]] = {}
-            # Recalls first: what is then freed is spared where it has begun.  Ended runs last: others name what is in
-            # them.
-            for action in actions:
-                if isinstance(action, Recall):
-                    recalled.setdefault(action.block, []).extend(action.tasks)
-            for block, tasks in recalled.items():
-                self._recall(block, tasks)
-            for action in actions:
-                if isinstance(action, Settled):
-                    endings += self._endings(action)
-                elif isinstance(action, Freed):
-                    self._courses[action.block.base].free(action.tasks)
-                elif isinstance(action, Caught):
-                    course = self._courses[action.block.base]
-                    course.values[action.entry] = self._failure_at(course, action.cause)
-                elif isinstance(action, Adopted):
-                    following += self._adopt(action, endings)
-                elif isinstance(action, Poisoned):
-                    poisoned.append(self._poisoned(action))
-            for action in actions:
-                if isinstance(action, Ended):
-                    self._courses.pop(action.block.base, None)
-            actions = following
-        return endings
-
-    def _poisoned(self, action: Poisoned) -> Failure:
-        course, shape = self._courses[action.block.base], action.block.shape
-        node, origin = shape.name_of(action.task), shape.origin_of(action.task)
-        error = WorkerDied(node, action.times, f"one of {self.name}")
-        attempt = action.block.attempt(action.task)
-        failure = course.failures[action.block.base, action.task] = Failure(
-            node, course.key_of(node, action.task), attempt, error, when=time.time(), origin=origin
-        )
-        return failure
-
-    def _works_of(self, block: Block) -> list[Work]:
-        return [work for work in self._busy if work.course.block is block]
-
-    def _recall(self, block: Block, tasks: Sequence[int]) -> None:
-        """Take tasks that are given up out of their leases; a runner that has begun one keeps what it reads."""
-        begun = set(tasks)
-        works = self._works_of(block)
-        for work in works:
-            work.strike(begun)
-            work.stop(begun)
-        for work in works if begun else ():
-            work.spared.update(read for task in begun for read in block.inputs_of(task))
-            work.course.spared |= work.spared
-
-    def _spare_no_longer(self, work: Work) -> None:
-        """A runner has reported, so it is done with whatever it had begun before."""
-        course, spared = work.course, work.spared
-        work.spared = set()
-        course.spared = {entry for other in self._works_of(course.block) for entry in other.spared}
-        course.free([entry for entry in spared if course.block.state[entry] != State.SUCCEEDED])
-
-    def _endings(self, settled: Settled) -> list[Ending]:
-        course = self._courses[settled.block.base]
-        run, state = course.run, settled.state
-        if run is None:
-            return []
-        return [Ending(run, entry, state.status, self._outcome(course, entry, state)) for entry in settled.tasks]
-
-    def _outcome(self, course: Course, entry: int, state: State) -> Outcome:
-        if state is State.SUCCEEDED:  # an external that was asked for
-            owner, origin = course.block.owner(entry)
-            return Value(self._courses[owner.base].values[origin])
-        cause = course.block.causes[entry]
-        return course.cancelled(entry) if cause == (course.block.base, WHOLE_RUN) else self._failure_at(course, cause)
-
-    def _failure_at(self, course: Course, cause: tuple[int, int]) -> Failure:
-        failure = course.failures.get(cause)
-        if failure is None:
-            failure = course.failures[cause] = self._failure_elsewhere(course, cause)
-        return failure
-
-    def _failure_elsewhere(self, course: Course, cause: tuple[int, int]) -> Failure:
-        """Return what happened at `cause`, which is in another run, or was cancelled."""
-        bound = [bound[0].base for bound in course.block.bindings if bound is not None]
-        for home in filter(None, map(self._courses.get, (cause[0], *bound))):
-            known = home.failures.get(cause)
-            if known is not None:
-                return known
-        home_of_cause = self._courses.get(cause[0])
-        if home_of_cause is not None and cause[1] != WHOLE_RUN:
-            return home_of_cause.cancelled(cause[1])
-        run = home_of_cause.run if home_of_cause is not None else None
-        name = run.id if run is not None else "run"
-        return Failure(name, name, 1, CancelledError(f"the {name} that this reads from was cancelled"))

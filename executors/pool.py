@@ -13,13 +13,21 @@ import concurrent.futures
 import os
 from typing import TYPE_CHECKING
 
-from lazygraph.errors import InvalidOption, WorkerDied
+from lazygraph.errors import InvalidOption
 from lazygraph.executors.base import Engine
 from lazygraph.executors.driver import Driver
-from lazygraph.executors.remote import Unsendable, opened, packed_plan, parcel, reads_of, run
+from lazygraph.executors.remote import (
+    Unsendable,
+    opened,
+    packed_lease,
+    packed_plan,
+    refused,
+    run_parcels,
+    unknown,
+)
 from lazygraph.running.context import FixedSlots
 from lazygraph.running.program import Program
-from lazygraph.running.runner import Broken, Report, run_lease
+from lazygraph.running.runner import run_lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,68 +46,65 @@ class PoolEngine(Engine):
         """Hand the lease to the pool; what cannot be handed over has failed, and says why."""
         try:
             if self.here:
-                future = self.pool.submit(
-                    run_lease, work.program, work.tasks, work.values, work.report, FixedSlots(work.lender)
-                )
-                future.add_done_callback(lambda _: work.finished())
+                self.pool.submit(_run_here, work).add_done_callback(lambda _: work.finished())
                 return
-            self._send(work)
-        except RuntimeError as error:  # the pool is shut down, or broken
-            failed(work, list(work.tasks), error)
+        except RuntimeError as error:  # the pool is shut down
+            tasks = list(work.tasks)
+            work.tasks.clear()
+            _fail(work, tasks, error)
+            return
+        self._send(work)
 
     def _send(self, work: Work) -> None:
         tasks, wanted = work.send()
         try:
             assert work.program.packed is not None
-            there = parcel(work.program.packed, work.program.shape, tasks, work.values, wanted)
-            future = self.pool.submit(run, there)
+            lease = packed_lease(work.program, tasks, work.values, wanted, work.attempt)
+            future = self.pool.submit(run_parcels, work.program.packed, lease)
         except Unsendable as unsendable:
-            refused(work, tasks, unsendable)
-            return
-        except RuntimeError as error:
-            failed(work, tasks, error)
-            return
-        future.add_done_callback(lambda done: _back(work, tasks, done))
+            work.report(refused(work.program, tasks, unsendable))
+            work.finished()
+        except RuntimeError as error:  # the pool is shut down, or broken
+            _fail(work, tasks, error)
+        else:
+            future.add_done_callback(lambda done: _back(work, tasks, done))
 
     def close(self) -> None:
         """The pool is its owner's to shut down."""
+
+
+def _run_here(work: Work) -> None:
+    run_lease(
+        work.program,
+        work.tasks,
+        work.values,
+        work.report,
+        FixedSlots(work.lender),
+        attempt=work.attempt,
+        began=work.began,
+        told=work.told,
+    )
 
 
 def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
     try:
         report, values = opened(future.result(), work.program)
     except BaseException as error:  # in a thread of the pool, which must live on
-        failed(work, tasks, error)
+        _fail(work, tasks, error)
         return
+    if work.began is not None:  # over there nobody could say so
+        skipped = set(report.skipped)
+        for task in tasks:
+            if task not in skipped:
+                work.began(task)
     for entry, value in values.items():
         work.values[entry] = value
     work.report(report)
     work.finished()
 
 
-def failed(work: Work, tasks: Sequence[int], error: BaseException) -> None:
-    """Report tasks as failed because nobody can say what became of them."""
-    broken = []
-    for task in tasks:
-        node, origin = work.program.place_of(task, None)
-        own = WorkerDied(node, 1, f"the pool: {type(error).__name__}: {error}")
-        own.__cause__ = error
-        broken.append(Broken(task, own, str(own), node, origin))
-    work.tasks.clear()
-    work.report(Report(broken=broken))
-    work.finished()
-
-
-def refused(work: Work, tasks: Sequence[int], unsendable: Unsendable) -> None:
-    """Report the tasks that read what cannot be sent as failed, and give the others back."""
-    report = Report()
-    for task in tasks:
-        if unsendable.entry in reads_of(work.program.shape, [task]):
-            node, origin = work.program.place_of(task, None)
-            report.broken.append(Broken(task, unsendable.error, str(unsendable.error), node, origin))
-        else:
-            report.skipped.append(task)
-    work.report(report)
+def _fail(work: Work, tasks: Sequence[int], error: BaseException) -> None:
+    work.report(unknown(work.program, tasks, error, "the pool"))
     work.finished()
 
 

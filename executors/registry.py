@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownExecutor
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import innermost, newest_client
-from lazygraph.running.context import inside_task
+from lazygraph.running.context import inside_task, on_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,8 @@ LATER: Mapping[str, str] = {
 }
 _DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "threads", "multiprocessing": "processes"}
 
-_warm: dict[str, Executor] = {}  # executors opened by name in this process: the other registry
+_warm: dict[str, Any] = {}  # executors opened by name in this process: the other registry
+_CHILDREN = "the children of sync executors"
 
 
 def resolve(chosen: Any = None, threads: int | None = None) -> Executor:
@@ -39,8 +40,11 @@ def resolve(chosen: Any = None, threads: int | None = None) -> Executor:
     """
     if threads is not None:
         return _pool_of(threads, resolve(chosen))
-    if chosen is None:
-        chosen = "sync" if inside_task.get() else innermost() or newest_client() or "threads"
+    if chosen is None and inside_task.get():
+        # The run's own, where a slot can be lent; an event loop that waited would hold up all that is awaited on it.
+        chosen = "sync" if on_loop.get() else getattr(inside_task.get(), "nested", "sync")
+    elif chosen is None:
+        chosen = innermost() or newest_client() or "threads"
     chosen = getattr(chosen, "executor", chosen)  # a Client
     if isinstance(chosen, Executor):
         # Inside a task a sync executor may be in the middle of a run already: a new one does the same.
@@ -67,7 +71,7 @@ def _by_name(name: str) -> Executor:
         raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
     if name == "sync" or (name in BUILT and inside_task.get()):
         # A new one each time: it belongs to the calling thread, and inside a task no slot may wait for a slot.
-        return _load(BUILT["sync"])()  # type: ignore[no-any-return]
+        return _load(BUILT["sync"])(_children())  # type: ignore[no-any-return]
     found = _warm.get(name)
     if found is None or getattr(found, "closed", False):
         if name.startswith("tcp://"):
@@ -75,7 +79,14 @@ def _by_name(name: str) -> Executor:
         else:
             found = _load(BUILT[name])()
         _warm[name] = found
-    return found
+    return found  # type: ignore[no-any-return]
+
+
+def _children() -> Any:
+    """Return what keeps a child warm for the isolated tasks of all sync executors: there are many of those."""
+    if _CHILDREN not in _warm:
+        _warm[_CHILDREN] = _load("lazygraph.executors.isolated:Isolation")(replace=False)
+    return _warm[_CHILDREN]
 
 
 def _load(place: str) -> Any:
@@ -86,9 +97,9 @@ def _load(place: str) -> Any:
 def _close_warm() -> None:
     """At interpreter exit finish what was submitted; after Ctrl-C wait for nothing."""
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for executor in _warm.values():
-        if interrupted:
-            executor.close(wait=False)  # type: ignore[call-arg]
+    for name, executor in _warm.items():
+        if interrupted and name != _CHILDREN:
+            executor.close(wait=False)
         else:
             executor.close()
     _warm.clear()

@@ -1,43 +1,74 @@
-"""A lease in another process that shares nothing with this one: one parcel there, one parcel back.
+"""A lease in another process that shares nothing with this one: two parcels there, one parcel back.
 
-The parcel there holds the plan's tables, the tasks and the values they read; the one back the report and those values
-that somebody else may want.  Both are bytes, so whatever carries them need not know what is in them.
+Those there hold the plan, and the lease: tasks and the values they read.  The one back holds the report and those
+values that somebody else may want.  All are bytes, so whatever carries them need not know what is in them.
 
-Covers: packing and opening both, running a lease over there.
-Does not cover: who carries them (executors.pool, executors.processes).
+Covers: packing and opening them, running a lease over there, what is reported of what could not go there.
+Does not cover: who carries them (executors.pool, executors.children).
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from lazygraph.errors import Unserializable
+from lazygraph.errors import Unserializable, WorkerDied
 from lazygraph.executors.cluster.messages import ShapeOnWire, TablesOnWire
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
-from lazygraph.running.runner import Broken, Report, run_lease
+from lazygraph.running.runner import Broken, Report, broken_of, run_lease
 from lazygraph.values.graph import ORDER
+from lazygraph.values.options import RetryPolicy
 from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.planning.plan import Plan
-    from lazygraph.values.graph import Shape
+    from lazygraph.values.graph import Shape, Tables
+    from lazygraph.values.options import TaskOptions
+
+Buffer = bytes | bytearray
+
+PLAN_NAME = 16
+"""A packed plan begins with so many bytes that no other begins with."""
 
 
 class There(NamedTuple):
-    """A lease on its way: the plan (see `packed_plan`), tasks in order, whose values are wanted, what they read."""
+    """A lease on its way: tasks in order, whose values are wanted, what they read, what they can know of their run.
 
-    plan: bytes
+    `say` is whether somebody wants to hear when a task begins, and how far it is.
+    """
+
     tasks: list[int]
     wanted: list[int]
     values: bytes
+    attempt: int
+    label: str
+    run_id: str
+    worker: str
+    say: tuple[bool, bool]
+
+
+class BrokenThere(NamedTuple):
+    """`Broken`, with a pickled exception."""
+
+    task: int
+    exception: bytes
+    text: str
+    node: str
+    origin: str
+    step: int | None
+    retry: bool
+    asked: bool
+    countdown: float | None
+    max_retries: int | None
 
 
 class Back(NamedTuple):
@@ -52,7 +83,7 @@ class Back(NamedTuple):
     seconds: float
     plain: bytes
     others: list[tuple[int, bytes]]
-    broken: list[tuple[int, bytes, str, str, str, int | None]]
+    broken: list[BrokenThere]
     replaced: list[tuple[int, bytes]]
 
 
@@ -62,17 +93,26 @@ _there_of = msgspec.msgpack.Decoder(There).decode
 _back_of = msgspec.msgpack.Decoder(Back).decode
 
 
-def packed_plan(shape: Shape, tables: Any) -> bytes:
+def packed_plan(shape: Shape, tables: Tables) -> bytes:
     """Return a plan as bytes.  Raises `Unserializable` naming the function or argument that cannot travel."""
     wire, blobs = codec.pack_tables(shape, tables)
-    return _encode((pack_shape(shape), wire, b"".join(blobs)))
+    return os.urandom(PLAN_NAME) + _encode((pack_shape(shape), wire, b"".join(blobs)))
 
 
-@lru_cache(maxsize=8)
-def _program(plan: bytes) -> Program:
-    wire, tables, body = _plan_of(plan)
+def opened_plan(plan: Buffer) -> Program:
+    """Return a plan that was packed, ready to be called; its leases say whose it is."""
+    wire, tables, body = _plan_of(memoryview(plan)[PLAN_NAME:])
     shape = unpack_shape(wire)
-    return Program(shape, codec.unpack_tables(shape.names, tables, body))
+    classes = codec.unpack_policies(tables, body)
+    options = tuple([_with_classes(row, classes.get(at)) for at, row in enumerate(shape.options)])
+    return Program(replace(shape, options=options), codec.unpack_tables(shape.names, tables, body))
+
+
+def _with_classes(row: TaskOptions, classes: tuple[Any, Any] | None) -> TaskOptions:
+    """Return an option row with the classes of exceptions that it retries: they do not travel in it."""
+    if classes is None or not isinstance(row.retries, RetryPolicy):
+        return row
+    return replace(row, retries=replace(row.retries, on=classes[0], not_on=classes[1]))
 
 
 def reads_of(shape: Shape, tasks: Iterable[int]) -> set[int]:
@@ -83,14 +123,23 @@ def reads_of(shape: Shape, tasks: Iterable[int]) -> set[int]:
     }
 
 
-def parcel(plan: bytes, shape: Shape, tasks: Sequence[int], values: Any, wanted: Iterable[int]) -> bytes:
+def packed_lease(
+    program: Program,
+    tasks: Sequence[int],
+    values: Any,
+    wanted: Iterable[int],
+    attempt: int = 1,
+    say: tuple[bool, bool] = (False, False),
+) -> bytes:
     """Return a lease as bytes.  Raises `Unsendable` naming the value that cannot travel."""
+    shape = program.shape
     taken = {read: values[read] for read in sorted(reads_of(shape, tasks).difference(tasks))}
     try:
         packed = codec.dumps(taken)
     except Exception as error:
         raise _culprit(shape, taken, error) from error
-    return _encode(There(plan, list(tasks), list(wanted), packed))
+    there = There(list(tasks), list(wanted), packed, attempt, program.label, program.run_id, program.worker, say)
+    return _encode(there)
 
 
 class Unsendable(Exception):
@@ -99,6 +148,27 @@ class Unsendable(Exception):
     def __init__(self, entry: int, error: Unserializable) -> None:
         super().__init__(entry, error)
         self.entry, self.error = entry, error
+
+
+def refused(program: Program, tasks: Sequence[int], unsendable: Unsendable) -> Report:
+    """Return that tasks which read what cannot be sent have failed; the others have not started."""
+    report = Report()
+    for task in tasks:
+        if unsendable.entry in reads_of(program.shape, [task]):
+            report.broken.append(broken_of(program, task, unsendable.error))
+        else:
+            report.skipped.append(task)
+    return report
+
+
+def unknown(program: Program, tasks: Sequence[int], error: BaseException, where: str) -> Report:
+    """Return that tasks have failed because nobody can say what became of them."""
+    report = Report()
+    for task in tasks:
+        own = WorkerDied(program.place_of(task, None)[0], 1, f"{where}: {type(error).__name__}: {error}")
+        own.__cause__ = error
+        report.broken.append(broken_of(program, task, own))
+    return report
 
 
 def _culprit(shape: Shape, values: Mapping[int, Any], error: Exception) -> Exception:
@@ -129,14 +199,28 @@ class _Noting(deque[int]):
         return super().popleft()
 
 
-def run(there: bytes, begins: Callable[[int], bool] | None = None) -> bytes:
+def run_parcels(plan: bytes, lease: bytes) -> bytes:
+    """Run a lease in this process; return what became of it."""
+    return run(_opened(plan), lease)
+
+
+_opened = lru_cache(maxsize=8)(opened_plan)
+
+
+def run(
+    program: Program,
+    lease: Buffer,
+    begins: Callable[[int], bool] | None = None,
+    began: Callable[[int], None] | None = None,
+    told: Callable[[int, float, float | None], None] | None = None,
+) -> bytes:
     """Run a lease in this process; return what became of it.
 
     `begins` is asked about each task before it begins; once it says no, the rest comes back as it is.  So it does after
-    a failure, which others may wait to hear of.
+    a failure, which others may wait to hear of.  `began` and `told` are called if whoever sent the lease wants it.
     """
-    plan, tasks, wanted, packed = _there_of(there)
-    program = _program(plan)
+    tasks, wanted, packed, attempt, label, run_id, worker, say = _there_of(lease)
+    program.label, program.run_id, program.worker = label, run_id, worker  # the same in all leases of a packed plan
     try:
         values: dict[int, Any] = codec.loads(packed)
     except Exception as error:
@@ -158,7 +242,16 @@ def run(there: bytes, begins: Callable[[int], bool] | None = None) -> bytes:
         whole.seconds += part.seconds
 
     left = _Noting(tasks, go_on)
-    run_lease(program, left, values, report, interruptible=False)
+    run_lease(
+        program,
+        left,
+        values,
+        report,
+        interruptible=False,
+        attempt=attempt,
+        began=began if say[0] else None,
+        told=told if say[1] else None,
+    )
     whole.skipped += left
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
@@ -201,15 +294,25 @@ def _pack(
         broken.append(Broken(task, wrong, str(wrong), node, origin))
 
 
-def _unopened(program: Program, task: int, error: Exception) -> tuple[int, bytes, str, str, str, int | None]:
+def _unopened(program: Program, task: int, error: Exception) -> BrokenThere:
     node, origin = program.place_of(task, None)
     wrong = Unserializable(f"an input of {node!r}", f"built at {origin}", codec.reason_of(error))
     return _packed_broken(Broken(task, wrong, str(wrong), node, origin))
 
 
-def _packed_broken(broken: Broken) -> tuple[int, bytes, str, str, str, int | None]:
-    blob = codec.pack_exception(broken.exception, broken.text)
-    return broken.task, blob, broken.text, broken.node, broken.origin, broken.step
+def _packed_broken(broken: Broken) -> BrokenThere:
+    return BrokenThere(
+        broken.task,
+        codec.pack_exception(broken.exception, broken.text),
+        broken.text,
+        broken.node,
+        broken.origin,
+        broken.step,
+        broken.retry,
+        broken.asked,
+        broken.countdown,
+        broken.max_retries,
+    )
 
 
 def _packed_replacement(plan: Plan) -> bytes:
@@ -220,13 +323,14 @@ def _packed_replacement(plan: Plan) -> bytes:
 # -- back again ------------------------------------------------------------------------------------
 
 
-def opened(back: bytes, program: Program) -> tuple[Report, dict[int, Any]]:
+def opened(back: Buffer, program: Program) -> tuple[Report, dict[int, Any]]:
     """Return the report of a lease that has come back, and the values of what ended well in it."""
     parts = _back_of(back)
     report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
     values: dict[int, Any] = codec.loads(parts.plain)
-    for task, blob, text, node, origin, step in parts.broken:
-        report.broken.append(Broken(task, codec.unpack_exception(blob, node, text), text, node, origin, step))
+    for sent in parts.broken:
+        error = codec.unpack_exception(sent.exception, sent.node, sent.text)
+        report.broken.append(Broken(sent.task, error, *sent[2:]))
     for task, blob in (*parts.others, *parts.replaced):
         try:
             value = codec.loads(blob)

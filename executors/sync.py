@@ -7,8 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.base import Engine
-from lazygraph.executors.driver import Driver
-from lazygraph.running.runner import run_lease
+from lazygraph.executors.isolated import IsolatingDriver, Isolation
+from lazygraph.running.hosting import Host
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 
 class SyncEngine(Engine):
-    """Runs a lease before `start` returns.  What its end makes ready is started by the loop, not by recursion."""
+    """Runs a lease before `start` returns.  What its end makes ready is started by the loop, not by recursion.
+
+    Coroutines are awaited on an event loop beside the calling thread, all that are ready together; when nothing else is
+    left to run, it waits for them.
+    """
 
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, isolation: Isolation | None = None) -> None:
+        """Make one; `isolation` belongs to whoever gives it."""
         self._queue: deque[Work] = deque()
         self._running = False
+        self._own = isolation is None
+        self._isolation = isolation or Isolation(replace=False)
+        self._host = Host(self._parked, reports=False)
+
+    def _parked(self, more: int) -> None:
+        self.slots += more  # what is only awaited holds none
 
     def start(self, work: Work) -> None:
         """Run the lease, and those that follow from it."""
@@ -32,33 +43,61 @@ class SyncEngine(Engine):
             return
         self._running = True
         try:
-            while self._queue:
-                current = self._queue[0]
-                run_lease(current.program, current.tasks, current.values, current.report, current.lender)
+            while self._queue or self._host.waits:
+                if not self._queue:
+                    self._host.wait()
+                    continue
+                current, over = self._queue[0], True
+                if current.isolated:
+                    self._isolation.run(current)
+                else:
+                    over = self._host.run(current)
                 self._queue.popleft()
-                current.finished()
+                if over:
+                    current.finished()
         except BaseException:  # Ctrl-C: what has been handed out will not be run
+            for awaited in self._host.abandon():
+                awaited.abandoned()
             while self._queue:
                 self._queue.popleft().abandoned()
             raise
         finally:
             self._running = False
 
+    def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
+        """Kill an isolated task; raise `TaskCancelled` in any other."""
+        return (self._isolation if work.isolated else self._host).stop(work, task, timeout)
+
     def close(self) -> None:
-        """Nothing is held."""
+        """End the child of isolated tasks, and the event loop."""
+        if self._own:
+            self._isolation.close()
+        self._host.close()
 
 
-class SyncExecutor(Driver):
+class SyncExecutor(IsolatingDriver):
     """Runs everything in the calling thread; `submit` returns when the run has ended.  Threads take turns."""
 
-    def __init__(self) -> None:
-        super().__init__(SyncEngine(), "sync")
+    def __init__(self, isolation: Isolation | None = None) -> None:
+        """Make one; `isolation` has warm children for isolated tasks and outlives it (default: children of its own)."""
+        super().__init__(SyncEngine(isolation), "sync")
         self._turn = threading.RLock()
 
     def submit(self, plan: Plan) -> Run:
         """Run a plan; return when it has ended."""
         with self._turn:
-            return super().submit(plan)
+            run = super().submit(plan)
+            try:
+                while run.block.open and (when := self.next_time()) is not None:
+                    self._clock.sleep_until(when)
+                    self.tick()
+            except BaseException:  # Ctrl-C: nobody will ever hold this run
+                self.cancel(run, -1, False)
+                raise
+            return run
+
+    def _arm(self) -> None:
+        """`submit` waits itself."""
 
     def lend(self) -> None:
         """There is no other thread that could use the slot; what a task here starts by itself runs inline."""

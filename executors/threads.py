@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption
 from lazygraph.executors.base import Engine
-from lazygraph.executors.driver import Driver
-from lazygraph.running.runner import run_lease
+from lazygraph.executors.isolated import IsolatingDriver, Isolation
+from lazygraph.running.hosting import Host
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
@@ -29,6 +29,11 @@ class ThreadEngine(Engine):
         self._threads = 0
         self._unfinished = 0  # leases
         self._counting = threading.Lock()
+        self._isolation = Isolation()
+        self._host = Host(self._parked)
+
+    def _parked(self, more: int) -> None:
+        self.slots += more  # what is only awaited holds none
 
     def start(self, work: Work) -> None:
         """Queue the lease; a thread that is free takes it."""
@@ -51,22 +56,35 @@ class ThreadEngine(Engine):
         while (work := self._queue.get()) is not None:
             end = work.abandoned
             try:
-                run_lease(work.program, work.tasks, work.values, work.report, work.lender)
-                end = work.finished
+                if work.isolated:
+                    self._isolation.run(work)
+                    end = work.finished
+                else:
+                    end = work.finished if self._host.run(work) else _later
             finally:
                 with self._counting:
                     self._unfinished -= 1
                 end()
             del work, end  # an idle thread keeps no values alive
 
+    def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
+        """Kill an isolated task; raise `TaskCancelled` in any other."""
+        return (self._isolation if work.isolated else self._host).stop(work, task, timeout)
+
     def close(self) -> None:
-        """End the threads once they have nothing to do."""
+        """End the threads, and the children of isolated tasks, once they have nothing to do."""
         with self._counting:
             for _ in range(self._threads):
                 self._queue.put(None)
+        self._isolation.close()
+        self._host.close()
 
 
-class ThreadExecutor(Driver):
+def _later() -> None:
+    """The host says when the lease is over."""
+
+
+class ThreadExecutor(IsolatingDriver):
     """Runs plans on `n_threads` threads of this process (default: as many as there are processors)."""
 
     def __init__(self, n_threads: int | None = None) -> None:
@@ -74,3 +92,8 @@ class ThreadExecutor(Driver):
         if count < 1:
             raise InvalidOption(f"ThreadExecutor(n_threads={n_threads!r}): at least one thread is needed")
         super().__init__(ThreadEngine(count), "threads")
+
+    @property
+    def nested(self) -> ThreadExecutor:
+        """What a task here starts runs here: while the task waits, its slot is lent to one more thread."""
+        return self

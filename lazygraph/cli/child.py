@@ -8,7 +8,7 @@ import signal
 import click
 
 from lazygraph.cli.serving import end_at_once
-from lazygraph.executors.processes import serve_apart
+from lazygraph.executors.children import serve_apart
 
 
 @click.command(hidden=True)

@@ -115,7 +115,7 @@ class TestKeywords:
         with pytest.raises(UnknownOption, match=rf"compute\(\) has no option '{name}'; did you mean '{near}'"):
             compute(where(), **{name: 1})
 
-    @pytest.mark.parametrize("said", [{"progress": True}, {"pdb": True}, {"on_error": "skip"}])
+    @pytest.mark.parametrize("said", [{"progress": True}, {"pdb": True}])
     def test_those_that_are_not_built_yet(self, said: dict[str, Any]) -> None:
         with pytest.raises(NotImplementedYet):
             compute(where(), **said)

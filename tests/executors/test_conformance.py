@@ -16,6 +16,7 @@ from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
 from lazygraph.testing.conformance.suite import AsynchronousSuite, ConformanceSuite
+from lazygraph.testing.sim import SimExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,11 +77,30 @@ class TestProcessPool(AsynchronousSuite):
             yield executor
 
 
-class TestCluster(AsynchronousSuite):
+class TestSimulated(ConformanceSuite):
+    """The one of the pytest plugin: on virtual time, without processes."""
+
+    in_process = True
+    test_what_takes_too_long_is_killed = test_a_timeout_is_a_reason_to_try_again = None  # tests/plugin has its own
+    test_an_isolated_task_has_a_process_of_its_own = None
+
     @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:
-        with LocalCluster(n_workers=2) as cluster, Client(cluster, set_as_default=False) as client:
+        with SimExecutor(seed=1) as executor:
+            yield executor
+
+
+class TestCluster(AsynchronousSuite):
+    """Two workers; both take tasks of two queues and have something to give."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        with (
+            LocalCluster(n_workers=2, queues=["default", "other"], resources={"gpu": 1}) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
             yield client.executor
 
 

@@ -122,8 +122,8 @@ class TestRunning:
     def test_an_option_nobody_honours_is_refused_before_anything_runs(self, executor: Driver) -> None:
         ran: list[int] = []
         first = delayed(ran.append)(1)
-        second = add.options(timeout=3)(first, 1)
-        with pytest.raises(UnsupportedByExecutor, match=r"timeout=.*'add'.*test_driver\.py:\d+"):
+        second = add.options(workers=["w"])(first, 1)
+        with pytest.raises(UnsupportedByExecutor, match=r"workers=.*'add'.*test_driver\.py:\d+"):
             compute(second, executor=executor)
         assert ran == []
 

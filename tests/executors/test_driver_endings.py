@@ -297,7 +297,8 @@ except KeyboardInterrupt:
             finally:
                 process.kill()
         assert "never" not in out
-        assert out.splitlines()[-1] == "interrupted"
+        # A second task may be beginning at that very moment, and say so afterwards.
+        assert "interrupted" in out.splitlines()
         assert process.returncode == (130 if caught else -2), err
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -175,7 +175,7 @@ def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
         "import lazygraph\n"
         "from lazygraph.executors import ProcessExecutor\n"
         "def stand(): print(os.getpid(), file=sys.stderr, flush=True); threading.Event().wait(300)\n"
-        "lazygraph.start(lazygraph.delayed(stand)(), executor=ProcessExecutor(1))\n"
+        "run = lazygraph.start(lazygraph.delayed(stand)(), executor=ProcessExecutor(1))\n"
         "threading.Event().wait(300)\n"
     )
     with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True) as parent:
@@ -199,6 +199,32 @@ def _open_shy(home: int) -> Shy:
     if os.getpid() != home:
         raise ValueError("not here")
     return Shy()
+
+
+def test_one_that_has_not_begun_is_cancelled_behind_one_that_runs(tmp_path: Path) -> None:
+    @delayed
+    def waits(fifo: str) -> str:
+        return Path(fifo).read_text()
+
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with ProcessExecutor(1) as executor:
+        run = lazygraph.start(waits(str(fifo)), same(1), same(2), executor=executor, fail_fast=False)
+        with fifo.open("w") as there:  # opens when the task reads
+            assert run.futures[1].cancel(force=True)
+            assert run.futures[1].cancelled()
+            there.write("left alone")
+        assert run.futures[0].result(WAIT) == "left alone"
+        assert run.futures[2].result(WAIT) == 2
+
+
+def test_a_process_that_cannot_be_started_fails_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcessExecutor(1) as executor:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nonexistent/python")
+            with pytest.raises(FileNotFoundError, match="/nonexistent/python"):
+                same(1).compute(executor=executor)
+        assert same(1).compute(executor=executor) == 1
 
 
 def test_what_cannot_be_opened_fails_its_task_and_no_process() -> None:
