@@ -38,11 +38,15 @@ if TYPE_CHECKING:
     from lazygraph.language.promise import Delayed as Delayed
     from lazygraph.language.promise import ref as ref
     from lazygraph.language.signature import Signature as Signature
+    from lazygraph.running.completing import as_completed as as_completed
+    from lazygraph.running.completing import wait as wait
     from lazygraph.running.futures import Future as Future
+    from lazygraph.running.hooks import TaskRecord as TaskRecord
+    from lazygraph.running.hooks import after_task as after_task
+    from lazygraph.running.hooks import before_task as before_task
+    from lazygraph.running.hooks import worker_setup as worker_setup
     from lazygraph.running.run import GroupResult as GroupResult
     from lazygraph.running.run import Run as Run
-    from lazygraph.running.run import as_completed as as_completed
-    from lazygraph.running.run import wait as wait
     from lazygraph.values.differences import diff_keys as diff_keys
     from lazygraph.values.differences import explain_key as explain_key
     from lazygraph.values.graph import Graph as Graph
@@ -69,8 +73,11 @@ _HOMES = {
     "Run": "lazygraph.running.run",
     "Signature": "lazygraph.language.signature",
     "Status": "lazygraph.values.status",
+    "TaskRecord": "lazygraph.running.hooks",
+    "after_task": "lazygraph.running.hooks",
     "annotate": "lazygraph.interop.dask_words",
-    "as_completed": "lazygraph.running.run",
+    "as_completed": "lazygraph.running.completing",
+    "before_task": "lazygraph.running.hooks",
     "bind": "lazygraph.language.manipulation",
     "chain": "lazygraph.language.composing",
     "check": "lazygraph.door",
@@ -96,8 +103,9 @@ _HOMES = {
     "start": "lazygraph.door",
     "use": "lazygraph.door",
     "visualize": "lazygraph.door",
-    "wait": "lazygraph.running.run",
+    "wait": "lazygraph.running.completing",
     "wait_on": "lazygraph.language.manipulation",
+    "worker_setup": "lazygraph.running.hooks",
 }
 _INSTEAD = {
     "array": "it has no collections of its own; dask's stay with dask",

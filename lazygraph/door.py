@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownOption, suggest
+from lazygraph.errors import NotImplementedYet, UnknownOption
 from lazygraph.executors.current import enter, leave
 from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
+from lazygraph.language.members import check_on_error
 from lazygraph.language.promise import Delayed, build, is_lazy, refuse_foreign
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder
@@ -22,7 +23,7 @@ from lazygraph.planning.optimize import optimize as optimized
 from lazygraph.planning.plan import plan_of
 from lazygraph.planning.sharing import share
 from lazygraph.running.futures import Future as Future
-from lazygraph.running.run import Run
+from lazygraph.running.run import SKIPPED, Run
 from lazygraph.running.steps import asked_of, wired
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
@@ -31,7 +32,7 @@ from lazygraph.showing.graphs import picture_of as picture_of_graph
 from lazygraph.showing.graphs import profile_of as profile_of_graph
 from lazygraph.values.graph import Graph
 from lazygraph.values.node import Caught, External, Node, Quoted, Recipe, identity
-from lazygraph.values.template import put_together, take_apart
+from lazygraph.values.template import put_together, put_together_without, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,8 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
 
     `executor=` a name, address or instance (`scheduler=` is dask's word for it); `traverse=False` does not look into
     collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
-    on before the exception is raised; `num_workers=` so many threads, for this once; `timeout=` seconds, then
+    on before the exception is raised; `on_error="collect"` puts a `Failure` in the place of each value that is missing,
+    `"skip"` leaves it out of whatever held it; `num_workers=` so many threads, for this once; `timeout=` seconds, then
     TimeoutError and the run is cancelled; `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
@@ -121,20 +123,19 @@ def start(
     for name, said in (("progress", progress), ("pdb", pdb)):
         if said:
             raise NotImplementedYet(f"compute({name}=...)")
-    if on_error not in ("raise", "collect", "skip"):
-        hint = suggest(str(on_error), ("raise", "collect", "skip"))
-        raise InvalidOption(f"on_error={on_error!r}: 'raise', 'collect' or 'skip' is wanted{hint}")
-    if on_error != "raise":
-        raise NotImplementedYet(f"compute(on_error={on_error!r})", "use fail_fast=False and look at the futures")
+    check_on_error("compute", on_error)
     lazies, repack = _unpack(args, traverse)
-    return _submit(
+    run = _submit(
         lazies,
         resolve(executor if executor is not None else scheduler, num_workers),
         repack,
         optimize_graph,
-        fail_fast,
+        fail_fast and on_error == "raise",
         run_name or "",
+        skips=on_error == "skip",
     )
+    run.on_error = on_error
+    return run
 
 
 def _submit(
@@ -144,23 +145,29 @@ def _submit(
     optimize_graph: bool = True,
     fail_fast: bool = True,
     name: str = "",
+    skips: bool = False,
 ) -> Run:
-    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name)
+    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name, skips)
     run = executor.submit(plan)
     run.repack = repack
     return run
 
 
 def _plan_for(
-    executor: Executor, lazies: Sequence[Node | External], optimize_graph: bool, fail_fast: bool, name: str
+    executor: Executor,
+    lazies: Sequence[Node | External],
+    optimize_graph: bool,
+    fail_fast: bool,
+    name: str,
+    skips: bool = False,
 ) -> Plan:
-    plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name)
+    plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
     foreign = {e: None for e in plan.externals if not isinstance(e, Caught) and not executor.owns(e)}
     if not foreign:
         return plan
     # Held by another executor: fetched once, and in as constants.
     held: Mapping[External, Any] = {external: _value_of(external) for external in foreign}
-    return plan_of(lazies, held=held, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name)
+    return plan_of(lazies, held=held, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
 
 
 def _value_of(external: External) -> Any:
@@ -191,6 +198,10 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
         whole = list(leaves)
         for at, value in zip(places, values, strict=True):
             whole[at] = value
+        if any(value is SKIPPED for value in values):
+            return tuple(
+                put_together_without(ops, whole, SKIPPED) if traverse else [one for one in whole if one is not SKIPPED]
+            )
         return tuple(put_together(ops, whole) if traverse else whole)
 
     return lazies, repack
@@ -256,6 +267,18 @@ def start_canvas(filled: Filled, noted: Noted) -> Any:
     asked = asked_of(filled, noted)
     run = _submit(asked, resolve(None), tuple, fail_fast=False)
     return wired(filled, noted, asked, run.detach())
+
+
+def future_at(address: str, key: str) -> Future[Any]:
+    """Return the future of a key, through the default client if it is one of this address, else through one of its own.
+
+    That one finds its token as `Client(address)` does.  Raises `LostData` when the value is gone.
+    """
+    chosen: Any = resolve()
+    if getattr(chosen, "address", None) != address or chosen.closed:
+        chosen = resolve(address)
+    found: Future[Any] = chosen.claimed(key)
+    return found
 
 
 def optimize(*args: Any, traverse: bool = True) -> tuple[Any, ...]:

@@ -30,6 +30,7 @@ class Answering(Handing):
     def __init__(self) -> None:
         super().__init__()
         self.clients: dict[int, dict[int, RunRecord]] = {}
+        self.settling: dict[int, RunRecord] = {}  # runs kept for those to come, of which something has just ended
         self._last_lost = ""
         # Block -> failures in what stood for a task and is over: they are causes as long as its run is known.
         self.outlived: dict[int, dict[int, FailureRecord]] = {}
@@ -46,15 +47,20 @@ class Answering(Handing):
             if isinstance(action, events.Settled):
                 for entry in action.tasks:
                     cause = action.block.causes.get(entry, (action.block.base, entry))
-                    settled.setdefault((action.block.base, action.state, cause), []).append(entry)
+                    state = action.state if record.keys is None else state_there(action.block, entry, action.state)
+                    settled.setdefault((action.block.base, state, cause), []).append(entry)
             elif isinstance(action, events.Freed):
                 self._free(record, action.tasks)
             elif isinstance(action, events.Recall):
                 self._recall(record, action.tasks)
+            elif isinstance(action, events.Retried):
+                self._tell_retried(record, action)
             elif isinstance(action, events.Poisoned):
                 self._poisoned(record, action)
             elif isinstance(action, events.Caught):
                 record.caught[action.entry] = self._failure_at(record, State.FAILED, action.cause, action.entry)
+                if action.member:
+                    record.missed.add(action.entry)
             elif isinstance(action, events.Adopted):
                 self._adopt(action)
         for (base, state, cause), entries in settled.items():
@@ -64,6 +70,8 @@ class Answering(Handing):
                 self._ended(action.block)
 
     def _settled(self, record: RunRecord, state: State, cause: tuple[int, int], entries: list[int]) -> None:
+        if record.lasting:
+            self._less_awaited(record, entries)
         if record.client not in self.clients:
             return
         if state is State.SUCCEEDED:
@@ -86,7 +94,9 @@ class Answering(Handing):
             # Of a run that was cancelled whole every node is its own cause.
             where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entry)
             shape = where.block.shape
-            kind = "lost" if state in (State.LOST, State.UPSTREAM_FAILED) else "cancelled"
+            kind = "cancelled" if State.CANCELLED in (state, where.block.state[at]) else "lost"
+            if where.block.state[at] == State.EXPIRED:
+                kind = "expired"
             name = shape.name_of(at)
             failure = FailureRecord(name, where.key_of(name, at), 1, kind, "", "", shape.origin_of(at))
         return failure
@@ -103,6 +113,12 @@ class Answering(Handing):
             record.block.shape.origin_of(action.task),
             action.times,
         )
+
+    def _tell_retried(self, record: RunRecord, action: events.Retried) -> None:
+        failure = record.failures.pop(action.task, None)
+        record.home[action.task] = NOWHERE
+        if failure is not None and record.client in self.clients:
+            self._send(record.client, m.Retried(record.run, action.delay, *failure.facts), failure.body)
 
     def _recall(self, record: RunRecord, tasks: list[int]) -> None:
         by_worker: dict[int, list[int]] = {}
@@ -157,12 +173,21 @@ class Answering(Handing):
     # -- telling clients ---------------------------------------------------------------------------
 
     def _tell_succeeded(self, record: RunRecord, entries: list[int], inlined: bytes, body: bytes | memoryview) -> None:
+        if record.lasting:
+            self._less_awaited(record, entries)
+        if record.client not in self.clients:
+            return
         worker = self.workers.get(record.home[entries[0]])
         address = worker.address if worker else ""
         message = m.Succeeded(record.run, record.block.base, m.ints(entries), inlined, address, record.stats)
         self._send(record.client, message, body)
         if inlined:
-            self._handle(events.Delivered(record.block, m.from_ints(inlined)), 0.0)
+            delivered = [entry for entry in m.from_ints(inlined) if entry not in record.lasting]
+            self._handle(events.Delivered(record.block, delivered), 0.0)
+
+    def _less_awaited(self, record: RunRecord, entries: list[int]) -> None:
+        record.awaiting.difference_update(entries)
+        self.settling[record.block.base] = record
 
     def _answer_wants(self, record: RunRecord, entry: int) -> None:
         questions = record.wants.get(entry)
@@ -181,6 +206,13 @@ class Answering(Handing):
         for question in questions:
             self._send(record.client, m.Located(question, where, owner.base, origin, why))
         del record.wants[entry]
+
+
+def state_there(block: Block, entry: int, state: int) -> int:
+    """Return how what an entry stands for has ended, if badly: it ends as that does, and not because of that."""
+    owner, origin = block.owner(entry)
+    there = owner.state[origin]
+    return there if SAD[there] else state
 
 
 def given_up(block: Block, entry: int) -> bool:

@@ -12,16 +12,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.placement import SAMPLE, best_lane, room, to_give_back
+from lazygraph.executors.cluster.placement import EVERYWHERE, SAMPLE, best_lane, fits, nobody_for, room, to_give_back
 from lazygraph.executors.cluster.records import RunRecord, Send, WorkerRecord
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import fitting
 from lazygraph.values.graph import ORDER
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
+    from lazygraph.running.policy import Where
+
+_QUEUED = int(State.QUEUED)
 
 WORTH_MOVING = 0.002
 """Seconds of work below which an idle worker does not ask a busy one for tasks."""
@@ -35,6 +41,8 @@ class Handing:
         self.workers: dict[int, WorkerRecord] = {}
         self.records: dict[int, RunRecord] = {}
         self._threads = 0
+        self._lane_of: dict[Where, int] = {}  # tasks that not every worker may take -> their lane, below ANYWHERE
+        self._where_of: dict[int, Where] = {}
         self._free_threads: dict[int, None] = {}  # workers with fewer tasks than threads
         self._reported: dict[int, None] = {}  # workers that have answered since the last decision
         self._laden: dict[int, None] = {}  # workers with more tasks than threads
@@ -78,8 +86,40 @@ class Handing:
 
     # -- handing out -------------------------------------------------------------------------------
 
+    def _left(self, worker: WorkerRecord, base: int, tasks: Iterable[int], attempt: int, now: float, ran: bool) -> None:
+        """Attempts are over, or (not `ran`) have not begun: what they held is free."""
+        self.frontier.has_left(base, tasks, attempt, now, ran)
+        if worker.held:
+            for task in tasks:
+                for name, amount in worker.held.pop((base, task, attempt), ()):
+                    worker.left[name] += amount
+
+    def _lane_where(self, where: Where) -> int:
+        lane = self._lane_of.get(where)
+        if lane is None:
+            lane = self._lane_of[where] = ANYWHERE - 1 - len(self._lane_of)
+            self._where_of[lane] = where
+        return lane
+
     def _place(self, block: Block, task: int) -> int:
-        """Return the worker that has most of a task's inputs."""
+        """Return the worker that has most of a task's inputs, or the lane of those who may take it."""
+        policy = block.policy(task) if block.special else None
+        if policy is not None and policy.where is not None:
+            return self._lane_where(policy.where)
+        lane = self._nearest(block, task)
+        return lane if lane == ANYWHERE or "default" in self.workers[lane].queues else ANYWHERE
+
+    def _why(self, record: RunRecord, entry: int, now: float) -> str:
+        """Say what an entry waits for; of one that nobody can take, why that is so."""
+        block = record.block
+        why = self.frontier.why(block, entry, now)
+        if block.state[entry] != _QUEUED:
+            return why
+        policy = block.policy(entry) if block.special else None
+        where = policy.where if policy is not None and policy.where is not None else EVERYWHERE
+        return nobody_for(where, list(self.workers.values())) or why
+
+    def _nearest(self, block: Block, task: int) -> int:
         record = self.records.get(block.base)
         if record is None or self._given_back:
             return ANYWHERE
@@ -101,23 +141,46 @@ class Handing:
         return lane if lane in self.workers else ANYWHERE
 
     def _assign(self) -> None:
-        """Give workers what waits in their lanes, then what may run anywhere; let idle ones take from others."""
+        """Give workers what waits in their lanes, then what others may take too; let idle ones take from others."""
         frontier = self.frontier
         for lane in frontier.lanes():
-            if lane != ANYWHERE:
+            if lane > ANYWHERE:
                 self._fill(self.workers[lane], lane)
         candidates = [*self._free_threads, *(w for w in self._reported if w not in self._free_threads)]
         self._reported.clear()
         # One lease each in turn, so that a small graph is spread and not piled on the first.
-        while candidates and frontier.next_block(ANYWHERE) is not None:
-            candidates = [peer for peer in candidates if self._give(self.workers[peer], ANYWHERE)]
+        while candidates:
+            shared = [lane for lane in frontier.lanes() if lane <= ANYWHERE and frontier.next_block(lane) is not None]
+            if not shared:
+                break
+            candidates = [peer for peer in candidates if self._serve(self.workers[peer], shared)]
         for peer in list(self._free_threads):
             if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
                 break
 
+    def _serve(self, worker: WorkerRecord, lanes: list[int]) -> bool:
+        """Give a worker a lease from one of these lanes, the most urgent first."""
+        for lane in self._by_urgency(lanes):
+            where = self._where_of.get(lane)
+            may = "default" in worker.queues if where is None else fits(worker, where)
+            if may and self._give(worker, lane):
+                return True
+        return False
+
+    def _by_urgency(self, lanes: list[int]) -> list[int]:
+        if len(lanes) == 1:
+            return lanes
+        waiting = [lane for lane in lanes if self.frontier.next_block(lane) is not None]
+        return sorted(waiting, key=self.frontier.urgency, reverse=True)
+
     def _fill(self, worker: WorkerRecord, lane: int) -> None:
-        while self._give(worker, lane):
-            pass
+        """Give a worker what waits for it, unless something else that it may take is more urgent."""
+        frontier = self.frontier
+        while frontier.next_block(lane) is not None:
+            lanes = [lane, *(x for x in frontier.lanes() if x <= ANYWHERE)] if frontier.prioritized else [lane]
+            first = self._by_urgency(lanes)[0]
+            if first != lane or not self._give(worker, lane):
+                return
 
     def _give(self, worker: WorkerRecord, lane: int) -> bool:
         """Hand a worker a lease from a lane, if it has room and the lane has tasks."""
@@ -126,7 +189,7 @@ class Handing:
             return False
         record = self.records[block.base]
         space = room(worker, record.seconds)
-        if space <= 0:
+        if space <= 0 or (worker.outstanding >= worker.threads and self.frontier.next_alone(lane)):
             return False
         threads = worker.threads if lane == worker.id else self._threads
         limit, most = fitting(record.seconds, self.frontier.ready(lane), threads)
@@ -141,7 +204,9 @@ class Handing:
 
         Returns whether the next idle worker should try too.
         """
-        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane != ANYWHERE]
+        if "default" not in worker.queues:
+            return True
+        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane > ANYWHERE]
         longest = max(lanes, default=(0, ANYWHERE))
         if longest[0] and self._give(worker, longest[1]):
             return True
@@ -162,20 +227,37 @@ class Handing:
         self._loaded(worker, len(lease.tasks))
         wanted = [task for task in lease.tasks if task in block.futures]
         where = self._where(worker, record, lease.tasks)
-        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where))
+        tell = self._take_resources(worker, block, lease) if block.special else False
+        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where, tell))
+
+    def _take_resources(self, worker: WorkerRecord, block: Block, lease: Lease) -> bool:
+        """Take from a worker what a lease needs of it; return whether its start is to be told at once."""
+        policy = block.policy(lease.tasks[0])
+        if policy is None:
+            return False
+        resources = policy.where.resources if policy.where is not None else ()
+        if resources or policy.limits:
+            worker.held[block.base, lease.tasks[0], lease.attempt] = resources
+        for name, amount in resources:
+            worker.left[name] -= amount
+        return bool(policy.limits)
 
     def _load(self, worker: WorkerRecord, record: RunRecord) -> None:
         """See that a worker knows a plan."""
         if worker.id not in record.loaded:
             record.loaded[worker.id] = record.touched[worker.id] = None
-            self._send(worker.id, m.Load(record.block.base, record.shape, record.tables, record.aliases), record.body)
+            load = m.Load(
+                record.block.base, record.shape, record.tables, record.aliases, record.label, record.root.run_id
+            )
+            self._send(worker.id, load, record.body)
 
     def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
         """See that a worker knows the failure that an external is."""
         if (worker.id, external) not in record.told:
             record.told.add((worker.id, external))
             failure = record.caught[external]
-            self._send(worker.id, m.Caught(record.block.base, external, *failure.facts), failure.body)
+            member = external in record.missed
+            self._send(worker.id, m.Caught(record.block.base, external, *failure.facts, member), failure.body)
 
     def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
         """Return whom to ask for inputs the worker lacks, and note that it will have them."""
@@ -186,10 +268,12 @@ class Handing:
         for task in tasks:
             for at in range(bounds[task], bounds[task + 1]):
                 read = inputs[at]
-                if (read >= k and home[read] == me) or kinds[at] == ORDER:
+                if kinds[at] == ORDER:
                     continue
                 if read in record.caught:
                     self._tell_failure(worker, record, read)
+                    continue
+                if read >= k and home[read] == me:
                     continue
                 owner, entry = (block, read) if read >= k else block.owner(read)
                 source = self.records[owner.base]

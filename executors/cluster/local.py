@@ -4,12 +4,13 @@ Each process is `python -m lazygraph.cli ...` (never multiprocessing: no `if __n
 standard input is its lifeline: the token comes through it, and when it ends, however this process ends, so does the
 child, at once.
 
-Covers: starting, replacing dead workers, ending everything.
+Covers: starting (in the background for an `async def`), replacing dead workers, ending everything.
 Does not cover: what scheduler and workers do (cluster.net).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -18,12 +19,18 @@ import secrets
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.errors import ClusterFailed, InvalidOption, NotImplementedYet
+from lazygraph.errors import ClusterFailed, InvalidOption, Unserializable
+from lazygraph.executors.cluster.offers import offers_of
+from lazygraph.running.background import Opening, apart, called_by_coroutine, in_thread
+from lazygraph.values.references import portable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.executors.cluster.offers import Offer
 
 FAILED_STARTS = 5
 """After so many attempts to replace a worker in vain, the cluster ends."""
@@ -51,13 +58,20 @@ class _Child:
     def announced(self) -> dict[str, Any]:
         """Wait for the line in which the child says that it serves."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        try:
+            line = self.process.stdout.readline()
+        except ValueError:  # closed: it was ended meanwhile
+            line = b""
         if not line:
             raise ClusterFailed(
                 f"`lazygraph {self.words[0]}` ended with status {self.process.wait()} before it served; "
                 f"what it printed is above"
             )
-        return json.loads(line)  # type: ignore[no-any-return]
+        said: dict[str, Any] = json.loads(line)
+        if "failed" in said:
+            self.process.wait()
+            raise ClusterFailed(f"a worker could not be set up: {said['failed']}")
+        return said
 
     def end(self) -> None:
         """Cut the lifeline."""
@@ -84,7 +98,13 @@ def module_path() -> str:
 class LocalCluster:
     """A scheduler and `n_workers` worker processes (default: as many as processors) of `threads_per_worker` threads.
 
-    A context manager; `address` and `token` are what clients need.  A worker that dies is replaced.
+    A context manager, also for `async with`; `address` and `token` are what clients need.  A worker that dies is
+    replaced, by one with the same queues and resources.
+
+    `queues` are those that the workers take tasks from (default: "default"), `resources` what tasks may ask of each, as
+    in {"gpu": 1}; a list with one of them for every worker makes them different.  `preload` names modules that workers
+    import at the start, with their hooks.  `setup()` is called in every worker process before its first task; when it,
+    or a module, fails in the beginning, this raises `ClusterFailed` with the worker's traceback.
     """
 
     def __init__(
@@ -93,56 +113,85 @@ class LocalCluster:
         threads_per_worker: int = 1,
         *,
         dashboard_address: str | None = None,
+        queues: str | Sequence[str | Sequence[str]] | None = None,
+        resources: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
+        preload: str | Sequence[str] = (),
         setup: Callable[[], Any] | None = None,
     ) -> None:
-        count = n_workers if n_workers is not None else (os.cpu_count() or 1)
-        if count < 1 or threads_per_worker < 1:
+        if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
             raise InvalidOption(f"LocalCluster({n_workers=}, {threads_per_worker=}): both must be at least 1")
-        if setup is not None:
-            raise NotImplementedYet("LocalCluster(setup=...)", "call it in the tasks that need it")
+        offers = offers_of(n_workers, threads_per_worker, queues, resources, os.cpu_count() or 1)
         self.token = secrets.token_hex(32)
-        self._threads = threads_per_worker
+        self._greeting: dict[str, Any] = {"token": self.token}
+        if setup is not None:
+            self._greeting["setup"] = _packed(setup)
+        self._preloads = [
+            word for name in ([preload] if isinstance(preload, str) else preload) for word in ("--preload", name)
+        ]
         self._closing = False
         self._lock = threading.Lock()
         self._numbers = iter(range(1, sys.maxsize))
-        self.workers: dict[str, int] = {}
+        self._pids: dict[str, int] = {}
         self._children: list[_Child] = []
+        self._said: dict[str, Any] = {}  # by the scheduler, of itself
         self._pid = os.getpid()
+        self._opening = Opening(lambda: self._open(offers, dashboard_address), background=called_by_coroutine())
+
+    def _open(self, offers: Sequence[Offer], dashboard_address: str | None) -> dict[str, Any]:
+        """Start everything; return what the scheduler says of itself."""
         try:
-            self._start(count, dashboard_address)
+            words = ["scheduler", "--host", "127.0.0.1", "--port", "0"]
+            if dashboard_address is not None:
+                words += ["--dashboard-address", dashboard_address]
+            self._scheduler = self._start_child(words, {"token": self.token})
+            said = self._scheduler.announced()
+            self._worker_words = ["worker", said["address"], "--host", "127.0.0.1", *self._preloads]
+            started = [(offer, *self._start_worker(offer)) for offer in offers]
+            for offer, name, child in started:
+                child.announced()
+                self._watch(offer, name, child)
         except BaseException:
             self.close()
             raise
+        self._said = said
+        return said
 
-    def _start(self, count: int, dashboard_address: str | None) -> None:
-        words = ["scheduler", "--host", "127.0.0.1", "--port", "0"]
-        if dashboard_address is not None:
-            words += ["--dashboard-address", dashboard_address]
-        self._scheduler = _Child(words, {"token": self.token})
-        self._children.append(self._scheduler)
-        said = self._scheduler.announced()
-        self.address: str = said["address"]
-        self.dashboard_link: str | None = said.get("dashboard")
-        started = [self._start_worker() for _ in range(count)]
-        for name, child in started:
-            child.announced()
-            self._watch(name, child)
-
-    def _start_worker(self) -> tuple[str, _Child]:
-        name = f"worker-{next(self._numbers)}"
-        words = ["worker", self.address, "--name", name, "--threads", str(self._threads), "--host", "127.0.0.1"]
+    def _start_child(self, words: Sequence[str], greeting: dict[str, Any], name: str = "") -> _Child:
         with self._lock:  # or `close` could miss the child
             if self._closing:
                 raise ClusterFailed("the cluster is closing")
-            child = _Child(words, {"token": self.token})
+            child = _Child(words, greeting)
             self._children.append(child)
-            self.workers[name] = child.process.pid
-        return name, child
+            if name:
+                self._pids[name] = child.process.pid
+        return child
 
-    def _watch(self, name: str, child: _Child) -> None:
-        threading.Thread(target=self._replace, args=(name, child), name=f"watch-{name}", daemon=True).start()
+    def _start_worker(self, offer: Offer) -> tuple[str, _Child]:
+        name = f"worker-{next(self._numbers)}"
+        words = [*self._worker_words, *replace(offer, name=name).words()]
+        return name, self._start_child(words, self._greeting, name)
 
-    def _replace(self, name: str, child: _Child) -> None:
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        address: str = self._opening.result()["address"]
+        return address
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """The page with the cluster's state; None when none was asked for."""
+        return self._opening.result().get("dashboard")
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """The workers' names and process ids."""
+        self._opening.result()
+        return self._pids
+
+    def _watch(self, offer: Offer, name: str, child: _Child) -> None:
+        threading.Thread(target=self._replace, args=(offer, name, child), name=f"watch-{name}", daemon=True).start()
+
+    def _replace(self, offer: Offer, name: str, child: _Child) -> None:
         """Wait until a worker ends; unless the cluster is closing, start another.
 
         Only starts that fail are counted: a worker that served may be killed by a task as often as tasks kill.
@@ -150,7 +199,7 @@ class LocalCluster:
         child.process.wait()
         for _ in range(FAILED_STARTS):
             with self._lock:
-                self.workers.pop(name, None)
+                self._pids.pop(name, None)
                 if self._closing or self._scheduler.process.poll() is not None:
                     return
                 if child in self._children:
@@ -158,24 +207,39 @@ class LocalCluster:
             child.end()
             child.wait(0)
             try:
-                name, child = self._start_worker()
+                name, child = self._start_worker(offer)
                 child.announced()
-            except (ClusterFailed, OSError, ValueError):  # it ended, or the cluster is closing
+            except (ClusterFailed, OSError, ValueError) as error:  # it ended, or the cluster is closing
                 child.process.wait()
+                if not self._closing:
+                    _log.error("a dead worker could not be replaced: %s", error)
             else:
-                self._watch(name, child)
+                self._watch(offer, name, child)
                 return
         _log.error("no worker could be started again, %d times; %r ends", FAILED_STARTS, self)
         self.close()  # or what waits for workers would wait for ever
 
     def __repr__(self) -> str:
-        return f"<LocalCluster {getattr(self, 'address', 'starting')}: {len(self.workers)} workers>"
+        where = self._said["address"] if self._said else "starting"
+        return f"<LocalCluster {where}: {len(self._pids)} workers>"
 
     def __enter__(self) -> Self:
+        self._opening.result()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._opening.ready()
+        except BaseException:  # whoever awaits may be cancelled: nobody will leave what nobody has entered
+            in_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await apart(self.close)
 
     def close(self) -> None:
         """End every process, at once.  Safe to call twice."""
@@ -185,12 +249,27 @@ class LocalCluster:
             self._closing = True
             children = list(self._children)
             self._children.clear()
-            self.workers.clear()
+            self._pids.clear()
         for child in children:
             child.end()
         for child in children:
             child.wait(2.0)
 
     def __del__(self) -> None:
-        if hasattr(self, "_children"):
+        if hasattr(self, "_pid"):
             self.close()
+
+
+def _packed(setup: Any) -> str:
+    """Return a function as it travels to workers in their greeting."""
+    import inspect
+
+    import cloudpickle
+
+    if not callable(setup) or inspect.iscoroutinefunction(setup):
+        raise InvalidOption(f"LocalCluster(setup={setup!r}): a plain function without arguments is wanted")
+    try:
+        return base64.b64encode(cloudpickle.dumps(portable(setup))).decode()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise Unserializable(f"the function {setup!r}", "LocalCluster(setup=...)", reason) from error

@@ -10,88 +10,29 @@ Covers: the vocabulary.  Does not cover: framing (net.link), the greeting's orde
 
 from __future__ import annotations
 
-from array import array
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-PROTOCOL = 2
-INLINE_LIMIT = 64 * 1024
-"""Values of at most this many bytes ride in the message that says they are done."""
-LOST_FOR_GOOD = "its worker ended, and a scattered value cannot be made again"
-
-
-def ints(values: Iterable[int]) -> bytes:
-    """Return 32-bit integers as bytes."""
-    return array("i", values).tobytes()
-
-
-def from_ints(data: bytes) -> array[int]:
-    """Return the integers in bytes."""
-    values = array("i")
-    values.frombytes(data)
-    return values
-
-
-def longs(values: Iterable[int]) -> bytes:
-    """Return 64-bit integers as bytes."""
-    return array("q", values).tobytes()
-
-
-def from_longs(data: bytes) -> array[int]:
-    """Return the integers in bytes."""
-    values = array("q")
-    values.frombytes(data)
-    return values
-
-
-class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The base of all of them."""
-
-
-# -- the greeting: nothing else is read before it has succeeded, and nothing in it is ever unpickled
-
-
-class Hello(Message, tag=1, frozen=True):
-    """The first frame of whoever connects."""
-
-    protocol: int
-    role: str  # "client", "worker" or "peer"
-    lazygraph: str
-    python: str
-    byteorder: str
-    nonce: bytes
-
-
-class Challenge(Message, tag=2, frozen=True):
-    """The answer: prove that you know the token."""
-
-    protocol: int
-    lazygraph: str
-    python: str
-    nonce: bytes
-
-
-class Proof(Message, tag=3, frozen=True):
-    """HMAC over both nonces and the role, with the token as key."""
-
-    proof: bytes
-
-
-class Welcome(Message, tag=4, frozen=True):
-    """The other side's proof that it knows the token too."""
-
-    proof: bytes
-
-
-class Refusal(Message, tag=5, frozen=True):
-    """Why not; the connection is closed after it."""
-
-    sentence: str
-
+from lazygraph.executors.cluster.claims import Again as Again
+from lazygraph.executors.cluster.claims import AskAccepted as AskAccepted
+from lazygraph.executors.cluster.claims import Forgo as Forgo
+from lazygraph.executors.cluster.claims import Keep as Keep
+from lazygraph.executors.cluster.claims import Open as Open
+from lazygraph.executors.cluster.claims import Opened as Opened
+from lazygraph.executors.cluster.greeting import Challenge as Challenge
+from lazygraph.executors.cluster.greeting import Hello as Hello
+from lazygraph.executors.cluster.greeting import Proof as Proof
+from lazygraph.executors.cluster.greeting import Refusal as Refusal
+from lazygraph.executors.cluster.greeting import Welcome as Welcome
+from lazygraph.executors.cluster.wire import INLINE_LIMIT as INLINE_LIMIT
+from lazygraph.executors.cluster.wire import LOST_FOR_GOOD as LOST_FOR_GOOD
+from lazygraph.executors.cluster.wire import PROTOCOL as PROTOCOL
+from lazygraph.executors.cluster.wire import Message as Message
+from lazygraph.executors.cluster.wire import from_ints as from_ints
+from lazygraph.executors.cluster.wire import from_longs as from_longs
+from lazygraph.executors.cluster.wire import ints as ints
+from lazygraph.executors.cluster.wire import longs as longs
 
 # -- plans -----------------------------------------------------------------------------------------
 
@@ -114,21 +55,26 @@ class ShapeOnWire(Message, frozen=True):
     callbacks: bytes
     names: list[str]
     options: list[dict[str, Any]]
-    scopes: list[tuple[int, str, bool, int, list[int]]]
+    scopes: list[tuple[int, bool, int, list[int]]]
     origins: list[str]
 
 
 class TablesOnWire(Message, frozen=True):
-    """Lengths of the body's parts: a pickle for each function, then one of the constants and templates."""
+    """Lengths of the body's parts: a pickle for each function, one of the constants and templates, one of `policies`.
+
+    The last has, by option row, the classes of the exceptions that a RetryPolicy is about; 0: all have the usual ones.
+    """
 
     functions: list[int]
     constants: int
+    policies: int = 0
 
 
 class Submit(Message, tag=10, frozen=True):
     """Client to scheduler: a whole plan.  Body: the tables.
 
     `bindings`: (run, entry) for each external; (-1, -1) for one that is the failure of a scope.
+    `label` is the part of its keys that no other run has, of any client (default: the run's number).
     """
 
     run: int
@@ -137,6 +83,8 @@ class Submit(Message, tag=10, frozen=True):
     shape: ShapeOnWire
     tables: TablesOnWire
     bindings: bytes
+    skips: bool = False
+    label: str = ""
 
 
 class Hold(Message, tag=11, frozen=True):
@@ -145,6 +93,7 @@ class Hold(Message, tag=11, frozen=True):
     run: int
     lengths: list[int]
     names: list[str]
+    label: str = ""
 
 
 class Drop(Message, tag=12, frozen=True):
@@ -155,11 +104,15 @@ class Drop(Message, tag=12, frozen=True):
 
 
 class Cancel(Message, tag=13, frozen=True):
-    """Client to scheduler: cancel one entry, or with -1 the whole run; answered by `Answer`."""
+    """Client to scheduler: cancel one entry, or with -1 the whole run; answered by `Answer`.
+
+    `force`: an attempt that runs is to be made to leave.
+    """
 
     question: int
     run: int
     entry: int
+    force: bool = False
 
 
 class Want(Message, tag=14, frozen=True):
@@ -181,6 +134,18 @@ class AskState(Message, tag=16, frozen=True):
 
     question: int
     runs: list[tuple[int, int]]
+
+
+class SetQueues(Message, tag=17, frozen=True):
+    """Client to scheduler: have workers (by name or address; none: all) take queues, and take others no more.
+
+    Answered by `Answer`: whether there is such a worker.
+    """
+
+    question: int
+    workers: list[str]
+    add: list[str]
+    remove: list[str]
 
 
 # -- scheduler to client ---------------------------------------------------------------------------
@@ -206,7 +171,7 @@ class Ended(Message, tag=21, frozen=True):
     node: str
     key: str
     attempt: int
-    kind: str  # "raised", "died", "lost", "cancelled" or "too deep"
+    kind: str  # "raised", "died", "lost", "cancelled", "expired", "refused" or "too deep"
     text: str
     worker: str
     origin: str
@@ -238,33 +203,70 @@ class Located(Message, tag=24, frozen=True):
 
 
 class StateOf(Message, tag=25, frozen=True):
-    """Workers (address to name, threads, tasks outstanding), and for each run asked about its entries' holders."""
+    """Workers (address to name, threads, tasks outstanding), and for each entry asked about who holds its value.
+
+    `states`: of each entry its state, and what it waits for.
+    """
 
     question: int
     workers: dict[str, dict[str, Any]]
     holders: list[list[str]]
+    states: list[tuple[int, str]] = msgspec.field(default_factory=list)
+
+
+class Retried(Message, tag=26, frozen=True):
+    """An attempt has failed, and another is made after `delay` seconds; the rest and the body as in `Ended`."""
+
+    run: int
+    delay: float
+    node: str
+    key: str
+    attempt: int
+    kind: str
+    text: str
+    worker: str
+    origin: str
+    times: int = 0
+
+
+class Progress(Message, tag=27, frozen=True):
+    """How much of how much a task has done, as it says itself."""
+
+    run: int
+    key: str
+    done: float
+    total: float | None
 
 
 # -- scheduler to worker ---------------------------------------------------------------------------
 
 
 class Load(Message, tag=30, frozen=True):
-    """A plan that tasks will come from.  `aliases`: the (block, entry) each external stands for.  Body: tables."""
+    """A plan that tasks will come from.  `aliases`: the (block, entry) each external stands for.  Body: tables.
+
+    `label` is the part of keys that no other run has; `run_id` is what the user calls the run.
+    """
 
     block: int
     shape: ShapeOnWire
     tables: TablesOnWire
     aliases: list[tuple[int, int]]
+    label: str = ""
+    run_id: str = ""
 
 
 class Do(Message, tag=31, frozen=True):
-    """A lease.  `wanted` are the tasks whose small values are to ride back; `where` says whom to ask for inputs."""
+    """A lease.  `wanted` are the tasks whose small values are to ride back; `where` says whom to ask for inputs.
+
+    `tell`: `Began` is to be said at the moment its task begins.
+    """
 
     block: int
     attempt: int
     tasks: bytes
     wanted: bytes
     where: list[tuple[str, int, bytes]]
+    tell: bool = False
 
 
 class Free(Message, tag=32, frozen=True):
@@ -297,7 +299,10 @@ class Store(Message, tag=35, frozen=True):
 
 
 class Caught(Message, tag=36, frozen=True):
-    """The failure that external `entry` stands for; fields and body as in `Ended`."""
+    """The failure that external `entry` stands for; fields and body as in `Ended`.
+
+    `member`: no external, but a task that has no value, for one that goes on without.
+    """
 
     block: int
     entry: int
@@ -309,6 +314,7 @@ class Caught(Message, tag=36, frozen=True):
     worker: str
     origin: str
     times: int = 0
+    member: bool = False
 
 
 class Adopt(Message, tag=37, frozen=True):
@@ -322,6 +328,15 @@ class Adopt(Message, tag=37, frozen=True):
     wanted: bool
 
 
+class Stop(Message, tag=38, frozen=True):
+    """Make an attempt that runs leave.  Answered by `Stopped`, when it has or when it would not."""
+
+    question: int
+    block: int
+    task: int
+    attempt: int
+
+
 # -- worker to scheduler ---------------------------------------------------------------------------
 
 
@@ -332,6 +347,8 @@ class Join(Message, tag=40, frozen=True):
     address: str
     threads: int
     pid: int
+    queues: list[str] = msgspec.field(default_factory=lambda: ["default"])
+    resources: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class Done(Message, tag=41, frozen=True):
@@ -346,7 +363,10 @@ class Done(Message, tag=41, frozen=True):
 
 
 class Broke(Message, tag=42, frozen=True):
-    """A task that raised, or a member of it before the last (`step`).  Body: the pickled exception."""
+    """A task that raised, or a member of it before the last (`step`).  Body: the pickled exception.
+
+    `retry`, `asked`, `countdown`, `max_retries`: see running.events.Failed; `stopped`: it was made to leave.
+    """
 
     block: int
     task: int
@@ -355,6 +375,11 @@ class Broke(Message, tag=42, frozen=True):
     text: str
     origin: str
     step: int | None = None
+    retry: bool = False
+    asked: bool = False
+    countdown: float | None = None
+    max_retries: int | None = None
+    stopped: bool = False
 
 
 class Returned(Message, tag=43, frozen=True):
@@ -388,6 +413,29 @@ class Replaced(Message, tag=45, frozen=True):
     tables: TablesOnWire
 
 
+class Stopped(Message, tag=46, frozen=True):
+    """The answer to a `Stop`: whether the attempt has left."""
+
+    question: int
+    yes: bool
+
+
+class Told(Message, tag=47, frozen=True):
+    """How much of how much a task has done, as it says itself."""
+
+    block: int
+    task: int
+    attempt: int
+    done: float
+    total: float | None
+
+
+class Parked(Message, tag=48, frozen=True):
+    """So many more tasks (fewer, if negative) are only awaited now, and hold no thread: more can be handed out."""
+
+    tasks: int
+
+
 # -- anybody to a worker ---------------------------------------------------------------------------
 
 
@@ -411,6 +459,8 @@ ANY = (
     Hello | Challenge | Proof | Welcome | Refusal | Submit | Hold | Drop | Cancel | Want | AskStats | AskState
     | Succeeded | Ended | Stats | Answer | Located | StateOf | Load | Do | Free | Forget | TakeBack | Store
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
+    | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
+    | Keep | Forgo | AskAccepted | Open | Opened | Again
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

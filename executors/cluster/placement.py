@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazygraph.running.arena import ANYWHERE
+from lazygraph.running.policy import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from lazygraph.executors.cluster.records import WorkerRecord
 
@@ -37,6 +38,38 @@ def best_lane(holders: Iterable[tuple[int, int]]) -> int:
         if worker >= 0 and size > most:
             best, most = worker, size
     return best
+
+
+def fits(worker: WorkerRecord, where: Where) -> bool:
+    """Whether a worker may take tasks that are restricted so, and has what they need free now."""
+    if where.queue not in worker.queues:
+        return False
+    if where.workers and worker.name not in where.workers and worker.address not in where.workers:
+        return False
+    return all(worker.left.get(name, 0.0) >= amount for name, amount in where.resources)
+
+
+EVERYWHERE = Where("default", (), ())
+"""What is said of a task that any worker of the default queue may take."""
+
+
+def nobody_for(where: Where, workers: Sequence[WorkerRecord]) -> str:
+    """Say why no worker can ever take a task as long as nothing changes; an empty text when one can."""
+    if not workers:
+        return "there is no worker"
+    taking = [w for w in workers if where.queue in w.queues]
+    if not taking:
+        return f"no worker takes queue {where.queue!r}"
+    named = [w for w in taking if not where.workers or {w.name, w.address} & {*where.workers}]
+    if not named:
+        return f"no worker of queue {where.queue!r} is called {' or '.join(map(repr, where.workers))}"
+    enough = [w for w in named if all(w.resources.get(name, 0.0) >= amount for name, amount in where.resources)]
+    if not enough:
+        wanted = ", ".join(f"{name}={amount:g}" for name, amount in where.resources)
+        return f"no worker that may take it has {wanted}"
+    if not any(fits(w, where) for w in enough):
+        return f"waits until {', '.join(name for name, _ in where.resources)} is free"
+    return ""
 
 
 def target(threads: int, seconds: float | None) -> int:

@@ -7,14 +7,16 @@ Does not cover: what is done with them (scheduler_machine), pickles (net.codec).
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.executors.cluster.messages import Message, ShapeOnWire, from_ints
+from lazygraph.executors.cluster.messages import Ended, Message, ShapeOnWire, from_ints, ints
 from lazygraph.values.graph import Scope, Shape
-from lazygraph.values.options import DEFAULT, as_plain, changed
+from lazygraph.values.options import as_plain, from_plain
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lazygraph.executors.cluster.messages import TablesOnWire
     from lazygraph.running.block import Block
@@ -52,11 +54,14 @@ class FailureRecord(NamedTuple):
 class RunRecord:
     """One run, or what stands for a task in one (`root` is then the run): whose it is, its plan as it came.
 
-    Per entry: where its value is and how large.  `label` is the part of keys that no other run has.
+    Per entry: where its value is and how large.  `label` is the part of keys that no other run has.  A run that stands
+    for entries of another one (`Keeping._open`) has their `keys`.
     """
 
     __slots__ = (
         "aliases",
+        "attached",
+        "awaiting",
         "block",
         "body",
         "caught",
@@ -66,19 +71,25 @@ class RunRecord:
         "home",
         "inner",
         "kept",
+        "keys",
         "label",
+        "lasting",
         "loaded",
+        "missed",
         "moved",
         "replicas",
         "root",
         "run",
+        "run_id",
         "seconds",
+        "seconds_kept",
         "shape",
         "sizes",
         "stored",
         "tables",
         "told",
         "touched",
+        "until",
         "wants",
     )
 
@@ -93,19 +104,35 @@ class RunRecord:
         self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
-        self.root, self.label = self, str(run)
+        self.root, self.label, self.run_id = self, str(run), ""
         self.failures: dict[int, FailureRecord] = {}
         self.inner: list[int] = []  # blocks of what has stood in this run, has failed and is over
-        self.caught: dict[int, FailureRecord] = {}  # external -> the failure that it is
+        self.caught: dict[int, FailureRecord] = {}  # external (or task that has failed) -> the failure that it is
+        self.missed: set[int] = set()  # of those, tasks that somebody reads although they have no value
         self.told: set[tuple[int, int]] = set()  # (worker, external): who has been told of a failure
         self.wants: dict[int, list[int]] = {}  # entry -> the client's questions
         self.aliases: list[tuple[int, int]] = []
         self.seconds: float | None = None
+        self.keys: list[str] | None = None
+        self.attached: RunRecord | None = None  # the whole run that this one stands for
+        self.lasting: set[int] = set()  # entries that the scheduler claims itself
+        self.awaiting: set[int] = set()  # of those, the ones that have not ended
+        self.seconds_kept = 0.0  # for so long they are kept after that
+        self.until: float | None = None  # when they go
         self.done = self.kept = self.moved = 0
 
     def key_of(self, name: str, entry: int, step: int | None = None) -> str:
-        """Return the key of an entry that is called `name`, or of a member of it."""
+        """Return the key of an entry, or of a member of it that is called `name`."""
+        if self.keys is not None:
+            return self.keys[entry]
+        name = self.name_in_key(entry) if step is None else name
         return f"{name}-{self.label}-{entry}" + (f".{step}" if step is not None else "")
+
+    def name_in_key(self, entry: int) -> str:
+        """Return what the key of an entry begins with (as `Run.key_of_entry` and `Program.key_of` make it)."""
+        shape = self.block.shape
+        own = shape.options[shape.option[entry]]
+        return own.key or own.name or last_name(shape.name_of(entry))
 
     @property
     def stats(self) -> tuple[int, int, int]:
@@ -122,14 +149,58 @@ class RunRecord:
 class WorkerRecord:
     """One worker.  `outstanding` counts tasks handed to it and not answered for yet."""
 
-    __slots__ = ("address", "freed", "id", "name", "outstanding", "recalled", "reluctant", "threads")
+    __slots__ = (
+        "address",
+        "freed",
+        "held",
+        "id",
+        "left",
+        "name",
+        "outstanding",
+        "queues",
+        "recalled",
+        "reluctant",
+        "resources",
+        "threads",
+    )
 
-    def __init__(self, peer: int, name: str, address: str, threads: int) -> None:
+    def __init__(
+        self,
+        peer: int,
+        name: str,
+        address: str,
+        threads: int,
+        queues: Sequence[str] = ("default",),
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
         self.id, self.name, self.address, self.threads = peer, name, address, threads
+        self.queues = dict.fromkeys(queues)
+        self.resources = dict(resources or {})
+        self.left = dict(self.resources)  # what of them is free
+        self.held: dict[tuple[int, int, int], tuple[tuple[str, float], ...]] = {}  # (block, task, attempt) -> what
         self.outstanding = 0
         self.recalled = False  # has been asked to give back, and has not answered
         self.reluctant = False  # had nothing to give back, and has finished nothing since
         self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free
+
+
+def refusal(run: int, outputs: bytes, name: str, why: str) -> Ended:
+    """Return what a client is told of a run that cannot be."""
+    once = ints(dict.fromkeys(from_ints(outputs)))
+    return Ended(run, once, State.FAILED, name, name, 0, "refused", why, "", "")
+
+
+def retried_shape(shape: Shape, entries: Iterable[int]) -> Shape:
+    """Return a shape of which these entries are asked for, and then its other outputs."""
+    first = array("i", entries)
+    rest = dict.fromkeys(output for output in shape.outputs if output not in first)
+    return replace(shape, outputs=first + array("i", rest))
+
+
+def last_name(name: str) -> str:
+    """Return the name of the last call of a fused task (see planning.optimize), and of any other its own."""
+    last = name.rpartition(" → ")[2]
+    return last.partition(" (")[0] if " → … → " in name else last
 
 
 def pack_shape(shape: Shape) -> ShapeOnWire:
@@ -150,7 +221,7 @@ def pack_shape(shape: Shape) -> ShapeOnWire:
         shape.callbacks.tobytes(),
         list(shape.names),
         [dict(as_plain(row)) for row in shape.options],
-        [(s.parent, s.on_error, s.fail_fast, s.catch, list(s.given)) for s in shape.scopes],
+        [(s.parent, s.fail_fast, s.catch, list(s.given)) for s in shape.scopes],
         [str(origin) for origin in shape.origins],
     )
 
@@ -172,8 +243,8 @@ def unpack_shape(wire: ShapeOnWire) -> Shape:
         outputs=from_ints(wire.outputs),
         callbacks=from_ints(wire.callbacks),
         names=tuple(wire.names),
-        options=tuple(changed(DEFAULT, "a plan", row) for row in wire.options),
-        scopes=tuple([Scope(parent, on, fast, catch, tuple(given)) for parent, on, fast, catch, given in wire.scopes]),
+        options=tuple(map(from_plain, wire.options)),
+        scopes=tuple([Scope(parent, fast, catch, tuple(given)) for parent, fast, catch, given in wire.scopes]),
         origins=tuple(wire.origins),
     )
 
@@ -202,5 +273,14 @@ def held_shape(names: Sequence[str]) -> Shape:
 def plain_stats(workers: Sequence[WorkerRecord]) -> dict[str, dict[str, Any]]:
     """Return workers as plain data, by address."""
     return {
-        w.address: {"name": w.name, "threads": w.threads, "outstanding": w.outstanding, "id": w.id} for w in workers
+        w.address: {
+            "name": w.name,
+            "threads": w.threads,
+            "outstanding": w.outstanding,
+            "id": w.id,
+            "queues": list(w.queues),
+            "resources": w.resources,
+            "free": w.left,
+        }
+        for w in workers
     }

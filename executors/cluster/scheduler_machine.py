@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import InvalidOption
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.answering import ENDED, SAD, Answering, given_up
+from lazygraph.executors.cluster.answering import ENDED, SAD, given_up
+from lazygraph.executors.cluster.keeping import Keeping
 from lazygraph.executors.cluster.records import (
     NOWHERE,
     FailureRecord,
@@ -21,6 +23,7 @@ from lazygraph.executors.cluster.records import (
     held_shape,
     pack_shape,
     plain_stats,
+    refusal,
     unpack_shape,
 )
 from lazygraph.running import events
@@ -37,12 +40,15 @@ _HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
 _SUCCEEDED, _RUNNING = int(State.SUCCEEDED), int(State.RUNNING)
 
 
-class SchedulerMachine(Answering):
+class SchedulerMachine(Keeping):
     """One mind for all clients and workers of a cluster; peers are numbers that the hand gives out."""
 
     def __init__(self) -> None:
         super().__init__()
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
+        self._asked = 0
+        self._stopping: dict[int, tuple[int, int]] = {}  # our question to a worker -> the client, and its own
+        self._asked_of: dict[int, int] = {}  # our question -> that worker
 
     # -- the doors ---------------------------------------------------------------------------------
 
@@ -53,6 +59,10 @@ class SchedulerMachine(Answering):
 
     def decide(self, now: float) -> list[Send]:
         """Hand out what may run to workers that have room; return what to send, in order."""
+        due = self.frontier.next_time()
+        if due is not None and due <= now:
+            self._perform(self.frontier.tick(now))
+        self._lapse(now)
         # Frees go first: what is handed out after them may be one of these values, to be made again.
         for worker in self.workers.values():
             if worker.freed:
@@ -64,6 +74,11 @@ class SchedulerMachine(Answering):
             self._store_held()
         self._assign()
         return self._take()
+
+    def next_time(self) -> float | None:
+        """Return when `decide` is to be called although nobody has said anything; None when nothing waits for time."""
+        times = [time for time in (self.frontier.next_time(), self._next_lapse()) if time is not None]
+        return min(times, default=None)
 
     def client_joined(self, peer: int) -> None:
         """A client has been greeted."""
@@ -82,28 +97,37 @@ class SchedulerMachine(Answering):
     def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
         runs = self.clients[peer]
         flat = m.from_ints(message.bindings)
+        if any(run >= 0 and run not in runs for run in flat[::2]):
+            why = "a run that it reads from was refused, or is over"
+            self._send(peer, refusal(message.run, message.shape.outputs, message.name, why))
+            return
         pairs = zip(flat[::2], flat[1::2], strict=True)
         bindings = [(runs[run].block, entry) if run >= 0 else None for run, entry in pairs]
-        block, actions = self.frontier.admit(unpack_shape(message.shape), bindings, message.fail_fast)
+        shape = unpack_shape(message.shape)
+        try:
+            block, actions = self.frontier.admit(shape, bindings, message.fail_fast, now, message.skips)
+        except InvalidOption as error:
+            refused = refusal(message.run, message.shape.outputs, message.name, str(error))
+            self._send(peer, refused)
+            return
         record = RunRecord(block, peer, message.run, message.shape, message.tables, body)
+        record.run_id, record.label = message.name, message.label or record.label
         record.aliases = [(owner.base, entry) for owner, entry in map(block.owner, range(len(bindings)))]
+        self._known(record)
         self._enter(record, actions)
 
     def _hold(self, peer: int, message: m.Hold, body: bytes | memoryview, now: float) -> None:
         shape = held_shape(message.names)
-        block, actions = self.frontier.admit(shape, (), fail_fast=False)
+        block, actions = self.frontier.admit(shape, (), fail_fast=False, now=now)
         record = RunRecord(block, peer, message.run, pack_shape(shape), m.TablesOnWire([], 0), b"")
+        record.label = message.label or record.label
+        self._known(record)
         for entry, length in enumerate(message.lengths):
             record.sizes[entry] = length
         self._unstored.append((record, message.lengths, memoryview(body)))
         if self.workers:
             self._store_held()
         self._enter(record, actions)
-
-    def _enter(self, record: RunRecord, actions: Sequence[events.Action]) -> None:
-        self.records[record.block.base] = record
-        self.clients[record.client][record.run] = record
-        self._perform(actions)
 
     def _store_held(self) -> None:
         """Spread scattered values that are still claimed over the workers, in runs of equal count."""
@@ -138,12 +162,75 @@ class SchedulerMachine(Answering):
         record = self.clients[peer].get(message.run)
         cancelled = False
         if record is not None and message.entry < 0:
+            if message.force:
+                self._stop_all((record.attached or record).block)
+            if record.attached is not None:
+                self._handle(events.CancelRun(record.attached.block), now)
             self._handle(events.CancelRun(record.block), now)
             cancelled = True
         elif record is not None:
-            self._handle(events.CancelTask(record.block, message.entry), now)
-            cancelled = given_up(record.block, message.entry)
+            if message.force and self._stop(peer, message.question, record, message.entry):
+                return
+            owner, origin = record.block.owner(message.entry)
+            if record.keys is None or not _HANDED_OUT[owner.state[origin]]:
+                self._handle(events.CancelTask(record.block, message.entry), now)
+                cancelled = given_up(record.block, message.entry)
+            if record.keys is not None and cancelled:
+                self._keep_no_longer(owner, origin, now)
         self._send(peer, m.Answer(message.question, cancelled))
+
+    def _stop(self, client: int, question: int, record: RunRecord, entry: int) -> bool:
+        """Ask whoever runs a task to make it leave; return whether anybody does.  The answer follows."""
+        here, at = record.block, entry
+        block, entry = here.owner(at) if record.keys is not None else (here, at)
+        home = self.records[block.base]
+        others = home.client != client and home.client in self.clients
+        if not _HANDED_OUT[block.state[entry]] or others or {*block.watchers.get(entry, ())} - {(here, at)}:
+            return False  # it does not run, or another run or client wants it too
+        return self._have_stopped(home, entry, client, question)
+
+    def _stop_all(self, run: Block) -> None:
+        """Make everything of a run leave that runs; nobody waits for that."""
+        for block in (run, *run.stands.values()):
+            for entry in range(block.shape.externals, len(block)):
+                if _HANDED_OUT[block.state[entry]] and not block.watchers.get(entry):
+                    self._have_stopped(self.records[block.base], entry, NOWHERE, 0)
+
+    def _have_stopped(self, record: RunRecord, entry: int, client: int, question: int) -> bool:
+        worker, block = record.home[entry], record.block
+        if worker not in self.workers:
+            return False
+        self._asked += 1
+        self._stopping[self._asked] = client, question
+        self._asked_of[self._asked] = worker
+        self._send(worker, m.Stop(self._asked, block.base, entry, block.attempt(entry)))
+        return True
+
+    def _stopped(self, peer: int, message: m.Stopped, body: bytes | memoryview, now: float) -> None:
+        self._asked_of.pop(message.question, None)
+        client, question = self._stopping.pop(message.question, (NOWHERE, 0))
+        if client in self.clients:
+            self._send(client, m.Answer(question, message.yes))
+
+    def _set_queues(self, peer: int, message: m.SetQueues, body: bytes | memoryview, now: float) -> None:
+        meant = [w for w in self.workers.values() if not message.workers or {w.name, w.address} & {*message.workers}]
+        for worker in meant:
+            worker.queues.update(dict.fromkeys(message.add))
+            for queue in message.remove:
+                worker.queues.pop(queue, None)
+            if "default" not in worker.queues:
+                self.frontier.close_lane(worker.id)
+            self._reported[worker.id] = None
+        self._send(peer, m.Answer(message.question, bool(meant)))
+
+    def _parked(self, peer: int, message: m.Parked, body: bytes | memoryview, now: float) -> None:
+        self._loaded(self.workers[peer], -message.tasks)
+
+    def _told(self, peer: int, message: m.Told, body: bytes | memoryview, now: float) -> None:
+        record = self.records.get(message.block)
+        if record is not None and record.client in self.clients:
+            key = record.key_of(record.block.shape.name_of(message.task), message.task)
+            self._send(record.client, m.Progress(record.run, key, message.done, message.total))
 
     def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
         record = self.clients[peer].get(message.run)
@@ -160,7 +247,7 @@ class SchedulerMachine(Answering):
             self._send(peer, m.Stats(message.run, record.stats))
 
     def _ask_state(self, peer: int, message: m.AskState, body: bytes | memoryview, now: float) -> None:
-        holders = []
+        holders, states = [], []
         for run, entry in message.runs:
             record = self.clients[peer].get(run)
             found: list[str] = []
@@ -170,26 +257,22 @@ class SchedulerMachine(Answering):
                 if home is not None and owner.state[origin] == _SUCCEEDED:
                     found = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
             holders.append(found)
-        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders))
-
-    def _client_lost(self, peer: int, now: float) -> None:
-        """What a client was waiting for is cancelled, what it held is freed."""
-        for record in self.clients.pop(peer).values():
-            block = record.block
-            self._handle(events.CancelRun(block), now)
-            claims = [e for held in (block.futures, block.given_up) for e, count in held.items() for _ in range(count)]
-            self._handle(events.Dropped(block, claims), now)
+            states.append((int(record.block.state[entry]), self._why(record, entry, now)) if record else (-1, ""))
+        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders, states))
 
     # -- workers -----------------------------------------------------------------------------------
 
     def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
-        self._add_worker(WorkerRecord(peer, message.name, message.address, message.threads))
+        self._add_worker(
+            WorkerRecord(peer, message.name, message.address, message.threads, message.queues, message.resources)
+        )
 
     def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
         self._loaded(worker, -len(tasks))
         worker.reluctant = False
+        self._left(worker, message.block, tasks, message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None:
             return
@@ -205,7 +288,7 @@ class SchedulerMachine(Answering):
         if message.seconds:  # taking over what stood for a task is no work
             record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
             self._seconds = record.seconds
-        progress = self.frontier.succeeded(block, fresh, message.attempt)
+        progress = self.frontier.succeeded(block, fresh, message.attempt, now)
         record.root.done += len(fresh)
         if block.causes:  # some may have been cancelled while they ran
             self._free(record, [task for task in fresh if SAD[block.state[task]]])
@@ -222,6 +305,7 @@ class SchedulerMachine(Answering):
     def _broke(self, peer: int, message: m.Broke, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         self._loaded(worker, -1)
+        self._left(worker, message.block, (message.task,), message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None or record.home[message.task] != peer or not _current(record.block, message):
             return
@@ -235,12 +319,26 @@ class SchedulerMachine(Answering):
             message.origin,
             body=body,
         )
-        self._handle(events.Failed(record.block, message.task, message.attempt, message.step is not None), now)
+        if message.stopped or (message.retry and message.task in record.block.withdrawn):
+            del record.failures[message.task]
+        failed = events.Failed(
+            record.block,
+            message.task,
+            message.attempt,
+            above=message.step is not None,
+            retry=message.retry,
+            asked=message.asked,
+            countdown=message.countdown,
+            max_retries=message.max_retries,
+            stopped=message.stopped,
+        )
+        self._handle(failed, now)
 
     def _replaced(self, peer: int, message: m.Replaced, body: bytes | memoryview, now: float) -> None:
         """Take in what a task is to become."""
         worker = self.workers[peer]
         self._loaded(worker, -1)
+        self._left(worker, message.block, (message.task,), message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None or record.home[message.task] != peer or not _current(record.block, message):
             return
@@ -253,7 +351,7 @@ class SchedulerMachine(Answering):
             return
         record.home[task] = NOWHERE
         shape = unpack_shape(message.shape)
-        new, actions = self.frontier.replaced(block, task, message.attempt, shape, [None] * shape.externals)
+        new, actions = self.frontier.replaced(block, task, message.attempt, shape, [None] * shape.externals, now)
         assert new is not None  # it is current
         stands = RunRecord(new, record.client, record.run, message.shape, message.tables, body)
         stands.root, stands.label = record.root, f"{record.label}.{task}"
@@ -267,9 +365,10 @@ class SchedulerMachine(Answering):
         self._loaded(worker, -len(tasks))
         if message.asked:
             worker.recalled = False
-            worker.reluctant = not tasks
+            worker.reluctant = not self._anybodys(message.block, tasks)
         for address, base, entries in message.missing:
             self._missing(peer, address, base, m.from_ints(entries), now)
+        self._left(worker, message.block, tasks, message.attempt, now, ran=False)
         record = self.records.get(message.block)
         if record is not None:
             fresh = [task for task in tasks if record.home[task] == peer]
@@ -279,6 +378,14 @@ class SchedulerMachine(Answering):
             self._given_back = message.asked
             self._handle(events.Returned(record.block, fresh, message.attempt), now)
             self._given_back = False
+
+    def _anybodys(self, base: int, tasks: Sequence[int]) -> bool:
+        """Whether one of these tasks is not restricted to some workers: those who asked may take it."""
+        record = self.records.get(base)
+        if record is None or not record.block.special:
+            return bool(tasks)
+        policies = map(record.block.policy, tasks)
+        return any(policy is None or policy.where is None for policy in policies)
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
         """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""
@@ -312,10 +419,16 @@ class SchedulerMachine(Answering):
         record = self.records.get(message.block)
         if record is not None and record.home[message.task] == peer:
             self._handle(events.Started(record.block, message.task, message.attempt), now)
+        else:
+            self.frontier.has_begun(message.block, message.task, message.attempt, now)
 
     def _worker_lost(self, peer: int, now: float) -> None:
         """Values only it had are lost; what it was doing is to be done again."""
         worker = self._remove_worker(peer)
+        for question, (client, theirs) in list(self._stopping.items()):
+            if self._asked_of.pop(question, NOWHERE) == peer:
+                del self._stopping[question]
+                self._send(client, m.Answer(theirs, True))
         leased: list[tuple[Block, list[int]]] = []
         lost: list[tuple[Block, list[int]]] = []
         for record in self.records.values():
@@ -339,6 +452,8 @@ class SchedulerMachine(Answering):
             self._handle(events.ValuesLost(lost), now)
         self._last_lost = worker.name
         self._handle(events.RunnerLost(leased, running or first), now)
+        for base, task, attempt in worker.held:  # also what nobody waits for any more
+            self.frontier.has_left(base, (task,), attempt, now)
 
 
 def _current(block: Block, message: m.Broke | m.Replaced) -> bool:
@@ -360,6 +475,18 @@ _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryvie
     m.Returned: SchedulerMachine._returned,
     m.Began: SchedulerMachine._began,
     m.Replaced: SchedulerMachine._replaced,
+    m.SetQueues: SchedulerMachine._set_queues,
+    m.Stopped: SchedulerMachine._stopped,
+    m.Told: SchedulerMachine._told,
+    m.Parked: SchedulerMachine._parked,
+    m.Keep: SchedulerMachine._keep,
+    m.Forgo: SchedulerMachine._forgo,
+    m.AskAccepted: SchedulerMachine._ask_accepted,
+    m.Open: SchedulerMachine._open,
+    m.Again: SchedulerMachine._again,
 }
-FROM_CLIENTS = (m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState)
-FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced)
+FROM_CLIENTS = (
+    m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState, m.SetQueues,
+    m.Keep, m.Forgo, m.AskAccepted, m.Open, m.Again,
+)  # fmt: skip
+FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.running.policy import policy_of
 from lazygraph.values.graph import ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
     from lazygraph.running.runner import Report
 
@@ -47,6 +49,7 @@ class WorkLease:
     returned: int = 0  # of those, the ones given back
     starved: bool = False  # an input was not where the scheduler said
     unsendable: dict[tuple[int, int], str] = field(default_factory=dict)
+    tell: bool = False  # whether the start of its task is to be told at once
     said: int = 0  # how many had been started when `tick` last spoke
     seen: int = 0  # how many tasks had been started at the last `tick`
 
@@ -55,6 +58,25 @@ class WorkLease:
         """What to call."""
         assert self.block.program is not None
         return self.block.program
+
+    @property
+    def policy(self) -> Policy | None:
+        """What was said of its first task besides its call; tasks of another mind share no lease with it."""
+        shape = self.program.shape
+        row = shape.options[shape.option[self.order[0]]]
+        return None if row.plain else policy_of(row)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether its one task must run in a child process of its own."""
+        policy = self.policy
+        return policy is not None and policy.isolated
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which its one task is to be ended; only isolated ones have it."""
+        policy = self.policy
+        return policy.timeout if policy is not None else None
 
     @property
     def values(self) -> dict[int, Any]:
@@ -154,6 +176,7 @@ class WorkerMachine:
         tasks = deque(m.from_ints(message.tasks))
         wanted = frozenset(m.from_ints(message.wanted)) if message.wanted else frozenset()
         lease = WorkLease(message.block, message.attempt, tasks, wanted, self._block(message.block), tuple(tasks))
+        lease.tell = message.tell
         self.leases.append(lease)
         questions: dict[int, None] = {}
         for address, base, packed in message.where:

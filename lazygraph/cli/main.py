@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 _HOMES: Mapping[str, str] = {
     "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
+    "doctor": "lazygraph.cli.doctor:doctor",
     "keys": "lazygraph.cli.keys:keys",
     "scheduler": "lazygraph.cli.serving:scheduler",
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "run explain graph logs cancel retry resume drain replay report certs config doctor".split()
+_LATER = "run explain graph logs cancel retry resume drain replay report certs config".split()
 
 
 class _Lazy(click.Group):

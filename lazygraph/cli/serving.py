@@ -1,7 +1,8 @@
 """`lazygraph scheduler` and `lazygraph worker`: the processes of a cluster.
 
 With `--lifeline` (how LocalCluster starts them) standard input carries a line of JSON with the token and then stays
-open; its end ends the process at once.  Otherwise Ctrl-C and SIGTERM end it.
+open; its end ends the process at once.  Standard output carries a line of JSON that says that the process serves, or
+why it does not.  Otherwise Ctrl-C and SIGTERM end it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,41 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from lazygraph.errors import LazyGraphError, NotImplementedYet
+
+if TYPE_CHECKING:
+    from lazygraph.executors.cluster.offers import Offer
+    from lazygraph.running.hooks import Hooks
+
+
+class _Voice:
+    """Where a process says that it serves: to whoever holds its lifeline, or to whoever typed the command."""
+
+    def __init__(self, lifeline: bool) -> None:
+        self.lifeline = lifeline
+        if lifeline:
+            # Only the line that the parent waits for; what tasks and modules print goes where errors go.
+            self._line = os.fdopen(os.dup(1), "wb")
+            os.dup2(2, 1)
+
+    def serves(self, said: dict[str, Any], text: str) -> None:
+        """Say it, as a line of JSON or as a sentence."""
+        if self.lifeline:
+            with self._line:
+                self._line.write(json.dumps(said).encode() + b"\n")
+        else:
+            click.echo(text)
+
+    def cannot(self, why: str) -> NoReturn:
+        """Say why it cannot, and end the process."""
+        if self.lifeline:
+            self.serves({"failed": why}, "")
+            end_at_once(1)
+        raise click.ClickException(why)
 
 
 def _lifeline() -> dict[str, Any]:
@@ -42,21 +73,12 @@ def _lifeline() -> dict[str, Any]:
     return json.loads(line)  # type: ignore[no-any-return]
 
 
-def end_at_once() -> NoReturn:
+def end_at_once(status: int = 0) -> NoReturn:
     """End without waiting for tasks, which nobody could stop; with the programs that they have started, if any."""
     sys.stdout.flush()
     if os.getpgrp() == os.getpid():  # LocalCluster starts each of us in a group of its own
         os.killpg(0, signal.SIGKILL)
-    os._exit(0)
-
-
-def _announce(lifeline: bool, said: dict[str, Any], text: str) -> None:
-    if lifeline:
-        # The line that the parent waits for; after it, what tasks print goes where errors go.
-        os.write(1, json.dumps(said).encode() + b"\n")
-        os.dup2(2, 1)
-    else:
-        click.echo(text)
+    os._exit(status)
 
 
 def _token(token_file: str | None) -> str | None:
@@ -86,19 +108,20 @@ def scheduler(
     """Start a scheduler; workers and clients join it."""
     if journal is not None:
         raise click.ClickException(str(NotImplementedYet("a journal")))
+    voice = _Voice(lifeline)
     token = _lifeline()["token"] if lifeline else _token(token_file)
     try:
-        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, lifeline))
+        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, voice))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: str | None, lifeline: bool) -> None:
+async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: str | None, voice: _Voice) -> None:
     from lazygraph.executors.cluster.net.scheduler_server import SchedulerServer
     from lazygraph.executors.cluster.net.tokens import keep_token, make_token
 
     stop = asyncio.Event()
-    if not lifeline:
+    if not voice.lifeline:
         _until_signalled(stop)
     made = token or make_token()
     server = SchedulerServer(host, port, made)
@@ -115,7 +138,7 @@ async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: s
             kept = keep_token(said["address"], made)
             leaving.callback(kept.remove)
             text += f"; its token is in {kept.path}"
-        _announce(lifeline, said, f"{text}\nstart workers with: lazygraph worker {said['address']}")
+        voice.serves(said, f"{text}\nstart workers with: lazygraph worker {said['address']}")
         await stop.wait()
 
 
@@ -125,11 +148,11 @@ async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: s
 @click.option("--name", help="Name shown for this worker; default: host and process.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address on which other workers reach this one.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help="File with the token.")
-@click.option("-Q", "--queues", help="Not built yet.")
-@click.option("-A", "--app", help="Not built yet.")
-@click.option("--preload", help="Not built yet.")
+@click.option("-Q", "--queues", multiple=True, help="Queues to take tasks from: high,default.  [default: default]")
+@click.option("-A", "--app", help="Module with the tasks, imported at the start; so are its hooks.")
+@click.option("--preload", multiple=True, help="Module to import at the start, with its hooks; may be repeated.")
 @click.option("--memory-limit", help="Not built yet.")
-@click.option("--resources", help="Not built yet.")
+@click.option("--resources", help="What tasks may ask for, with amounts: gpu=1,mem=2.5.")
 @click.option("--lifeline", is_flag=True, hidden=True)
 def worker(
     address: str,
@@ -137,38 +160,63 @@ def worker(
     name: str | None,
     host: str,
     token_file: str | None,
+    queues: tuple[str, ...],
+    app: str | None,
+    preload: tuple[str, ...],
+    memory_limit: str | None,
+    resources: str | None,
     lifeline: bool,
-    **later: str | None,
 ) -> None:
     """Start a worker for the scheduler at ADDRESS."""
-    for option, value in later.items():
-        if value is not None:
-            raise click.ClickException(str(NotImplementedYet(f"--{option.replace('_', '-')}")))
+    if memory_limit is not None:
+        raise click.ClickException(str(NotImplementedYet("--memory-limit")))
     from lazygraph.executors.cluster.net.tokens import find_token
+    from lazygraph.executors.cluster.offers import DEFAULT_QUEUES, Offer, queues_of, resources_of
 
+    voice = _Voice(lifeline)
+    modules = [*([("-A", app)] if app else []), *(("--preload", one) for one in preload)]
     try:
-        token = _lifeline()["token"] if lifeline else find_token(address, _token(token_file))
-        name = name or f"{socket.gethostname()}-{os.getpid()}"
-        asyncio.run(_serve_worker(address, token, name, threads, host, lifeline))
+        offer = Offer(
+            name or f"{socket.gethostname()}-{os.getpid()}",
+            threads,
+            queues_of(queues, "-Q") if queues else DEFAULT_QUEUES,
+            resources_of(resources, "--resources") if resources is not None else {},
+        )
+        greeting = _lifeline() if lifeline else {"token": find_token(address, _token(token_file))}
+        hooks = _prepared(modules, greeting.get("setup"), voice)
+        asyncio.run(_serve_worker(address, greeting["token"], offer, host, hooks, voice))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve_worker(address: str, token: str, name: str, threads: int, host: str, lifeline: bool) -> None:
-    from lazygraph.executors.cluster.net.worker_server import WorkerServer
+def _prepared(modules: list[tuple[str, str]], setup: str | None, voice: _Voice) -> Hooks:
+    from lazygraph.cli.preparing import CannotPrepare, prepared, working_directory_first
 
-    server = WorkerServer(address, token, name, threads, host)
+    if modules and not voice.lifeline:  # who holds a lifeline has given us a path
+        working_directory_first()
+    try:
+        return prepared(modules, setup)
+    except CannotPrepare as error:
+        voice.cannot(str(error))
+
+
+async def _serve_worker(address: str, token: str, offer: Offer, host: str, hooks: Hooks, voice: _Voice) -> None:
+    from lazygraph.executors.cluster.net.runners import Runners
+    from lazygraph.executors.cluster.net.worker_server import WorkerServer
+    from lazygraph.executors.isolated import Isolation
+
+    server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()))
     await server.start()
     stop = asyncio.Event()
-    if not lifeline:
+    if not voice.lifeline:
         _until_signalled(stop)
-    _announce(lifeline, {"name": name}, f"worker {name!r} has joined {address} with {threads} thread(s)")
+    voice.serves({"name": offer.name}, f"worker {offer.name!r} has joined {address} with {offer.threads} thread(s)")
     server.ended.add_done_callback(lambda _: stop.set())
     await stop.wait()
-    if server.ended.done() and not lifeline:
-        click.echo(f"the scheduler at {address} is gone; worker {name!r} ends", err=True)
+    if server.ended.done() and not voice.lifeline:
+        click.echo(f"the scheduler at {address} is gone; worker {offer.name!r} ends", err=True)
     server.close()
-    if lifeline:
+    if voice.lifeline:
         end_at_once()
     sys.stdout.flush()
     os._exit(0)  # a task that is still running cannot be waited for

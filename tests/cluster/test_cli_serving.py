@@ -3,97 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from operator import add
 from pathlib import Path
 
 import pytest
 
 from lazygraph import Client
-
-Lazygraph = Callable[..., "Command"]
-
-
-class Command:
-    """A running `lazygraph ...`."""
-
-    def __init__(self, words: tuple[str, ...], **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lazygraph.cli", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **environment},
-        )
-
-    def line(self) -> str:
-        """Wait for the next line it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Signal it; return its status and what else it printed."""
-        self.process.send_signal(number)
-        return self.rest()
-
-    def rest(self) -> tuple[int, str]:
-        """Wait for its end; return its status and what it printed."""
-        said, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, said
-
-
-@pytest.fixture
-def lazygraph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lazygraph]:
-    """Start commands, in a runtime directory of the test's own; kill those that are left at the end."""
-    for name in ("LAZYGRAPH_TOKEN", "LAZYGRAPH_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    started: list[Command] = []
-
-    def start(*words: str, **environment: str) -> Command:
-        started.append(Command(words, **environment))
-        return started[-1]
-
-    yield start
-    for command in started:
-        if command.process.poll() is None:
-            command.process.kill()
-        command.process.wait()
-        assert command.process.stdout is not None
-        command.process.stdout.close()
-
-
-def address_in(line: str) -> str:
-    found = re.search(r"tcp://127\.0\.0\.1:\d+", line)
-    assert found is not None, line
-    return found[0]
-
-
-@pytest.fixture
-def scheduler(lazygraph: Lazygraph) -> tuple[Command, str, Path]:
-    """A scheduler on a free port, its address and its token's file."""
-    command = lazygraph("scheduler", "--port", "0")
-    line = command.line()
-    found = re.search(r"its token is in (\S+)", line)
-    assert found is not None, line
-    address = address_in(line)
-    assert command.line() == f"start workers with: lazygraph worker {address}\n"
-    return command, address, Path(found[1])
+from tests.cluster.commands import Lazygraph, Scheduler, address_in
 
 
 class TestTogether:
-    def test_scheduler_worker_client_status(
-        self, lazygraph: Lazygraph, scheduler: tuple[Command, str, Path], tmp_path: Path
-    ) -> None:
+    def test_scheduler_worker_client_status(self, lazygraph: Lazygraph, scheduler: Scheduler, tmp_path: Path) -> None:
         command, address, token = scheduler
         assert token.is_relative_to(tmp_path)
         assert token.stat().st_mode & 0o077 == 0
@@ -117,9 +39,7 @@ class TestTogether:
         assert "lazygraph scheduler --port" in said and "Traceback" not in said
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_ends_both(
-        self, lazygraph: Lazygraph, scheduler: tuple[Command, str, Path], number: signal.Signals
-    ) -> None:
+    def test_a_signal_ends_both(self, lazygraph: Lazygraph, scheduler: Scheduler, number: signal.Signals) -> None:
         command, address, token = scheduler
         worker = lazygraph("worker", address)
         worker.line()
@@ -133,7 +53,7 @@ class TestTogether:
         client.close()
         assert not token.exists()
 
-    def test_a_worker_ends_with_its_scheduler(self, lazygraph: Lazygraph, scheduler: tuple[Command, str, Path]) -> None:
+    def test_a_worker_ends_with_its_scheduler(self, lazygraph: Lazygraph, scheduler: Scheduler) -> None:
         command, address, _ = scheduler
         worker = lazygraph("worker", address, "--name", "bob")
         worker.line()
@@ -166,7 +86,7 @@ class TestTokens:
         assert (status, "1 worker" in said) == (0, True)
 
     def test_a_wrong_one_is_refused_with_a_sentence(
-        self, lazygraph: Lazygraph, scheduler: tuple[Command, str, Path], tmp_path: Path
+        self, lazygraph: Lazygraph, scheduler: Scheduler, tmp_path: Path
     ) -> None:
         _, address, _ = scheduler
         file = tmp_path / "wrong"
@@ -205,11 +125,7 @@ class TestRefusals:
         ("words", "sentence"),
         [
             ("scheduler --journal here", "a journal is not built yet"),
-            ("worker tcp://127.0.0.1:1 -Q high", "--queues is not built yet"),
-            ("worker tcp://127.0.0.1:1 -A project", "--app is not built yet"),
-            ("worker tcp://127.0.0.1:1 --preload module", "--preload is not built yet"),
             ("worker tcp://127.0.0.1:1 --memory-limit 1GB", "--memory-limit is not built yet"),
-            ("worker tcp://127.0.0.1:1 --resources gpu=1", "--resources is not built yet"),
             ("cancel", "`lazygraph cancel` is not built yet"),
             ("scheduler --port 0 --dashboard-address nonsense", "is not of the form host:port"),
         ],

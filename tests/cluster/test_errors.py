@@ -186,15 +186,13 @@ class TestRefusals:
 
     def test_an_option_that_is_not_honoured(self, client: Client) -> None:
         ran: list[int] = []
-        node, line = delayed(ran.append, retries=3)(1), _line()
-        with pytest.raises(
-            UnsupportedByExecutor, match=r"'cluster' does not honour retries=.*nothing was run"
-        ) as caught:
+        node, line = delayed(ran.append, cache=True)(1), _line()
+        with pytest.raises(UnsupportedByExecutor, match=r"'cluster' does not honour cache=.*nothing was run") as caught:
             node.compute()
         assert f"{__file__}:{line}" in str(caught.value)
-        with pytest.raises(UnsupportedByExecutor, match="retries="):
-            client.submit(add, 1, 2, retries=3).result()
-        with pytest.raises(UnsupportedByExecutor, match="retries="):
+        with pytest.raises(UnsupportedByExecutor, match="cache="):
+            client.submit(add, 1, 2, cache=True).result()
+        with pytest.raises(UnsupportedByExecutor, match="cache="):
             compute(node, executor=client)
 
     def test_an_unknown_keyword(self, client: Client) -> None:

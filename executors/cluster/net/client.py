@@ -1,27 +1,35 @@
 """The client: dask.distributed's verbs over the cluster executor.
 
-Covers: submit, map, gather, scatter, compute, persist, who_has and the like, calls gathered into one plan.
-Does not cover: how plans and values travel (net.executor).
+Covers: submit, map, gather, scatter, compute, persist, futures found again and made again.
+Does not cover: calls gathered into one plan (net.batches), questions about the cluster (net.looking), how plans and
+values travel (net.executor).
 """
 
 from __future__ import annotations
 
+import queue
 import sys
 import threading
-import time
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.errors import Closed, NotImplementedYet, UnsupportedByExecutor
+from lazygraph.errors import InvalidOption
+from lazygraph.executors.cluster.net.batches import Batch
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
+from lazygraph.executors.cluster.net.holding import ONE_DAY
+from lazygraph.executors.cluster.net.looking import Looking
+from lazygraph.executors.cluster.net.standard import StandardExecutor
+from lazygraph.executors.cluster.net.streams import AHEAD, NO_SENTINEL, QueueStream, Stream
 from lazygraph.executors.current import closed, enter, leave, opened
 from lazygraph.language.calls import site_of
 from lazygraph.language.delayed import DelayedFunction
 from lazygraph.language.promise import Delayed, build, is_lazy
 from lazygraph.planning.plan import plan_of
+from lazygraph.running.background import Opening, apart, called_by_coroutine, in_thread
+from lazygraph.running.completing import as_completed, wait
 from lazygraph.running.futures import Future
-from lazygraph.running.run import Run
 from lazygraph.values.foreign import INSTEAD
 from lazygraph.values.node import External
 from lazygraph.values.options import DEFAULT, NAMES, changed, in_context
@@ -31,49 +39,20 @@ from lazygraph.values.verbs import persist_on, start_on
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from lazygraph.running.completing import AsCompleted
+    from lazygraph.running.run import Run
     from lazygraph.values.options import TaskOptions
 
 
-class _Batch:
-    """Calls made since the last plan was sent.  Its futures move to a real run when it is sent."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = weakref.ref(client)
-        self.nodes: list[Delayed] = []
-        self.futures: list[weakref.ref[Future[Any]]] = []
-
-    # What a Future asks of its run before there is one:
-
-    def key_of(self, place: int) -> str:
-        future = self._sent(place)
-        return future.key if future is not None else "gone"
-
-    @property
-    def id(self) -> str:
-        future = self._sent(0)
-        return future.run_id if future is not None else "gone"
-
-    @property
-    def owner(self) -> ClusterExecutor | None:
-        self._sent(0)  # from here on the future's run is a real one
-        client = self._client()
-        return client.executor if client is not None else None
-
-    def dropped(self, place: int) -> None:
-        """Dropped before it was sent: it is not sent at all (see `Client._send_batch`)."""
-
-    def _sent(self, place: int) -> Future[Any] | None:
-        client, future = self._client(), self.futures[place]()
-        if client is not None:
-            client.flush()
-        return future
-
-
-class Client:
+class Client(Looking):
     """A connection to a cluster, with the verbs of `dask.distributed.Client`.
 
     `Client("tcp://host:8786", token=...)`, `Client(cluster)`, or `Client()`, which starts a LocalCluster of its own.
     While it is open it is the process's default executor (`set_as_default=False` opts out).
+
+    What is started by `.delay`, `.apply_async` or `submit(..., detach=True)` belongs to the scheduler: it goes on when
+    this client ends, and its values are kept for `result_ttl` seconds (default: a day) after all of that submission has
+    ended, or until `future.forget()`.  `future(key)` finds it again, from any process.
     """
 
     def __init__(
@@ -83,40 +62,95 @@ class Client:
         token: str | None = None,
         timeout: float = 30.0,
         set_as_default: bool = True,
+        result_ttl: float = ONE_DAY,
     ) -> None:
+        if not result_ttl >= 0:
+            raise InvalidOption(f"Client(result_ttl={result_ttl!r}): seconds, 0 or more")
         self._own_cluster: Any = None
+        self._set_as_default = set_as_default
+        self._lock = threading.Lock()
+        self._batch: Any = None
+        self._result_ttl = result_ttl
+        self._standard: list[StandardExecutor] = []  # their calls are nobody's else
+        self._executor: ClusterExecutor | None = None  # while it is being opened
+        self._closed = False
+        self._opening = Opening(lambda: self._open(address, token, timeout), background=called_by_coroutine())
+
+    def _open(self, address: Any, token: str | None, timeout: float) -> ClusterExecutor:
         if address is None:
             address = self._own_cluster = _start_cluster()
-        token = token or getattr(address, "token", None)
-        self.address: str = getattr(address, "address", address)
         try:
-            self.executor = ClusterExecutor(self.address, token, timeout)
+            executor = ClusterExecutor(
+                getattr(address, "address", address),
+                token or getattr(address, "token", None),
+                timeout,
+                self._result_ttl,
+            )
         except BaseException:
             self._close_own()
             raise
-        self._lock = threading.Lock()
-        self._batch: Any = None
-        if set_as_default:
-            opened(self.executor)
+        with self._lock:
+            self._executor = executor
+            if not self._closed:
+                if self._set_as_default:
+                    opened(executor)
+                return executor
+        executor.close()  # `close` was called before
+        self._close_own()
+        return executor
+
+    @property
+    def executor(self) -> ClusterExecutor:
+        """The cluster as an executor."""
+        return self._executor or self._opening.result()
+
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        return self.executor.address
 
     def __repr__(self) -> str:
+        if self._executor is None:
+            return "<Client, connecting>"
         return f"<Client of {self.address}{' (closed)' if self.executor.closed else ''}>"
 
     def __enter__(self) -> Self:
         enter(self.executor)
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: Any = None, *rest: object) -> None:
         leave(self.executor)
-        self.close()
+        self._close(wait=kind is None or not issubclass(kind, KeyboardInterrupt))
+
+    async def __aenter__(self) -> Self:
+        try:
+            enter(await self._opening.ready())
+        except BaseException:  # whoever awaits may be cancelled: nobody will leave what nobody has entered
+            in_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        leave(self.executor)
+        await apart(self.close)
 
     def close(self) -> None:
-        """Send what was submitted, release what is held, end the connection.  Safe to call twice."""
-        closed(self.executor)
-        if not self.executor.closed:
+        """Send what was submitted, release what is held, end the connection.  Safe to call twice.
+
+        What was detached is the scheduler's: this waits until it has that (30 s at most).
+        """
+        self._close(wait=True)
+
+    def _close(self, wait: bool) -> None:
+        with self._lock:
+            self._closed, executor = True, self._executor
+        if executor is None:  # whoever opens it closes it
+            return
+        closed(executor)
+        if not executor.closed:
             with suppress(ConnectionError):
                 self.flush()
-        self.executor.close()
+        executor.close(wait)
         self.flush()  # what another thread has submitted meanwhile ends with the error for it
         self._close_own()
 
@@ -131,11 +165,20 @@ class Client:
         """Call `function` on the cluster; return its Future.  Futures are accepted among the arguments.
 
         Calls made in one go travel as one plan.  Option names (`key, pure, priority, workers ...`) are options unless
-        the function has such a parameter.
+        the function has such a parameter; so is `detach=True`: the call then belongs to the scheduler, see `Client`.
         """
         self.executor.check_usable()
         site = site_of(sys._getframe(1))
+        detach, kwargs = _taken(function, kwargs, "detach", False)
         function, options, kwargs = _call_of(function, kwargs)
+        if detach:
+            self.flush()
+            return self._start([build(function, args, kwargs, options, site)], detach=True)[0]
+        return self._submit(function, args, kwargs, options, site)
+
+    def _submit(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions, site: Any
+    ) -> Future[Any]:
         leaves, ops = _take_apart(args, kwargs)
         if any(self._needs_own_plan(leaf) for leaf in leaves):
             self.flush()
@@ -155,10 +198,10 @@ class Client:
                 self.executor.post(self.flush)
         return future
 
-    def _open_batch(self) -> _Batch:
+    def _open_batch(self) -> Batch:
         if self._batch is None:
-            self._batch = _Batch(self)
-        batch: _Batch = self._batch
+            self._batch = Batch(self)
+        batch: Batch = self._batch
         return batch
 
     def _needs_own_plan(self, leaf: Any) -> bool:
@@ -168,7 +211,7 @@ class Client:
             return not (isinstance(leaf, Future) and leaf.run is mine) and not self.executor.owns(leaf)
         return is_lazy(leaf)
 
-    def _start(self, nodes: Sequence[Delayed]) -> list[Future[Any]]:
+    def _start(self, nodes: Sequence[Delayed], detach: bool = False) -> list[Future[Any]]:
         """Send calls as a plan of their own; what others hold is fetched first, and goes in as constants."""
         plan = plan_of(nodes, fail_fast=False)
         held: dict[External, Any] = {
@@ -176,71 +219,60 @@ class Client:
         }
         if held:
             plan = plan_of(nodes, held=held, fail_fast=False)
-        return self.executor.submit(plan).let_go()
+        run = self.executor.submit(plan)
+        if detach:
+            self.executor.keep(run)
+        return run.let_go()
 
     def flush(self) -> None:
         """Send the calls that have been gathered (this happens by itself, as soon as the client's thread is free)."""
         with self._lock:
             batch, self._batch = self._batch, None
             if batch is not None:
-                self._send_batch(batch)
+                batch.send(self.executor)
 
-    def _send_batch(self, batch: _Batch) -> None:
-        alive = [(node, future) for node, ref in zip(batch.nodes, batch.futures, strict=True) if (future := ref())]
-        self._send_calls([node for node, _ in alive], [future for _, future in alive])
+    def map(self, function: Callable[..., Any], *iterables: Any, **kwargs: Any) -> Any:
+        """Call `function` for each tuple of items; return the list of futures.  One plan, sent at once.
 
-    def _send_calls(self, nodes: Sequence[Delayed], futures: Sequence[Future[Any]]) -> None:
-        """Send one plan; when something in it cannot be sent, only the calls it belongs to fail."""
-        if not nodes:
-            return
-        plan = plan_of(nodes, fail_fast=False)
-        run = Run(plan, self.executor, futures)
-        try:
-            self.executor.check(plan)
-            self.executor.enter(plan, run)
-        except (TypeError, UnsupportedByExecutor) as error:
-            self._send_the_good(nodes, futures, error)
-        except (ConnectionError, Closed) as error:
-            for place in range(len(futures)):
-                run.fail(place, error)
-
-    def _send_the_good(self, nodes: Sequence[Delayed], futures: Sequence[Future[Any]], error: Exception) -> None:
-        """Fail the calls that cannot be sent, and those that read them; send the others, once, together."""
-        bad = self._bad_calls(nodes) or dict.fromkeys(map(id, nodes), error)
-        good = [(node, future) for node, future in zip(nodes, futures, strict=True) if id(node) not in bad]
-        for node, future in zip(nodes, futures, strict=True):
-            if id(node) in bad:
-                alone = Delayed(node._function, (), None, node._options, node._site)
-                Run(plan_of([alone], fail_fast=False), self.executor, [future]).fail(0, bad[id(node)])
-        self._send_calls([node for node, _ in good], [future for _, future in good])
-
-    def _bad_calls(self, nodes: Sequence[Delayed]) -> dict[int, Exception]:
-        """Return why, by the number of its object, for each call that cannot be sent or reads one that cannot."""
-        bad: dict[int, Exception] = {}
-        ours = set(map(id, nodes))
-        for node in nodes:  # in the order of the calls: what one reads comes before it
-            cause = next((bad[id(leaf)] for leaf in node._leaves if id(leaf) in bad), None)
-            leaves = tuple(None if id(leaf) in ours else leaf for leaf in node._leaves)
-            alone = Delayed(node._function, leaves, node._template, node._options, node._site)
-            found = cause or self.executor.why_not(plan_of([alone], fail_fast=False))
-            if found is not None:
-                bad[id(node)] = found
-        return bad
-
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **kwargs: Any) -> list[Future[Any]]:
-        """Call `function` for each tuple of items; return the list of futures.  One plan, sent at once."""
-        if any(hasattr(items, "get") and hasattr(items, "put") for items in iterables):
-            raise NotImplementedYet("map over a queue.Queue", "submit what you take from it")
+        Over an iterator (a generator, say) it returns an iterator of futures, which reads its source as calls end.
+        Over instances of `queue.Queue` it returns a Queue of futures, as large as the first of them.  That ends when
+        `sentinel=` (no parameter of the function) is taken from one, and is then put into it; when one is shut down
+        (Python 3.13), or when this client closes.
+        """
         self.executor.check_usable()
-        function, options, kwargs = _call_of(function, kwargs)
-        self.flush()
         site = site_of(sys._getframe(1))
-        return self._start([build(function, args, kwargs, options, site) for args in zip(*iterables, strict=False)])
+        sentinel, kwargs = _taken(function, kwargs, "sentinel", NO_SENTINEL)
+        detach, kwargs = _taken(function, kwargs, "detach", False)
+        function, options, kwargs = _call_of(function, kwargs)
+
+        def call(*args: Any) -> Future[Any]:
+            if detach:
+                return self._start([build(function, args, kwargs, options, site)], detach=True)[0]
+            return self._submit(function, args, kwargs, options, site)
+
+        queues = [items for items in iterables if isinstance(items, queue.Queue)]
+        if queues:
+            if len(queues) < len(iterables):
+                raise InvalidOption("client.map(): either all of what it reads are queues, or none")
+            return QueueStream(call, queues, sentinel, lambda: self._closed or self.executor.closed).futures
+        if sentinel is not NO_SENTINEL:
+            raise InvalidOption("client.map(sentinel=): only what is read from a queue.Queue ends by one")
+        if any(isinstance(items, Iterator) for items in iterables):
+            threads = sum(worker["threads"] for worker in self.executor.state().workers.values())
+            return Stream(call, zip(*iterables, strict=False), max(1, threads) * AHEAD)
+        self.flush()
+        nodes = [build(function, args, kwargs, options, site) for args in zip(*iterables, strict=False)]
+        return self._start(nodes, detach)
 
     def gather(self, futures: Any, errors: str = "raise") -> Any:
-        """Return the values of futures, nested as they are; `errors="skip"` leaves failed ones out of lists."""
+        """Return the values of futures, nested as they are; `errors="skip"` leaves failed ones out of lists.
+
+        Of an iterator of futures (see `map`) it is a list.
+        """
         if errors not in ("raise", "skip"):
             raise ValueError(f"gather(errors={errors!r}): it is 'raise' or 'skip'")
+        if isinstance(futures, Iterator):
+            futures = list(futures)
         if errors == "skip" and isinstance(futures, list | tuple):
             futures = [future for future in futures if not _has_failed(future)]
         leaves, ops = take_apart([futures], lambda value: isinstance(value, Future))
@@ -278,46 +310,78 @@ class Client:
             future.cancel(force)
 
     def retry(self, futures: Any) -> Any:
-        """Not built yet: make failed futures again."""
-        raise NotImplementedYet("client.retry", "submit the call again")
+        """Make those futures again that have ended badly, with whatever has failed above them; return the new ones.
 
-    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Not built yet: call a function on every worker."""
-        raise NotImplementedYet("client.run", "submit the function as a task")
-
-    def get_executor(self) -> Any:
-        """Not built yet: a `concurrent.futures.Executor` of this cluster."""
-        raise NotImplementedYet("client.get_executor", "client.submit and client.map give standard futures")
-
-    # -- looking -----------------------------------------------------------------------------------
-
-    def who_has(self, futures: Sequence[Future[Any]]) -> dict[str, list[str]]:
-        """Return, for each future's key, the addresses of the workers that have its value."""
+        One future gives one, several give a list; in the places of those that are under way or have succeeded stand
+        these themselves.
+        """
         self.flush()
-        return dict(zip([f.key for f in futures], self.executor.state(futures).holders, strict=True))
+        asked = list(futures) if isinstance(futures, list | tuple | set) else [futures]
+        by_run: dict[Run, list[Future[Any]]] = {}
+        for future in dict.fromkeys(asked):
+            if not self.executor.owns(future):
+                raise InvalidOption(f"client.retry(): {future!r} is not this client's")
+            if future.done() and not future.successful():
+                by_run.setdefault(future.run, []).append(future)
+        again: dict[Future[Any], Future[Any]] = {}
+        for run, mine in by_run.items():
+            again.update(zip(mine, self.executor.again(run, [one.output for one in mine]), strict=True))
+        found = [again.get(future, future) for future in asked]
+        return found if isinstance(futures, list | tuple | set) else found[0]
 
-    def has_what(self, futures: Sequence[Future[Any]]) -> dict[str, list[str]]:
-        """Return, for each worker's address, the keys of those of the futures whose values it has."""
+    def get_executor(self, **options: Any) -> StandardExecutor:
+        """Return this cluster as a `concurrent.futures.Executor`; `options` are those of every call.
+
+        Every keyword of its `submit` reaches the function.  Its calls go on when nobody holds their futures.
+        """
+        row = changed(in_context(DEFAULT), "client.get_executor()", options) if options else None
+        site = site_of(sys._getframe(1))
+
+        def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+            self.executor.check_usable()
+            own: tuple[Any, TaskOptions, Any] = _call_of(function, {})
+            return self._submit(own[0], args, kwargs, row or own[1], site)
+
+        self._standard.append(StandardExecutor(call, f"executor of {self!r}"))
+        return self._standard[-1]
+
+    # -- futures -----------------------------------------------------------------------------------
+
+    def future(self, key: str) -> Future[Any]:
+        """Return a future of what is known by `key`, whichever process started it.
+
+        Raises `UnknownKey`, a KeyError, when the scheduler has nothing of that key (any more).
+        """
         self.flush()
-        answer = self.executor.state(futures)
-        found: dict[str, list[str]] = {address: [] for address in answer.workers}
-        for future, addresses in zip(futures, answer.holders, strict=True):
-            for address in addresses:
-                found.setdefault(address, []).append(future.key)
-        return found
+        return self.executor.future(key)
 
-    def scheduler_info(self) -> dict[str, Any]:
-        """Return the scheduler's address and its workers (by address: name, threads, tasks outstanding)."""
-        return {"address": self.address, "workers": dict(self.executor.state().workers)}
+    def attach(self, run_name: str) -> Run:
+        """Return a Run that stands for the one started as `run_name=`, or with that `run_id`, by whichever process.
 
-    def wait_for_workers(self, n: int, timeout: float = 30.0) -> None:
-        """Return when at least `n` workers have joined; TimeoutError after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        pause = threading.Event()
-        while len(found := self.executor.state().workers) < n:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(found)} of {n} workers have joined within {timeout} s")
-            pause.wait(0.02)
+        Its futures are those that somebody holds or that are kept, one for each output; cancelling it cancels the run.
+        Raises `UnknownKey`, a KeyError, when there is none.
+        """
+        self.flush()
+        return self.executor.attach(run_name)
+
+    def fire_and_forget(self, futures: Any) -> None:
+        """Have one future's work, or several's, done although nobody may hold them, also when this client ends."""
+        self.flush()
+        by_run: dict[Run, list[int]] = {}
+        for future in futures if isinstance(futures, list | tuple | set) else (futures,):
+            by_run.setdefault(future.run, []).append(future.run.entry_of(future.output))
+        for run, entries in by_run.items():
+            self.executor.keep(run, entries, seconds=0.0)
+
+    def as_completed(
+        self, futures: Iterable[Any], timeout: float | None = None, with_results: bool = False
+    ) -> AsCompleted:
+        """`lazygraph.as_completed`."""
+        return as_completed(futures, timeout, with_results)
+
+    def wait(self, futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
+        """`lazygraph.wait`."""
+        return wait(futures, timeout, return_when)
 
 
 def _take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -338,6 +402,14 @@ def _start_cluster() -> Any:
     from lazygraph.executors.cluster.local import LocalCluster
 
     return LocalCluster()
+
+
+def _taken(function: Any, kwargs: dict[str, Any], name: str, default: Any) -> tuple[Any, dict[str, Any]]:
+    """Take a keyword of ours out of those of a call, unless the function has such a parameter."""
+    called = function._leaves[0] if isinstance(function, DelayedFunction) else function
+    if name not in kwargs or name in _parameters(called)[0]:
+        return default, kwargs
+    return kwargs[name], {other: value for other, value in kwargs.items() if other != name}
 
 
 def _call_of(function: Any, kwargs: dict[str, Any]) -> tuple[Any, TaskOptions, dict[str, Any]]:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from lazygraph.errors import RemoteError, Unserializable, UnsupportedByExecutor
+from lazygraph.errors import RemoteError, TaskCancelled, Unserializable
+from lazygraph.executors.base import CAPABILITIES, unsupported
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.records import pack_shape
 from lazygraph.values.graph import Fused, Tables
+from lazygraph.values.options import RetryPolicy
 from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.planning.plan import Plan
@@ -64,7 +66,34 @@ def pack_tables(shape: Shape, tables: Tables) -> tuple[m.TablesOnWire, list[byte
         rest = dumps((tables.constants, tables.templates))
     except Exception as error:
         raise _culprit(shape, tables, error) from error
-    return m.TablesOnWire([len(blob) for blob in functions], len(rest)), [*functions, rest]
+    classes = {row: (r.on, r.not_on) for row, r in _own_classes(shape)}
+    policies = dumps(classes) if classes else b""
+    return m.TablesOnWire([len(blob) for blob in functions], len(rest), len(policies)), [*functions, rest, policies]
+
+
+def _own_classes(shape: Shape) -> Iterator[tuple[int, RetryPolicy]]:
+    """Yield the option rows whose retries are about other exceptions than usual."""
+    for row, options in enumerate(shape.options):
+        policy = options.retries
+        if isinstance(policy, RetryPolicy) and (policy.on, policy.not_on) != _USUAL:
+            yield row, policy
+
+
+_USUAL = (RetryPolicy().on, RetryPolicy().not_on)
+
+
+def unpack_policies(wire: m.TablesOnWire, body: Buffer) -> dict[int, tuple[Any, Any]]:
+    """Return, by option row, the classes of exceptions that are retried and those that are not, where they are special.
+
+    Classes that cannot be opened here match nothing: an exception of theirs cannot be raised here either.
+    """
+    if not wire.policies:
+        return {}
+    try:
+        found: dict[int, tuple[Any, Any]] = loads(memoryview(body)[-wire.policies :])
+    except Exception:
+        return {}
+    return found
 
 
 def _called_at(shape: Shape, tables: Tables, row: int) -> str:
@@ -319,7 +348,21 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
         said.insert(0, (message, body))
     for one in report.broken:
         blob = pack_exception(one.exception, one.text)
-        said.append((m.Broke(lease.base, one.task, lease.attempt, one.node, one.text, one.origin, one.step), blob))
+        broke = m.Broke(
+            lease.base,
+            one.task,
+            lease.attempt,
+            one.node,
+            one.text,
+            one.origin,
+            one.step,
+            one.retry,
+            one.asked,
+            one.countdown,
+            one.max_retries,
+            isinstance(one.exception, TaskCancelled),
+        )
+        said.append((broke, blob))
     said.extend(_replaced(lease, task, plan) for task, plan in report.replaced)
     if report.skipped:
         said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))
@@ -330,7 +373,8 @@ def _replaced(lease: WorkLease, task: int, plan: Plan) -> tuple[m.Message, bytes
     """Return the plan that a task has returned; a `Broke` when it cannot be sent or asks for what nobody honours."""
     try:
         for need in plan.needs():
-            raise UnsupportedByExecutor("cluster", f"{need.option}=", need.node, need.origin)
+            if need.option not in CAPABILITIES["cluster"]:
+                raise unsupported("cluster", need)
         tables, blobs = pack_tables(plan.shape, plan.tables)
     except Exception as error:
         node, origin = lease.program.place_of(task, None)

@@ -107,7 +107,9 @@ class Connection:
 
     def _work_later(self) -> None:
         self._later_due = False
-        while self._later:
+        count = len(self._later)
+        self._work()  # first what was posted before these: a claim is not withdrawn before it is made
+        for _ in range(count):
             self._later.popleft()()
 
     def send_later(self, message: m.Message) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import secrets
 import time
 import warnings
 import weakref
@@ -15,11 +16,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, UsedAfterFork
-from lazygraph.executors.base import Executor
+from lazygraph.executors.base import CAPABILITIES
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.connection import Connection
 from lazygraph.executors.cluster.net.failures import failure_of
+from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
@@ -40,13 +42,21 @@ if TYPE_CHECKING:
 Buffer = bytes | memoryview
 
 
-class ClusterExecutor(Executor):
-    """Runs plans on the cluster whose scheduler is at `address`."""
+class ClusterExecutor(Holding):
+    """Runs plans on the cluster whose scheduler is at `address`.
+
+    The values of detached work are kept for `result_ttl` seconds after it has ended.
+    """
 
     name = "cluster"
+    capabilities = CAPABILITIES["cluster"]
 
-    def __init__(self, address: str, token: str | None = None, timeout: float = 30.0) -> None:
-        self.address = address
+    def __init__(
+        self, address: str, token: str | None = None, timeout: float = 30.0, result_ttl: float = ONE_DAY
+    ) -> None:
+        super().__init__()
+        self.address, self.result_ttl = address, result_ttl
+        self.prefix = f"{secrets.token_hex(6)}."  # keys are unique in the cluster, and so the labels of runs
         # Weak: a run lives as long as somebody holds it or one of its futures.
         self._runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()
         self._where: dict[tuple[int, int], tuple[str, int]] = {}  # (run, entry) -> worker, block
@@ -55,6 +65,7 @@ class ClusterExecutor(Executor):
         self._callbacks = concurrent.futures.ThreadPoolExecutor(1, "lazygraph-callbacks")
         self._pid = os.getpid()
         self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
+        self._at_exit()
 
     @property
     def closed(self) -> bool:
@@ -83,7 +94,16 @@ class ClusterExecutor(Executor):
             assert isinstance(external, Future)
             bindings += (external.run.number, external.run.entry_of(external.output))
         self._runs[run.number] = run
-        message = m.Submit(run.number, run.id, plan.fail_fast, pack_shape(plan.shape), tables, m.ints(bindings))
+        message = m.Submit(
+            run.number,
+            run.id,
+            plan.fail_fast,
+            pack_shape(plan.shape),
+            tables,
+            m.ints(bindings),
+            plan.skips,
+            run.label,
+        )
         self._connection.send(message, *blobs)
         return run
 
@@ -118,7 +138,7 @@ class ClusterExecutor(Executor):
                 ) from error
         run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
         self._runs[run.number] = run
-        self._connection.send(m.Hold(run.number, [len(blob) for blob in blobs], list(names)), *blobs)
+        self._connection.send(m.Hold(run.number, [len(blob) for blob in blobs], list(names), run.label), *blobs)
         return run
 
     def owns(self, external: External) -> bool:
@@ -132,10 +152,16 @@ class ClusterExecutor(Executor):
         if self.closed:
             raise self._connection.why_closed()
 
-    def close(self) -> None:
-        """Release everything this client holds and end the connection.  Safe to call twice."""
+    def close(self, wait: bool = True) -> None:
+        """Release everything this client holds and end the connection.  Safe to call twice.
+
+        What was detached belongs to the scheduler: `wait` until it has that (30 s at most).
+        """
         if self._pid != os.getpid():
             return
+        if wait and not self._connection.closed:
+            self._wait_for_acceptance()
+        self._leaving.detach()
         runs = list(self._runs.values())
         self._connection.close()
         error = self._connection.why_closed()
@@ -190,6 +216,16 @@ class ClusterExecutor(Executor):
             status = Status.LOST if isinstance(outcome, Failure) else status
         run.settle(entry, status, outcome)
 
+    def _retried(self, message: m.Retried, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is not None:
+            run.history.setdefault(message.key, []).append(failure_of(message, body))
+
+    def _progress(self, message: m.Progress, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is not None:
+            run.told[message.key] = message.done, message.total
+
     def _stats(self, message: m.Stats, body: Buffer) -> None:
         run = self._runs.get(message.run)
         if run is not None:
@@ -226,7 +262,7 @@ class ClusterExecutor(Executor):
             if worker:
                 reply = self._connection.ask(lambda q: m.Get(q, block, m.ints([at])), worker).result(timeout)  # noqa: B023
                 if reply is not None and reply[0].lengths != [-1]:
-                    return _opened(run, entry, *reply)
+                    return _unpacked(run, entry, *reply)
             located = self._connection.ask(lambda q: m.Want(q, run.number, entry)).result(timeout)
             worker, block, at = located.worker, located.block, located.entry
             if not worker:
@@ -237,7 +273,7 @@ class ClusterExecutor(Executor):
         """Ask the scheduler; waits for its answer."""
         entry = -1 if output < 0 else run.entry_of(output)
         try:
-            answer = self._connection.ask(lambda q: m.Cancel(q, run.number, entry)).result(30.0)
+            answer = self._connection.ask(lambda q: m.Cancel(q, run.number, entry, force)).result(30.0)
         except ConnectionError:
             return False
         return bool(answer.yes)
@@ -265,6 +301,11 @@ class ClusterExecutor(Executor):
         """Run `job` soon, in the connection's thread."""
         self._connection.post(job)
 
+    def set_queues(self, workers: list[str], add: list[str], remove: list[str]) -> bool:
+        """Have workers take queues, and others no more; return whether there is such a worker."""
+        answer = self._connection.ask(lambda q: m.SetQueues(q, workers, add, remove)).result(30.0)
+        return bool(answer.yes)
+
     # -- questions ---------------------------------------------------------------------------------
 
     def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0) -> m.StateOf:
@@ -272,6 +313,12 @@ class ClusterExecutor(Executor):
         runs = [(future.run.number, future.run.entry_of(future.output)) for future in futures]
         answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs)).result(timeout)
         return answer
+
+    def why(self, run: Run, outputs: Sequence[int]) -> list[str]:
+        """Ask the scheduler what outputs wait for."""
+        asked = [(run.number, run.entry_of(output)) for output in outputs]
+        answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, asked)).result(30.0)
+        return [why for _, why in answer.states]
 
     def look(self, run: Run) -> None:
         """Ask how far a run is, at most every 50 ms; the answer changes what `run.progress()` says next."""
@@ -281,7 +328,7 @@ class ClusterExecutor(Executor):
             self._connection.send(m.AskStats(run.number))
 
 
-def _opened(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
+def _unpacked(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
     name, origin = run.plan.shape.name_of(entry), run.plan.shape.origin_of(entry)
     if message.lengths == [-2]:
         error: Exception = Unserializable(f"the result of {name!r},", f"built at {origin}", message.problems[0])
@@ -296,9 +343,12 @@ def _opened(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
 _HANDLERS: Mapping[type, Callable[[ClusterExecutor, Any, Buffer], None]] = {
     m.Succeeded: ClusterExecutor._succeeded,
     m.Ended: ClusterExecutor._ended,
+    m.Retried: ClusterExecutor._retried,
+    m.Progress: ClusterExecutor._progress,
     m.Stats: ClusterExecutor._stats,
     m.Answer: ClusterExecutor._answer,
     m.Located: ClusterExecutor._answer,
     m.StateOf: ClusterExecutor._answer,
+    m.Opened: ClusterExecutor._opened,
     m.Refusal: ClusterExecutor._refused,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING
 
-from lazygraph.errors import LostData, ReplacedTooDeep, WorkerDied
+from lazygraph.errors import InvalidOption, LostData, ReplacedTooDeep, TaskExpired, WorkerDied
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net.codec import unpack_exception
 from lazygraph.running.frontier import MAX_REPLACEMENTS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.net.codec import Buffer
 
-Told = m.Ended | m.Caught
+Told = m.Ended | m.Caught | m.Retried
 
 
 def failure_of(message: Told, body: Buffer) -> Failure:
@@ -43,6 +43,8 @@ _KINDS: Mapping[str, Callable[[Told, Buffer], BaseException]] = {
     "raised": lambda message, body: unpack_exception(body, message.node, message.text),
     "died": lambda message, body: WorkerDied(message.node, message.times, message.worker),
     "too deep": lambda message, body: ReplacedTooDeep(message.node, MAX_REPLACEMENTS),
+    "expired": lambda message, body: TaskExpired(message.node, message.origin),
+    "refused": lambda message, body: InvalidOption(message.text),
     "lost": _missing,
     "cancelled": _cancelled,
 }

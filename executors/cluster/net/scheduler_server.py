@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import time
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
@@ -37,6 +38,7 @@ class SchedulerServer:
         self._numbers = itertools.count(1)
         self._waiting: dict[Link, None] = {}  # links with something queued
         self._server: Server | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
         """Listen; return the address."""
@@ -74,7 +76,9 @@ class SchedulerServer:
             link.send(m.Refusal(f"a {role} may not say {type(message).__name__}"))
             link.close()
             return
-        self._route(self.mind.receive(peer, message, body, self._loop.time()))
+        now = self._loop.time()
+        self.mind.frontier.wall_ahead = time.time() - now
+        self._route(self.mind.receive(peer, message, body, now))
 
     def _lost(self, link: Link, error: Exception | None) -> None:
         known = self._peers.pop(link, None)
@@ -87,9 +91,23 @@ class SchedulerServer:
     def _decide(self) -> None:
         """What came together has been absorbed: hand out leases, and write everything there is to say."""
         self._route(self.mind.decide(self._loop.time()))
+        self._set_alarm()
         waiting, self._waiting = self._waiting, {}
         for link in waiting:
             link.flush_now()
+
+    def _set_alarm(self) -> None:
+        """See that the mind is asked again when something is due."""
+        due = self.mind.next_time()
+        if self._alarm is not None:
+            if self._alarm.when() == due:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due, self._ring) if due is not None else None
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._decide()
 
     def _route(self, sends: Sequence[Send]) -> None:
         links = self._links

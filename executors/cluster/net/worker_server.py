@@ -1,9 +1,9 @@
-"""The worker's hand: frames and threads around one WorkerMachine.
+"""The worker's hand: frames around one WorkerMachine, in an event loop.
 
-Tasks run in threads of their own, one lease after another; the loop is woken once for a batch of reports.
+Tasks run in threads of their own (net.runners); the loop is woken once for a batch of what they have to say.
 
-Covers: the link to the scheduler, links to other workers, answering peers, runner threads.
-Does not cover: decisions (cluster.worker_machine), running a lease (running.runner).
+Covers: the link to the scheduler, links to other workers, answering peers, telling what runs and what came of it.
+Does not cover: decisions (cluster.worker_machine), running a lease (net.runners).
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from collections import deque
-from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import TaskCancelled
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.hello import connect, serve
+from lazygraph.executors.cluster.net.nesting import Nesting
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
 from lazygraph.executors.cluster.records import unpack_shape
@@ -34,16 +37,31 @@ from lazygraph.executors.cluster.worker_machine import (
     WorkerMachine,
     WorkLease,
 )
+from lazygraph.running.background import in_thread
 from lazygraph.running.program import Program
-from lazygraph.running.runner import Report, run_lease
+from lazygraph.running.runner import Report, broken_of
+from lazygraph.values.options import RetryPolicy
+from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import concurrent.futures
+    from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.net.runners import Runners
+    from lazygraph.values.graph import Shape
 
 TICK = 0.02
 """Seconds after which a task that is still running is reported as started."""
+
+TELLING = 0.05
+"""Seconds between two messages about how far a task says it is."""
+
+MOST_PARKED = 1000
+"""Tasks that are only awaited are not counted among those that a worker has to do, up to this many."""
+
+PATIENCE = 5.0
+"""Seconds that a running attempt has to leave when it is made to."""
 
 SWITCH_INTERVAL = 0.0005
 """Beside a busy Python task the loop waits this long for the interpreter, not the 5 ms it would by default."""
@@ -52,15 +70,19 @@ SWITCH_INTERVAL = 0.0005
 class WorkerServer:
     """One worker: joins a scheduler, runs what it is given, until the scheduler is gone or `close`."""
 
-    def __init__(self, scheduler: str, token: str, name: str, threads: int, host: str) -> None:
-        self._scheduler, self._token, self.name, self._host = scheduler, token, name, host
-        self.threads = threads
+    def __init__(self, scheduler: str, token: str, host: str, runners: Runners) -> None:
+        self._scheduler, self._token, self._host = scheduler, token, host
+        self.runners, self.name = runners, runners.offer.name
         self.mind = WorkerMachine()
-        self._queue: SimpleQueue[WorkLease | None] = SimpleQueue()
-        self._reports: deque[tuple[WorkLease, Report]] = deque()
+        self._said: deque[Callable[[], None]] = deque()  # by runner threads, in order
         self._woken = False
         self._peers = PeerLinks(token, "peer", self._fetched)
         self._ticking: asyncio.TimerHandle | None = None
+        self._nesting = Nesting(partial(ClusterExecutor, scheduler, token), self._lent)
+        self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
+        self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
+        self._telling = False
+        self._parked: dict[WorkLease, int] = {}  # how many tasks of it the scheduler was told are only awaited
 
     async def start(self) -> None:
         """Listen for peers, join the scheduler, start the threads."""
@@ -78,14 +100,26 @@ class WorkerServer:
         self._link = await connect(
             self._scheduler, "worker", self._token, on_message=self._message, on_lost=self._lost, timeout=30.0
         )
-        self._link.send(m.Join(self.name, self._server.address, self.threads, os.getpid()))
+        self._link.send(self._join())
         sys.setswitchinterval(SWITCH_INTERVAL)
         tune_collector()
-        for index in range(self.threads):
-            threading.Thread(target=self._serve_leases, name=f"lazygraph-task-{index}", daemon=True).start()
+        self.runners.nesting = self._nesting
+        self.runners.start(self)
+
+    def _join(self) -> m.Join:
+        offer = self.runners.offer
+        return m.Join(
+            self.name,
+            self._server.address,
+            offer.threads,
+            os.getpid(),
+            queues=list(offer.queues),
+            resources=dict(offer.resources),
+        )
 
     def close(self) -> None:
         """Leave the scheduler and stop listening; threads end with the process."""
+        self._nesting.close()
         self._peers.close()
         self._server.close()
         self._link.close()
@@ -94,15 +128,23 @@ class WorkerServer:
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if isinstance(message, m.Load):
-            shape = unpack_shape(message.shape)
-            tables = codec.unpack_tables(shape.names, message.tables, body)
-            self.mind.load(message.block, Program(shape, tables), message.aliases)
+            self._load(message, body)
         elif isinstance(message, m.Store):
             self._store(message, body)
         elif isinstance(message, m.Caught):
-            self.mind.store(message.block, (message.entry,), (failure_of(message, body),))
+            failure = failure_of(message, body)
+            self.mind.store(message.block, (message.entry,), (Missed(failure) if message.member else failure,))
+        elif isinstance(message, m.Stop):
+            self._stop(message)
         else:
             self._act(self.mind.receive(message))
+
+    def _load(self, message: m.Load, body: bytes | memoryview) -> None:
+        shape = unpack_shape(message.shape)
+        shape = _with_classes(shape, codec.unpack_policies(message.tables, body))
+        program = Program(shape, codec.unpack_tables(shape.names, message.tables, body))
+        program.label, program.run_id, program.worker = message.label, message.run_id, self.name
+        self.mind.load(message.block, program, message.aliases)
 
     def _store(self, message: m.Store, body: bytes | memoryview) -> None:
         opened = m.Values(0, message.lengths, [])
@@ -118,7 +160,7 @@ class WorkerServer:
             if isinstance(action, Say):
                 self._link.send(action.message)
             elif isinstance(action, Start):
-                self._queue.put(action.lease)
+                self.runners.take(action.lease)
                 if self._ticking is None:
                     self._ticking = self._loop.call_later(TICK, self._tick)
             elif isinstance(action, Fetch):
@@ -155,26 +197,136 @@ class WorkerServer:
             values, problems = [MISSING] * len(message.lengths), dict.fromkeys(range(len(message.lengths)), why)
         self._act(self.mind.fetched(question, values, problems))
 
-    # -- threads -----------------------------------------------------------------------------------
+    # -- what runner threads say, in their threads (net.runners.Teller) -----------------------------
 
-    def _serve_leases(self) -> None:
-        """Run leases, one after another; the body of every runner thread."""
-        while (lease := self._queue.get()) is not None:
+    def report(self, lease: WorkLease, report: Report) -> None:
+        """What a lease has done since it was last heard of."""
+        self._say(partial(self._reported, lease, report))
 
-            def report(report: Report, lease: WorkLease = lease) -> None:
-                self._reports.append((lease, report))
-                if not self._woken:
-                    self._woken = True
-                    self._loop.call_soon_threadsafe(self._reported)
+    def began(self, lease: WorkLease, task: int) -> None:
+        """A task begins, of which the scheduler wants to hear at once."""
+        self._say(partial(self._link.queue, m.Began(lease.base, task, lease.attempt)))
 
-            run_lease(lease.program, lease.tasks, lease.values, report)
-            del lease, report  # an idle thread keeps no values alive
+    def told(self, lease: WorkLease, task: int, done: float, total: float | None) -> None:
+        """A task says how far it is; of several such messages at once, the last is passed on."""
+        self._progress[lease, task] = done, total
+        if not self._telling:
+            self._telling = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, TELLING, self._tell_progress)
 
-    def _reported(self) -> None:
+    def parked(self, lease: WorkLease) -> None:
+        """What is left of a lease is only awaited: the scheduler may send more."""
+        self._say(partial(self._park, lease))
+
+    def _lent(self, more: int) -> None:
+        """A task waits for other work (1), or has waited (-1): meanwhile there is a slot more."""
+        self.runners.more(more)
+        self._say(partial(self._link.queue, m.Parked(more)))
+
+    def over(self, lease: WorkLease) -> None:
+        """Nothing more of a lease will be reported: nobody waits for the end of a task of it any longer."""
+        if self._stopping:
+            self._say(partial(self._answer_stops, lease))
+
+    def _say(self, job: Callable[[], None]) -> None:
+        self._said.append(job)
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._listen)
+
+    # -- and what becomes of it, in the loop -------------------------------------------------------
+
+    def _listen(self) -> None:
         self._woken = False
-        while self._reports:
-            lease, report = self._reports.popleft()
-            for message, body in codec.results(lease, report):
-                self._link.queue(message, *((body,) if body else ()))
-            self.mind.answered(lease, report)
+        while self._said:
+            self._said.popleft()()
         self._link.flush_now()
+
+    def _park(self, lease: WorkLease) -> None:
+        left = len(lease.order) - lease.answered
+        if left and sum(self._parked.values()) < MOST_PARKED:
+            self._parked[lease] = left
+            self._link.queue(m.Parked(left))
+
+    def _unpark(self, lease: WorkLease, report: Report) -> None:
+        ended = len(report.done) + len(report.broken) + len(report.replaced) + len(report.skipped)
+        left = self._parked.pop(lease)
+        if left > ended:
+            self._parked[lease] = left - ended
+        self._link.queue(m.Parked(-min(left, ended)))
+
+    def _reported(self, lease: WorkLease, report: Report) -> None:
+        if self._progress:
+            self._tell_progress()
+        if lease in self._parked:
+            self._unpark(lease, report)
+        for message, body in codec.results(lease, report):
+            self._link.queue(message, *((body,) if body else ()))
+        self.mind.answered(lease, report)
+        if self._stopping:
+            left = {broken.task for broken in report.broken if isinstance(broken.exception, TaskCancelled)}
+            for task in (*report.done, *(broken.task for broken in report.broken), *(t for t, _ in report.replaced)):
+                self._answer_stop(lease, task, task in left)
+
+    def _tell_progress(self) -> None:
+        self._telling = False
+        told, self._progress = self._progress, {}
+        for (lease, task), (done, total) in told.items():
+            self._link.queue(m.Told(lease.base, task, lease.attempt, done, total))
+        self._link.flush_now()
+
+    # -- making a task leave -----------------------------------------------------------------------
+
+    def _stop(self, message: m.Stop) -> None:
+        """Make an attempt leave.  Answered when its end has been told, or when it would not leave in time."""
+        task = message.task
+        lease = next((x for x in self.mind.leases if x.base == message.block and task in x.order), None)
+        if lease is None or lease.attempt != message.attempt:
+            self._link.send(m.Stopped(message.question, False))
+            return
+        self._stopping.setdefault((lease, task), []).append(message.question)
+        behind = _taken_from(lease, task)
+        if behind:  # what stands behind it may need it
+            broken = [broken_of(lease.program, task, TaskCancelled())] if behind[0] == task else []
+            self._reported(lease, Report(broken=broken, skipped=behind[len(broken) :]))
+            self._link.flush_now()
+        if (lease, task) in self._stopping:
+            asked = in_thread(partial(self.runners.stop, lease, task, PATIENCE))
+            asked.add_done_callback(partial(self._has_left, lease, task))
+
+    def _has_left(self, lease: WorkLease, task: int, asked: concurrent.futures.Future[bool]) -> None:
+        if not asked.result():
+            self._say(partial(self._answer_stop, lease, task, False))
+
+    def _answer_stop(self, lease: WorkLease, task: int, left: bool) -> None:
+        for question in self._stopping.pop((lease, task), ()):
+            self._link.queue(m.Stopped(question, left))
+
+    def _answer_stops(self, lease: WorkLease) -> None:
+        for other, task in list(self._stopping):
+            if other is lease:
+                self._answer_stop(lease, task, False)
+
+
+def _taken_from(lease: WorkLease, task: int) -> list[int]:
+    """Take a task out of a lease, with all that stands behind it; only the latter when it has begun."""
+    taken: list[int] = []
+    while task in lease.order and (not taken or taken[-1] != task):
+        try:
+            taken.append(lease.tasks.pop())
+        except IndexError:
+            break
+    taken.reverse()
+    return taken
+
+
+def _with_classes(shape: Shape, classes: Mapping[int, tuple[Any, Any]]) -> Shape:
+    """Return a shape with the classes of exceptions that its rows retry: they do not travel in it."""
+    if not classes:
+        return shape
+    rows = list(shape.options)
+    for at, (on, not_on) in classes.items():
+        retries = rows[at].retries
+        if isinstance(retries, RetryPolicy):
+            rows[at] = replace(rows[at], retries=replace(retries, on=on, not_on=not_on))
+    return replace(shape, options=tuple(rows))

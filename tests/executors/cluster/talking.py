@@ -62,8 +62,10 @@ class Talk:
         return self.say(worker, m.Done(block, attempt, m.ints(tasks), sizes, 0.1, b""))
 
 
-def load(worker: int, shape: Shape, block: int = 0, aliases: tuple[tuple[int, int], ...] = ()) -> Send:
-    return Send(worker, m.Load(block, pack_shape(shape), TABLES, list(aliases)), (b"tables",))
+def load(
+    worker: int, shape: Shape, block: int = 0, aliases: tuple[tuple[int, int], ...] = (), label: str = "1"
+) -> Send:
+    return Send(worker, m.Load(block, pack_shape(shape), TABLES, list(aliases), label), (b"tables",))
 
 
 def do(

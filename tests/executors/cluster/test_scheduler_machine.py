@@ -215,7 +215,7 @@ def test_a_run_bound_to_another_reads_its_value_where_it_is() -> None:
     reads = shape_of(step(Elsewhere()))
 
     sent = talk.submit(reads, run=2, bindings=(1, 0))
-    assert sent == [load(FIRST, reads, block=1, aliases=((0, 0),)), do(FIRST, [1], wanted=(1,), block=1)]
+    assert sent == [load(FIRST, reads, block=1, aliases=((0, 0),), label="2"), do(FIRST, [1], wanted=(1,), block=1)]
     assert talk.say(CLIENT, m.Drop(1, m.ints([0]))) == []
     assert talk.done(FIRST, [1], block=1) == [
         Send(CLIENT, m.Succeeded(2, 1, m.ints([1]), b"", "at11", (1, 28, 0)), (b"",)),
@@ -276,9 +276,10 @@ def test_who_is_there_and_who_has_what() -> None:
     talk.submit(chain(1))
     talk.done(FIRST, [0])
 
-    worker = {"name": "w11", "threads": 1, "outstanding": 0, "id": FIRST}
+    worker = {"name": "w11", "threads": 1, "outstanding": 0, "id": FIRST, "queues": ["default"]}
+    worker |= {"resources": {}, "free": {}}
     assert talk.say(CLIENT, m.AskState(3, [(1, 0), (9, 0)])) == [
-        Send(CLIENT, m.StateOf(3, {"at11": worker}, [["at11"], []])),
+        Send(CLIENT, m.StateOf(3, {"at11": worker}, [["at11"], []], [(State.SUCCEEDED, "succeeded"), (-1, "")])),
     ]
     assert talk.say(CLIENT, m.AskStats(1)) == [Send(CLIENT, m.Stats(1, (1, 28, 0)))]
 

@@ -38,7 +38,7 @@ def test_a_task_becomes_a_plan_and_takes_its_value_over_where_it_is() -> None:
     talk, one = Talk(FIRST), chain(1)
     talk.submit(one)
 
-    assert talk.say(FIRST, becomes(one), b"tables") == [load(FIRST, one, block=1), do(FIRST, [0], block=1)]
+    assert talk.say(FIRST, becomes(one), b"tables") == [load(FIRST, one, block=1, label="1.0"), do(FIRST, [0], block=1)]
     assert talk.done(FIRST, [0], block=1) == [adopt(FIRST, owner=1)]
     assert talk.done(FIRST, [0]) == [
         Send(CLIENT, m.Succeeded(1, 0, m.ints([0]), b"", "at11", (2, 56, 0)), (b"",)),
@@ -65,7 +65,7 @@ def test_a_worker_that_dies_while_it_takes_a_value_over() -> None:
     talk.done(FIRST, [0], block=1)
 
     assert talk.lose(FIRST) == []
-    assert talk.join(SECOND) == [load(SECOND, one, block=1), do(SECOND, [0], block=1, attempt=2)]
+    assert talk.join(SECOND) == [load(SECOND, one, block=1, label="1.0"), do(SECOND, [0], block=1, attempt=2)]
     assert talk.done(SECOND, [0], block=1, attempt=2) == [load(SECOND, one), adopt(SECOND, owner=1, attempt=2)]
 
 

@@ -9,16 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from lazygraph.door import start
+from lazygraph.executors.cluster import handing, scheduler_machine, worker_machine
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster import scheduler_machine, worker_machine
 from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
 from lazygraph.language.delayed import delayed
-from lazygraph.running import events, frontier
+from lazygraph.running import events, frontier, limits
 from lazygraph.testing.simulation.__main__ import main
 from lazygraph.testing.simulation.check import Living, Wrong, check
 from lazygraph.testing.simulation.handlers import Handlers
 from lazygraph.testing.simulation.hands import Ending
-from lazygraph.testing.simulation.lives import Act, Life, Ref, RunSpec, ScopeSpec, Task, live, to_plan
+from lazygraph.testing.simulation.lives import Act, Life, Ref, Rich, RunSpec, ScopeSpec, Task, live, to_plan
 from lazygraph.testing.simulation.oracle import Oracle, values_of
 from lazygraph.testing.simulation.story import line
 from lazygraph.testing.simulation.tasks import (
@@ -46,7 +46,12 @@ def test_lives_end_as_they_must(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [15, 78, 84, 129, 172, 198, 273, 581, 962, 1322, 1456, 2037, 2058, 2959, 15975, 68412])
 def test_lives_that_once_ended_badly(seed: int) -> None:
-    check(live(seed, simple=True))
+    check(live(seed, Rich.PLAIN))
+    check(live(seed, Rich.SCOPES))
+
+
+@pytest.mark.parametrize("seed", [323, 390, 812, 854, 104540])
+def test_lives_with_options_that_once_ended_badly(seed: int) -> None:
     check(live(seed))
 
 
@@ -55,13 +60,20 @@ def test_lives_hold_all_that_can_happen() -> None:
     acts = {act.what for life in lives for act in life.acts}
     kinds = {task.kind for life in lives for run in life.runs for task in run.tasks}
 
-    assert acts == {"submit", "drop", "cancel", "want", "leave", "join", "kill", "kill all"}
+    often = {"submit", "drop", "cancel", "want", "leave", "join", "kill", "kill all"}
+    assert acts == {*often, "force", "take", "refuse"}
     handlers = [task for life in lives for run in life.runs for scope in run.scopes for task in scope.handlers]
 
-    assert kinds == {"plain", "large", "bad", "lump", "held", "grow"}
+    assert kinds == {"plain", "large", "bad", "lump", "held", "grow", "shaky", "asks", "collect", "skip"}
     assert {task.kind for task in handlers} == {"answer", "bad"}
     assert any(task.scope for task in handlers) and any(task.inputs for task in handlers)
     assert {run.fail_fast for life in lives for run in life.runs} == {True, False}
+    asked = {name for life in lives for run in life.runs for task in run.tasks for name in task.row.asked()}
+    assert asked == {*"retries rate_limit queue priority resources workers limit concurrency".split()} | {
+        *"at_most_once countdown eta expires".split()
+    }
+    assert {run.skips for life in lives for run in life.runs} == {True, False}
+    assert {scope.fail_fast for life in lives for run in life.runs for scope in run.scopes} == {True, False}
     assert any(ref.run != index for life in lives for index, run in enumerate(life.runs) for ref in run.outputs)
 
 
@@ -144,7 +156,42 @@ def tells_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SchedulerMachine, "_tell_succeeded", twice)
 
 
+def never_parks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(limits.Limit, "free", lambda self, now: 1)
+
+
+def counts_from_when_it_is_given(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(limits.Limit, "started", lambda self, now: setattr(self, "_unreported", self._unreported - 1))
+
+
+def takes_what_is_not_there(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(handing, "fits", lambda worker, where: where.queue in worker.queues)
+
+
+def takes_any_queue(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(handing, "fits", lambda worker, where: True)
+
+
+def never_tries_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(frontier.Frontier, "_tried_again", NOTHING_DONE)
+
+
+def never_expires(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(frontier.Frontier, "_watch_expiry", NOTHING_DONE)
+
+
+def keeps_permits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(frontier.Frontier, "has_left", NOTHING_DONE)
+
+
 BROKEN = {
+    "never parks": never_parks,
+    "forgets windows": counts_from_when_it_is_given,
+    "takes what is not there": takes_what_is_not_there,
+    "takes any queue": takes_any_queue,
+    "never tries again": never_tries_again,
+    "never expires": never_expires,
+    "keeps permits": keeps_permits,
     "values lost": without(frontier._HANDLERS, events.ValuesLost),
     "runner lost": without(frontier._HANDLERS, events.RunnerLost),
     "failed": without(frontier._HANDLERS, events.Failed),
@@ -186,7 +233,7 @@ def with_runs(*runs: RunSpec, acts: tuple[Act, ...] = ()) -> Life:
 
 def test_the_oracle_agrees_with_the_sync_executor() -> None:
     for seed in range(40):
-        life = live(seed)
+        life = live(seed, Rich.SCOPES)
         values, nodes = values_of(life), dict[Ref, Any]()
         for run, spec in enumerate(life.runs):
             for at, task in enumerate(spec.tasks):
@@ -328,7 +375,8 @@ def test_a_run_that_never_ends_is_reported() -> None:
     living = Living(with_runs(RunSpec(0, (Task("plain", 1),), (Ref(0, 0),)), acts=(Act(0, "submit", 0),)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(worker_machine._HANDLERS, m.Do, NOTHING_DONE)
-        living.live()
+        with pytest.raises(AssertionError, match="task 0 of block 0 is queued"):
+            living.live()
 
     with pytest.raises(AssertionError, match=r"client-2 waits for \[\(1, 0\)\]"):
         living.check_endings()

@@ -53,7 +53,7 @@ def test_the_token_and_equal_proofs_never_travel() -> None:
         (
             replace(HERE, protocol=HERE.protocol + 1),
             (
-                "the worker speaks wire protocol 3 (lazygraph {0.lazygraph}), the cluster speaks 2 (lazygraph "
+                "the worker speaks wire protocol 5 (lazygraph {0.lazygraph}), the cluster speaks 4 (lazygraph "
                 "{0.lazygraph}); install the same lazygraph on both sides"
             ),
         ),

@@ -1,0 +1,83 @@
+"""What a worker's task has that waits for other work: its slot for somebody else, and an executor to give work to.
+
+Covers: one more thread while a task waits, the worker's own connection to its cluster.
+Does not cover: threads (net.runners), who is told of it (net.worker_server).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from lazygraph.errors import NestingTooDeep
+from lazygraph.running.context import MAX_NESTING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lazygraph.executors.base import Executor
+
+
+class Nesting:
+    """The slots of one worker's tasks that wait."""
+
+    def __init__(self, connect: Callable[[], Executor], more: Callable[[int], None]) -> None:
+        """Make one; `connect` makes an executor of the cluster, `more` is told of so many slots more (or fewer)."""
+        self._connect, self._more = connect, more
+        self._lent = 0
+        self._lock = threading.Lock()
+        self._executor: Executor | None = None
+
+    @property
+    def nested(self) -> Executor:
+        """The cluster that the task runs on, as the executor of what the task starts."""
+        with self._lock:
+            if self._executor is None or getattr(self._executor, "closed", False):
+                self._executor = self._connect()
+            return self._executor
+
+    def of(self, waits: Callable[[], None]) -> Lender:
+        """Return what the tasks of one lease have; `waits` is called when one of them is about to wait."""
+        return Lender(self, waits)
+
+    def lend(self) -> None:
+        """A task here is about to wait for other work: one more may run meanwhile."""
+        with self._lock:
+            if self._lent >= MAX_NESTING:
+                raise NestingTooDeep(MAX_NESTING)
+            self._lent += 1
+        self._more(1)
+
+    def take_back(self) -> None:
+        """A task that has waited goes on."""
+        with self._lock:
+            self._lent -= 1
+        self._more(-1)
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.close()
+
+
+class Lender:
+    """What the tasks of one lease lend their slot to (see running.context)."""
+
+    def __init__(self, nesting: Nesting, waits: Callable[[], None]) -> None:
+        self._nesting, self._waits = nesting, waits
+
+    @property
+    def nested(self) -> Executor:
+        """The cluster that the task runs on, as the executor of what the task starts."""
+        return self._nesting.nested
+
+    def lend(self) -> None:
+        """A task is about to wait for other work: one more may run meanwhile."""
+        self._nesting.lend()
+        self._waits()
+
+    def take_back(self) -> None:
+        """A task that has waited goes on."""
+        self._nesting.take_back()
