@@ -170,14 +170,19 @@ def _something_that_is_to_come(lab: Lab) -> None:
 @case(
     errors.UnsupportedByExecutor,
     NotImplementedError,
-    "'sync' does not honour retries=",
+    "'sync' does not honour resources=",
     "node 'add'",
     "nothing was run",
-    "choose another executor",
+    "run it on 'cluster'",
 )
 def _an_option_that_an_executor_lacks(lab: Lab) -> None:
-    careful = add.options(retries=3)
+    careful = add.options(resources={"gpu": 1})
     careful(1).compute(executor="sync")  # here
+
+
+@case(errors.TaskExpired, TimeoutError, "'add' had not started when it expired", "built at", "raise expires=")
+def _a_task_whose_time_is_over(lab: Lab) -> None:
+    add.options(countdown=60, expires=0.001)(1).compute(executor="threads")  # here
 
 
 @case(errors.UnknownExecutor, ValueError, "no executor 'thread'", "did you mean 'threads'?", "tcp://host:port")
@@ -291,6 +296,35 @@ def _a_task_that_kills_its_workers(lab: Lab) -> None:
         deadly().compute()  # here
 
 
+@case(errors.TaskTimeout, TimeoutError, "'stands' ran longer than its timeout of 0.01 s", "raise timeout=", "retries=")
+def _a_task_that_takes_too_long(lab: Lab) -> None:
+    @delayed(timeout=0.01)
+    def stands() -> None:
+        threading.Event().wait(WAIT)
+
+    stands().compute(executor="sync")  # here
+
+
+@case(errors.RetriesExhausted, RuntimeError, "'again' asked with self.retry()", "after attempt 2", "exc=")
+def _a_task_that_asks_without_a_reason(lab: Lab) -> None:
+    @delayed(bind=True)
+    def again(self: Any) -> None:
+        self.retry(countdown=0, max_retries=1)
+
+    again().compute(executor="sync")  # here
+
+
+@case(errors.WouldDeadlock, RuntimeError, "an async task on executor 'threads' waits", "write `await future`")
+def _an_async_task_that_waits_without_await(lab: Lab) -> None:
+    with ThreadExecutor(1) as executor:
+
+        @delayed
+        async def waits() -> Any:
+            return lazygraph.start(add(1, 1), executor=executor).result(WAIT)
+
+        waits().compute(executor=executor)  # here
+
+
 @case(errors.LostData, KeyError, "the value of 'bytes'", "is lost", "cannot be made again")
 def _a_scattered_value_whose_worker_died(lab: Lab) -> None:
     with Client(lab.cluster) as client:
@@ -324,6 +358,12 @@ def _a_scheduler_that_dies(lab: Lab) -> None:
 
     with closing(LocalCluster(n_workers=1)) as cluster, Client(cluster):
         compute(delayed(kills)(cluster._scheduler.process.pid))
+
+
+@case(errors.UnknownKey, KeyError, "has no future with the key 'add-1-0'", "result_ttl", ".delay or detach=True")
+def _a_key_that_nobody_knows(lab: Lab) -> None:
+    with Client(lab.cluster) as client:
+        client.future("add-1-0")
 
 
 @case(errors.UnsafeTokenPlace, PermissionError, "others may open it", "XDG_RUNTIME_DIR")
@@ -382,6 +422,12 @@ def test_what_it_says_and_that_it_travels(case: Case, lab: Lab) -> None:
 
 def _facts(error: BaseException) -> dict[str, Any]:
     return {name: value for name, value in vars(error).items() if not name.startswith("_")}
+
+
+def test_what_a_cancelled_task_is_made_to_leave_with_is_no_exception() -> None:
+    assert not issubclass(errors.TaskCancelled, Exception)
+    for travel in (pickle, cloudpickle):
+        assert type(travel.loads(travel.dumps(errors.TaskCancelled()))) is errors.TaskCancelled
 
 
 def test_what_a_nested_compute_raised_goes_on_as_itself(cluster: LocalCluster) -> None:

@@ -261,7 +261,7 @@ def test_an_executor_that_says_nothing_of_its_workers_is_not_asked() -> None:
 
 
 def test_the_executor_may_be_named() -> None:
-    assert [finding.code for finding in check(plus.options(isolated=True)(1, 2), executor="sync")] == ["LG008"]
+    assert [finding.code for finding in check(plus.options(workers=["w"])(1, 2), executor="sync")] == ["LG008"]
     with pytest.raises(ValueError, match="there is no executor 'snyc'; did you mean 'sync'"):
         check(plus(1, 2), executor="snyc")
 
@@ -415,7 +415,7 @@ def test_a_node_that_nobody_uses() -> None:
 
 def test_a_right_networkx_graph_is_checked_as_a_graph() -> None:
     graph = networkx.DiGraph()
-    graph.add_node("a", function=number.__wrapped__, args=(1,), options={"isolated": True})
+    graph.add_node("a", function=number.__wrapped__, args=(1,), options={"workers": ["w"]})
     graph.add_node("b", function=text.__wrapped__)
     graph.add_edge("a", "b")
     assert [finding.code for finding in check(graph, executor="sync")] == ["LG008", "LG010"]

@@ -10,6 +10,10 @@ An executor proves itself by subclassing `suite.AsynchronousSuite` in its tests 
             with MyExecutor() as executor:
                 yield executor
 
-What it does not do yet must be refused with a sentence before anything runs; `matrix.matrix` shows which is which.
+What it does not do must be refused with a sentence before anything runs: a test that needs an option which is not among
+the executor's `capabilities` passes when the plan is refused.  An executor that honours `queue`, `resources` or
+`workers` is to be proved with two places, one of them called "worker-1", that serve the queues "default" and "other"
+and offer `{"gpu": 1}`.  `lazygraph doctor --conformance MODULE:attr` runs the tests of options and prints what came of
+each.
 Needs pytest.
 """

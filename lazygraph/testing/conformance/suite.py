@@ -17,6 +17,7 @@ from lazygraph.language.composing import chain, chord, group
 from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.canvases import CanvasCases
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
+from lazygraph.testing.conformance.option_suite import AsynchronousOptionCases, OptionCases
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total
 from lazygraph.values.status import Status
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Executor
 
 
-class ConformanceSuite(CanvasCases):
+class ConformanceSuite(CanvasCases, OptionCases):
     """Subclass it and give it an `executor` fixture."""
 
     in_process = False
@@ -326,9 +327,9 @@ class ConformanceSuite(CanvasCases):
     def test_an_option_is_honoured_or_refused_before_anything_runs(
         self, executor: Executor, option: str, tmp_path: Path
     ) -> None:
-        said = {option: SAMPLES[option]}
         first = marked(str(tmp_path), 1)
-        node = marked.options(name="the node", **said)(str(tmp_path), 2, *([] if option == "bind" else [first]))
+        function = tasks.marked_by_itself if option == "bind" else marked
+        node = function.options(name="the node", **{option: SAMPLES[option]})(str(tmp_path), 2, first)
         if matrix([executor])[option][executor.name] == "honoured":
             assert node.compute() == 2
             return
@@ -337,7 +338,7 @@ class ConformanceSuite(CanvasCases):
         assert marks(tmp_path) == 0
 
 
-class AsynchronousSuite(ConformanceSuite):
+class AsynchronousSuite(ConformanceSuite, AsynchronousOptionCases):
     """What an executor must do besides, whose `submit` returns before the run has ended."""
 
     def test_what_has_not_started_can_be_cancelled(self, tmp_path: Path) -> None:

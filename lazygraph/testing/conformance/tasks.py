@@ -58,6 +58,14 @@ def marked(folder: str, value: Any, *after: Any) -> Any:
     return value
 
 
+@delayed(bind=True)
+def marked_by_itself(self: Any, folder: str, value: Any, *after: Any) -> Any:
+    """Leave a mark as `marked` does, with its attempt as the first argument."""
+    handle, _ = tempfile.mkstemp(prefix=f"{self.request.key}-", dir=folder)
+    os.close(handle)
+    return value
+
+
 def marks(folder: Any) -> int:
     """Return how many marks there are."""
     return len(os.listdir(folder))
@@ -275,7 +283,8 @@ def fail_on(value: Any) -> None:
     raise ZeroDivisionError("whatever comes")
 
 
-def _write_line(path: str, text: str) -> None:
+def log_line(path: str, text: str) -> None:
+    """Write a line at the end of a file or into a pipe, in one go."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(handle, f"{text}\n".encode())
@@ -286,16 +295,16 @@ def _write_line(path: str, text: str) -> None:
 @delayed
 def say(value: Any, path: str) -> None:
     """Write the value as a line into a pipe."""
-    _write_line(path, repr(value))
+    log_line(path, repr(value))
 
 
 @delayed
 def say_failure(failure: Failure, path: str) -> None:
     """Write a failure as a line into a pipe."""
-    _write_line(path, f"{failure.node} attempt {failure.attempt}: {failure.exception!r}")
+    log_line(path, f"{failure.node} attempt {failure.attempt}: {failure.exception!r}")
 
 
 @delayed
 def log(path: str, text: str) -> None:
     """Write a line at the end of a file."""
-    _write_line(path, text)
+    log_line(path, text)

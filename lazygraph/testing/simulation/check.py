@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.testing.simulation.asking import NAMES, QUEUES, SAVIORS
 from lazygraph.testing.simulation.handlers import Handlers
+from lazygraph.testing.simulation.ledger import Wrong
 from lazygraph.testing.simulation.lives import Act, Life, Ref, to_plan
 from lazygraph.testing.simulation.oracle import Oracle
 from lazygraph.testing.simulation.world import Stuck, World
+from lazygraph.values.outcome import Missed
+from lazygraph.values.status import State, in_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lazygraph.testing.simulation.hands import PretendClient
-
-
-class Wrong(AssertionError):
-    """Something that must hold did not."""
 
 
 class Living:
@@ -30,8 +30,9 @@ class Living:
     def __init__(self, life: Life, tell: Callable[[str, str, m.Message], None] | None = None) -> None:
         self.life = life
         self.world = World(life.seed, life.inline_limit, *((tell,) if tell else ()))
+        self._joined = 0
         for threads in life.workers:
-            self.world.add_worker(threads)
+            self._add_worker(threads)
         self.clients = [self.world.add_client() for _ in range(life.clients)]
         self.numbers: dict[int, int] = {}  # run of the life -> run of its client
         self.entries: dict[int, list[int]] = {}  # run -> the entry of each output
@@ -47,6 +48,19 @@ class Living:
         if not self.world.workers:
             self.world.add_worker()
             self.world.run()
+        self.check_stuck()
+        if any(block.open for block in self.world.mind.frontier.blocks.values()):
+            self._save()
+
+    def _save(self) -> None:
+        """Let workers come that take what nobody has taken."""
+        for offer in SAVIORS:
+            self.world.add_worker(1, offer)
+        self.world.run()
+
+    def _add_worker(self, threads: int) -> None:
+        self.world.add_worker(threads, self.life.offer(self._joined))
+        self._joined += 1
 
     def client(self, run: int) -> PretendClient:
         """Return whose run it is."""
@@ -83,11 +97,26 @@ class Living:
         entry = self.entries[act.first][act.second] if act.second >= 0 else -1
         self.client(act.first).cancel(self.numbers[act.first], entry)
 
+    def _force(self, act: Act) -> None:
+        entry = self.entries[act.first][act.second] if act.second >= 0 else -1
+        self.client(act.first).cancel(self.numbers[act.first], entry, force=True)
+
+    def _take(self, act: Act) -> None:
+        self._set_queues(NAMES[act.first], [QUEUES[act.second]], [])
+
+    def _refuse(self, act: Act) -> None:
+        self._set_queues(NAMES[act.first], [], [QUEUES[act.second]])
+
+    def _set_queues(self, name: str, add: list[str], remove: list[str]) -> None:
+        client = next(iter(self.world.clients.values()), None)
+        if client is not None:
+            client.set_queues(name, add, remove)
+
     def _leave(self, act: Act) -> None:
         self.world.leave(self.clients[act.first])
 
     def _join(self, act: Act) -> None:
-        self.world.add_worker(act.first)
+        self._add_worker(act.first)
 
     def _kill(self, act: Act) -> None:
         workers = list(self.world.workers.values())
@@ -99,6 +128,24 @@ class Living:
             self.world.kill(worker)
 
     # -- what must hold ----------------------------------------------------------------------------
+
+    def check_stuck(self) -> None:
+        """What is ready, and not done, waits for a worker that takes it, or in line behind such a task."""
+        places = self.world.ledger.places.values()
+        for block in self.world.mind.frontier.blocks.values():
+            for task in range(block.shape.externals, len(block)):
+                if _READY[block.state[task]]:
+                    row = block.shape.options[block.shape.option[task]]
+                    able = [
+                        place
+                        for place in places
+                        if row.queue in place.queues
+                        and (not row.workers or place.name in row.workers)
+                        and all(place.resources.get(name, 0.0) >= amount for name, amount in row.resources)
+                    ]
+                    state = State(block.state[task])
+                    if able or state not in (State.QUEUED, State.SCHEDULED):
+                        raise Stuck(f"nothing can happen, and task {task} of block {block.base} is {state.status}")
 
     def check_endings(self) -> None:
         """Every claimed output of a client that stayed has ended, as the oracle allows, and once."""
@@ -134,13 +181,10 @@ class Living:
             raise Wrong(why)
 
     def check_work(self) -> None:
-        """No task runs twice, unless workers have died: then once more for each, and for all who then ask for it."""
+        """No task runs twice but to be retried, unless workers have died: then for each, and for all who ask for it."""
         # What each asks for is made again on its own: inputs that two of them share may be freed in between.
         askers = len(self.life.runs) + sum(client.wants for client in self.clients)
-        most = 1 + self.world.deaths * askers
-        twice = {at: count for at, count in self.world.ran.items() if count > most}
-        if twice:
-            raise Wrong(f"ran more than {most} times: {twice}")
+        self.world.ledger.check_numbers(self.world.deaths * (askers + 1))
 
     def check_kept(self) -> None:
         """Workers keep only what somebody claims; what they were to do is done."""
@@ -154,7 +198,8 @@ class Living:
                 block = mind.frontier.blocks.get(base)
                 if block is None:
                     raise Wrong(f"{worker.address} remembers block {base}, which is over")
-                idle = [entry for entry in held.values if not block.claims[entry]]
+                # That a member has failed is known as long as its run is.
+                idle = [e for e, value in held.values.items() if not block.claims[e] and type(value) is not Missed]
                 if idle:
                     raise Wrong(f"{worker.address} keeps {idle} of block {base}, which nobody claims")
 
@@ -164,16 +209,28 @@ class Living:
             client.drop_everything()
         self.world.run()
         mind = self.world.mind
+        if mind.frontier.blocks:  # what was lost is made again, even when it is not wanted any more
+            self.check_stuck()
+            self._save()
         left: dict[str, Any] = {
             "records": mind.records,
             "blocks": mind.frontier.blocks,
             "failures": mind.outlived,
             "runs": [runs for runs in mind.clients.values() if runs],
+            "permits": mind.frontier._grants,
+            "calls for permits": mind.frontier._called,
+            "questions": (mind._stopping or mind._asked_of),
             "values": [worker.mind.blocks for worker in self.world.workers.values() if worker.mind.blocks],
         }
         for what, rest in left.items():
             if rest:
                 raise Wrong(f"{what} are left: {rest}")
+        for worker in mind.workers.values():
+            if worker.left != worker.resources or worker.held:
+                raise Wrong(f"of {worker.resources} worker {worker.id} has {worker.left} left, {worker.held} is held")
+        for key, (_, limit) in mind.frontier._limits.items():
+            if not limit.idle(self.world.now + _LONG) or limit._unreported:
+                raise Wrong(f"limit {key} is not idle: {limit.running} run")
 
 
 def check(life: Life, tell: Callable[[str, str, m.Message], None] | None = None) -> None:
@@ -188,11 +245,18 @@ def check(life: Life, tell: Callable[[str, str, m.Message], None] | None = None)
     living.check_kept()
 
 
+_LONG = 1e9
+"""Seconds after which no start counts any more."""
+_READY = in_states(frozenset({State.SCHEDULED, State.QUEUED, State.RETRYING, State.LEASED, State.RUNNING}))
+
 _ACTS: Mapping[str, Callable[[Living, Act], None]] = {
     "submit": Living._submit,
     "drop": Living._drop,
     "want": Living._want,
     "cancel": Living._cancel,
+    "force": Living._force,
+    "take": Living._take,
+    "refuse": Living._refuse,
     "leave": Living._leave,
     "join": Living._join,
     "kill": Living._kill,

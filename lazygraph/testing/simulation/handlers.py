@@ -14,8 +14,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.running.frontier import MAX_DEATHS
-from lazygraph.testing.simulation.lives import Ref
-from lazygraph.testing.simulation.tasks import DIED, NOTHING, UNSENDABLE, grown, handlers_in
+from lazygraph.testing.simulation.lives import Ref, inside, under
+from lazygraph.testing.simulation.tasks import DIED, EXPIRED, NOTHING, UNSENDABLE, grown, handlers_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,8 +39,8 @@ class Handlers:
     def _may(self, spec: RunSpec) -> None:
         died = frozenset({DIED} if self.oracle.deaths > MAX_DEATHS else ())
         for row, scope in enumerate(spec.scopes, 1):
-            tasks = [spec.tasks[at] for at in inside(spec, below(spec, row))]
-            tasks += [task for other in spec.scopes for task in other.handlers if task.scope in below(spec, row)]
+            tasks = [spec.tasks[at] for at in inside(spec, under(spec, row))]
+            tasks += [task for other in spec.scopes for task in other.handlers if task.scope in under(spec, row)]
             may: frozenset[Any] = frozenset().union(*map(self.oracle.own, tasks))
             self.may.update((handler.number, may) for handler in scope.handlers)
         for task in spec.tasks:
@@ -48,9 +48,16 @@ class Handlers:
 
     def _must(self, run: int, spec: RunSpec) -> None:
         life = self.oracle.life
-        touched = any(act.what in ("cancel", "drop") and act.first == run for act in life.acts)
+        touched = any(act.what in ("cancel", "force", "drop") and act.first == run for act in life.acts)
         left = any(act.what == "leave" and act.first == spec.client for act in life.acts)
-        if touched or left or self.oracle.deaths > MAX_DEATHS:
+        refused = run in self.oracle.refused
+        if (
+            touched
+            or left
+            or refused
+            or any(scope.fail_fast for scope in spec.scopes)
+            or self.oracle.deaths > MAX_DEATHS
+        ):
             return
         wanted, sure = wanted_of(run, spec), self._sure(run, spec)
         certain = {at for at in wanted if sure[at] and self._fails(run, spec, at)}
@@ -60,14 +67,15 @@ class Handlers:
             return  # what only something cancelled wanted is not wanted any more
         known = {row for row in range(1, len(spec.scopes) + 1) if borne(spec, row, wanted)}
         for row, scope in enumerate(spec.scopes, 1):
-            within = inside(spec, below(spec, row) & known)
+            within = inside(spec, under(spec, row) & known)
             first = not spec.fail_fast or unsure <= within  # whatever fails first is in it
             if row in known and first and certain & within:
                 self.must.update(handler.number for handler in scope.handlers if self._can_run(spec, handler, sure))
         for at in certain:
             task = spec.tasks[at]
             first = not spec.fail_fast or unsure == {at}
-            if task.kind == "grow" and first and UNSENDABLE not in self.oracle.own(task):
+            becomes = task.kind == "grow" and not {UNSENDABLE, EXPIRED, DIED} & self.oracle.own(task)
+            if becomes and first:
                 self.must.update(handler for handler in [grown(task.number).handler] if handler is not None)
 
     def _can_run(self, spec: RunSpec, handler: Task, sure: Sequence[bool]) -> bool:
@@ -99,24 +107,9 @@ class Handlers:
         return f"handlers {silent} were not told" if silent else ""
 
 
-def below(spec: RunSpec, row: int) -> set[int]:
-    """Return a scope and all in it."""
-    rows = {row}
-    for other, scope in enumerate(spec.scopes, 1):
-        if scope.parent in rows:
-            rows.add(other)
-    return rows
-
-
 def borne(spec: RunSpec, row: int, tasks: Iterable[int]) -> bool:
     """Whether one of the tasks was made in a scope, or in one in it: a plan knows of no others."""
-    return any(spec.tasks[at].scope in below(spec, row) for at in tasks)
-
-
-def inside(spec: RunSpec, rows: set[int]) -> set[int]:
-    """Return the tasks that stand in one of these scopes."""
-    given = {ref.at for other in rows for ref in spec.scopes[other - 1].given}
-    return given | {at for at, task in enumerate(spec.tasks) if task.scope in rows}
+    return any(spec.tasks[at].scope in under(spec, row) for at in tasks)
 
 
 def wanted_of(run: int, spec: RunSpec) -> set[int]:

@@ -7,22 +7,28 @@ Does not cover: who moves when (simulation.world), what is asked of the cluster 
 from __future__ import annotations
 
 from collections import Counter, deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from lazygraph.errors import TaskCancelled
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.failures import failure_of
+from lazygraph.executors.cluster.net.worker_server import _with_classes
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
-from lazygraph.running.runner import Report, run_lease
+from lazygraph.running.runner import Report, broken_of, run_lease
+from lazygraph.testing.simulation.asking import Offer
 from lazygraph.testing.simulation.tasks import Answered
+from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
     from lazygraph.planning.plan import Plan
+    from lazygraph.testing.simulation.ledger import Ledger
 
 Link = deque[tuple[m.Message, bytes]]
 
@@ -31,6 +37,8 @@ class Surroundings(Protocol):
     """What a hand needs of the world it is in."""
 
     inline_limit: int
+    now: float
+    ledger: Ledger
     ran: Counter[tuple[int, int]]
     answers: list[Answered]
     tell: Callable[[str, str, m.Message], None]
@@ -53,6 +61,7 @@ class PretendThread:
         self.worker = worker
         self.lease: w.WorkLease | None = None
         self.task: int | None = None  # in the middle of it
+        self.stop: int | None = None  # the question by which the task it is in was asked to leave
         self.gone: set[int] = set()  # of this lease: what failed, and what was skipped because of it
         self.report = Report()
 
@@ -63,28 +72,38 @@ class PretendThread:
         lease = self.lease
         for _ in range(random.choice((1, 1, 2, 8, 1000))):
             if self.task is not None:
-                self._finish(lease, self.task)
+                self._finish(lease, self.task, random)
             self.task = self._next(lease)
             if self.task is None:
                 self.lease = None
                 break
         if self.lease is None or self.report.broken or random.random() < 0.5:
-            self.worker.reports.append((lease, self.report))
+            self.worker.jobs.append(partial(self.worker.report, lease, self.report))
             self.report = Report()
 
     def _next(self, lease: w.WorkLease) -> int | None:
         while lease.tasks:
             task = lease.tasks.popleft()
             if self.gone.isdisjoint(lease.program.shape.inputs_of(task)):
+                self.worker.begins(lease, task)
                 return task
             self.gone.add(task)
             self.report.skipped.append(task)
         return None
 
-    def _finish(self, lease: w.WorkLease, task: int) -> None:
+    def _finish(self, lease: w.WorkLease, task: int, random: Random) -> None:
+        self.worker.world.ledger.ends(self.worker.peer, (lease.base, task, lease.attempt))
+        question, self.stop = self.stop, None
+        if question is not None:
+            left = random.random() < 0.7  # or it was just about to end
+            self.worker.jobs.append(partial(self.worker.stopped, question, left))
+            if left:
+                self.report.broken.append(broken_of(lease.program, task, TaskCancelled()))
+                self.gone.add(task)
+                return
         self.worker.world.ran[lease.base, task] += 1
         reports: list[Report] = []
-        run_lease(lease.program, deque([task]), lease.values, reports.append)
+        run_lease(lease.program, deque([task]), lease.values, reports.append, attempt=lease.attempt)
         for one in reports:
             self.report.done += one.done
             self.report.broken += one.broken
@@ -99,13 +118,13 @@ class PretendThread:
 class PretendWorker:
     """A worker's hand."""
 
-    def __init__(self, world: Surroundings, peer: int, threads: int) -> None:
-        self.world, self.peer = world, peer
+    def __init__(self, world: Surroundings, peer: int, threads: int, offer: Offer) -> None:
+        self.world, self.peer, self.offer = world, peer, offer
         self.address = f"worker-{peer}"
         self.mind = w.WorkerMachine()
         self.threads = [PretendThread(self) for _ in range(threads)]
         self.queue: deque[w.WorkLease] = deque()
-        self.reports: deque[tuple[w.WorkLease, Report]] = deque()
+        self.jobs: deque[Callable[[], None]] = deque()  # what its threads want to have told, in order
         self.inbox: Link = deque()  # from the scheduler
         self.outbox: Link = deque()  # to the scheduler
         self.gets: deque[tuple[PretendWorker | PretendClient, int, int, bytes]] = deque()  # others' questions
@@ -116,14 +135,17 @@ class PretendWorker:
         message, body = self.inbox.popleft()
         self.world.tell("scheduler", self.address, message)
         if isinstance(message, m.Load):
-            shape = unpack_shape(message.shape)
+            shape = _with_classes(unpack_shape(message.shape), codec.unpack_policies(message.tables, body))
             tables = codec.unpack_tables(shape.names, message.tables, body)
             self.mind.load(message.block, Program(shape, tables), message.aliases)
         elif isinstance(message, m.Store):
             values, _ = codec.unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
             self.mind.store(message.block, m.from_ints(message.entries), values)
         elif isinstance(message, m.Caught):
-            self.mind.store(message.block, (message.entry,), (failure_of(message, body),))
+            failure = failure_of(message, body)
+            self.mind.store(message.block, (message.entry,), (Missed(failure) if message.member else failure,))
+        elif isinstance(message, m.Stop):
+            self._stop(message)
         else:
             self.act(self.mind.receive(message))
 
@@ -146,10 +168,48 @@ class PretendWorker:
         self.act(self.mind.tick())
 
     def tell(self) -> None:
+        """Tell the scheduler of one thing that its threads have said."""
+        self.jobs.popleft()()
+
+    def report(self, lease: w.WorkLease, report: Report) -> None:
         """Tell the scheduler of one report."""
-        lease, report = self.reports.popleft()
         self.outbox.extend(codec.results(lease, report, self.world.inline_limit))
         self.mind.answered(lease, report)
+
+    def begins(self, lease: w.WorkLease, task: int) -> None:
+        """A task begins in one of its threads."""
+        row = lease.program.shape.options[lease.program.shape.option[task]]
+        self.world.ledger.begins(self.peer, (lease.base, task, lease.attempt), row, self.world.now)
+        if lease.tell:
+            self.jobs.append(partial(self._say, m.Began(lease.base, task, lease.attempt)))
+
+    def stopped(self, question: int, left: bool) -> None:
+        """Answer a `Stop`."""
+        self._say(m.Stopped(question, left))
+
+    def _say(self, message: m.Message) -> None:
+        self.outbox.append((message, b""))
+
+    def _stop(self, message: m.Stop) -> None:
+        """Make an attempt leave: at once when it has not begun, with what stands behind it, else as it ends."""
+        task, found = message.task, None
+        for lease in self.mind.leases:
+            if lease.base == message.block and lease.attempt == message.attempt and task in lease.order:
+                found = lease
+        thread = next((t for t in self.threads if t.lease is found and t.task == task), None)
+        if found is None or (thread is None and task not in found.tasks):
+            self.stopped(message.question, False)
+        elif thread is not None:
+            if thread.stop is not None:
+                self.stopped(thread.stop, False)
+            thread.stop = message.question
+        else:
+            behind: list[int] = []
+            while found.tasks[-1] != task:
+                behind.insert(0, found.tasks.pop())
+            found.tasks.pop()
+            self.report(found, Report(broken=[broken_of(found.program, task, TaskCancelled())], skipped=behind))
+            self.stopped(message.question, True)
 
     def asked(self) -> None:
         """Answer one question for values."""
@@ -190,7 +250,7 @@ class PretendClient:
         self.claims.update((self.runs, entry) for entry in plan.shape.outputs)
         tables, blobs = codec.pack_tables(plan.shape, plan.tables)
         flat = m.ints(part for pair in bindings for part in pair)
-        message = m.Submit(self.runs, plan.name, plan.fail_fast, pack_shape(plan.shape), tables, flat)
+        message = m.Submit(self.runs, plan.name, plan.fail_fast, pack_shape(plan.shape), tables, flat, plan.skips)
         self.outbox.append((message, b"".join(blobs)))
         return self.runs
 
@@ -217,9 +277,13 @@ class PretendClient:
             if entries:
                 self.drop(run, entries)
 
-    def cancel(self, run: int, entry: int) -> None:
+    def cancel(self, run: int, entry: int, force: bool = False) -> None:
         """Ask to cancel an entry, or with -1 the whole run."""
-        self.outbox.append((m.Cancel(0, run, entry), b""))
+        self.outbox.append((m.Cancel(0, run, entry, force), b""))
+
+    def set_queues(self, name: str, add: Sequence[str], remove: Sequence[str]) -> None:
+        """Ask that workers of a name take some queues, and others no more."""
+        self.outbox.append((m.SetQueues(0, [name], list(add), list(remove)), b""))
 
     def want(self, run: int, entry: int) -> None:
         """Ask where a value is; then ask whoever has it."""

@@ -6,13 +6,16 @@ Does not cover: what tasks compute (simulation.tasks), the network's own choices
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import enum
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, NamedTuple
 
 from lazygraph.planning.plan import Plan, plan_of
-from lazygraph.testing.simulation.tasks import call
+from lazygraph.testing.simulation.asking import NAMES, PLAIN_OFFER, QUEUES, Asking, Offer, offer
+from lazygraph.testing.simulation.tasks import ASKS, COLLECT, SHAKY, SKIP, call
 from lazygraph.values.node import External, NodeScope
+from lazygraph.values.options import DEFAULT, TaskOptions
 
 # -- runs ------------------------------------------------------------------------------------------
 
@@ -31,17 +34,20 @@ class Task(NamedTuple):
     number: int
     inputs: tuple[Ref, ...] = ()
     scope: int = 0
+    row: TaskOptions = DEFAULT  # what it asks for
 
 
 class ScopeSpec(NamedTuple):
     """A scope of a run: the one around it, tasks given to it besides its own, and its handlers.
 
     A handler of kind "answer" or "bad" gets the failure before its inputs; it may stand in a scope further down.
+    `fail_fast`: its first failure ends all of it.
     """
 
     parent: int = 0
     given: tuple[Ref, ...] = ()
     handlers: tuple[Task, ...] = ()
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,27 @@ class RunSpec:
     fail_fast: bool = False
     optimized: bool = True
     scopes: tuple[ScopeSpec, ...] = ()
+    skips: bool = False
 
     @property
     def held(self) -> bool:
         """Whether it holds values instead of running tasks."""
         return bool(self.tasks) and self.tasks[0].kind == "held"
+
+
+def under(spec: RunSpec, row: int) -> set[int]:
+    """Return a scope and all in it."""
+    rows = {row}
+    for other, scope in enumerate(spec.scopes, 1):
+        if scope.parent in rows:
+            rows.add(other)
+    return rows
+
+
+def inside(spec: RunSpec, rows: set[int]) -> set[int]:
+    """Return the tasks that stand in one of these scopes."""
+    given = {ref.at for other in rows for ref in spec.scopes[other - 1].given}
+    return given | {at for at, task in enumerate(spec.tasks) if task.scope in rows}
 
 
 class Elsewhere(External):
@@ -83,9 +105,9 @@ def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref | None]]:
 
     scopes: list[NodeScope | None] = [None]
     for scope in spec.scopes:
-        scopes.append(NodeScope(scopes[scope.parent]))
+        scopes.append(NodeScope(scopes[scope.parent], scope.fail_fast))
     for task in spec.tasks:
-        promise = call(task.kind, task.number, [*map(node, task.inputs)], scopes[task.scope])
+        promise = call(task.kind, task.number, [*map(node, task.inputs)], scopes[task.scope], task.row)
         nodes.append(promise)
     for made, scope in zip(scopes[1:], spec.scopes, strict=True):
         assert made is not None
@@ -94,7 +116,7 @@ def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref | None]]:
             reads = [made.caught, *map(node, task.inputs)]
             made.handlers.append(call(task.kind, task.number, reads, scopes[task.scope]))
     outputs = [node(ref) for ref in spec.outputs]
-    plan = plan_of(outputs, optimize_graph=spec.optimized, fail_fast=spec.fail_fast)
+    plan = plan_of(outputs, optimize_graph=spec.optimized, fail_fast=spec.fail_fast, skips=spec.skips)
     return plan, [external.ref if isinstance(external, Elsewhere) else None for external in plan.externals]
 
 
@@ -104,8 +126,9 @@ def to_plan(index: int, spec: RunSpec) -> tuple[Plan, list[Ref | None]]:
 class Act(NamedTuple):
     """`what` happens `after` so many steps of the network (sooner when nothing else can happen).
 
-    "submit" run; "drop", "cancel" (output -1: the whole run) and "want" run and output; "leave" client; "join" threads;
-    "kill" a worker (`first` counts them), "kill all".
+    "submit" run; "drop", "cancel" (output -1: the whole run), "force" (which makes what runs leave) and "want" run and
+    output; "leave" client; "join" threads (and `second`, an offer of the life); "kill" a worker (`first` counts them),
+    "kill all"; "take" and "refuse": workers of a name take a queue, or take it no more.
     """
 
     after: int
@@ -124,12 +147,26 @@ class Life:
     inline_limit: int
     runs: tuple[RunSpec, ...]
     acts: tuple[Act, ...]
+    offers: tuple[Offer, ...] = (PLAIN_OFFER,)  # of each worker that is there first; then of those that join, in turn
+
+    def offer(self, at: int) -> Offer:
+        """Return what the worker offers that joins as the how-manieth."""
+        return self.offers[at % len(self.offers)]
+
+
+class Rich(enum.IntEnum):
+    """How much a life holds: only calls; also scopes and tasks that become plans; also options, groups and queues."""
+
+    PLAIN = 0
+    SCOPES = 1
+    OPTIONS = 2
 
 
 @dataclass
 class _Maker:
     random: Random
     extra: Random | None  # for scopes and tasks that become plans
+    asking: Asking | None  # for options, and tasks that need them
     clients: int
     runs: list[RunSpec] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
@@ -183,12 +220,40 @@ class _Maker:
                 kind = "grow"
             elif extra is not None and extra.random() < harm:
                 kind = "bad"
-            tasks.append(Task(kind, self.next(), inputs, extra.choice(rows) if extra else 0))
+            task = Task(kind, self.next(), inputs, extra.choice(rows) if extra else 0)
+            tasks.append(self.odd(task) if self.asking else task)
         outputs = [Ref(index, at) for at in random.choices(range(len(tasks)), k=random.randint(1, 5))]
         if earlier and random.random() < 0.1:
             outputs.append(random.choice(earlier))
         scopes = self.scopes(extra, index, len(rows) - 1, tasks) if extra else ()
-        return RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6, scopes)
+        spec = RunSpec(client, tuple(tasks), tuple(outputs), random.random() < 0.4, random.random() < 0.6, scopes)
+        return self.odd_run(spec, self.asking) if self.asking else spec
+
+    def odd(self, task: Task) -> Task:
+        """Give a task options, and now and then a kind that goes with them."""
+        assert self.asking is not None
+        random, row = self.asking.random, self.asking.row()
+        chance, kind = random.random(), random.choice((SHAKY, SHAKY, ASKS))
+        if task.kind == "plain" and chance < 0.5 * self.asking.often:
+            task = task._replace(kind=kind)
+        elif task.kind in ("plain", "large") and task.inputs and chance > 0.9:
+            task = task._replace(kind=random.choice((COLLECT, SKIP)))
+        if task.kind == ASKS:  # who asks to be begun again does not ask for the opposite
+            row = replace(row, at_most_once=False)
+        return task._replace(row=row)
+
+    def odd_run(self, spec: RunSpec, asking: Asking) -> RunSpec:
+        """Let some scopes fail as one, and some runs say that what follows a failure is skipped."""
+        strict = asking.random.choice((0.0, 0.0, 0.5))
+        scopes = tuple([scope._replace(fail_fast=asking.random.random() < strict) for scope in spec.scopes])
+        return replace(spec, scopes=scopes, skips=asking.random.random() < 0.1)
+
+    def queue(self) -> None:
+        """Change what workers of a name take."""
+        assert self.asking is not None
+        random = self.asking.random
+        what, name, queue = random.choice(("take", "refuse")), random.choice(NAMES), random.choice(QUEUES)
+        self.act(what, NAMES.index(name), QUEUES.index(queue))
 
     def scopes(self, random: Random, index: int, rows: int, tasks: list[Task]) -> tuple[ScopeSpec, ...]:
         """Scopes of tasks, and now and then one of their handlers."""
@@ -214,7 +279,7 @@ class _Maker:
         run, output = self.random.choice(futures)
         if what == "drop":
             futures.remove((run, output))
-        if what == "cancel" and self.random.random() < 0.3:
+        if what in ("cancel", "force") and self.random.random() < 0.3:
             output = -1
         self.act(what, run, output)
 
@@ -235,10 +300,12 @@ class _Maker:
             self.act("leave", client)
 
 
-def live(seed: int, simple: bool = False) -> Life:
-    """Return the life that a seed stands for; a `simple` one has no scopes and no tasks that become plans."""
+def live(seed: int, rich: Rich = Rich.OPTIONS) -> Life:
+    """Return the life that a seed stands for."""
     random = Random(seed)
-    maker = _Maker(random, None if simple else Random(-1 - seed), clients=random.choice((1, 1, 2, 3)))
+    extra = Random(-1 - seed) if rich >= Rich.SCOPES else None
+    asking = Asking(Random(f"options of {seed}")) if rich >= Rich.OPTIONS else None
+    maker = _Maker(random, extra, asking, clients=random.choice((1, 1, 2, 3)))
     workers = tuple(random.choice((1, 2)) for _ in range(random.choice((0, 1, 2, 2, 3))))
     deadly = random.choice((0, 0, 1, 1, 6))
     acts = (
@@ -251,8 +318,13 @@ def live(seed: int, simple: bool = False) -> Life:
         + [lambda: maker.act("join", random.choice((1, 2)))]
         + [maker.leave] * random.choice((0, 1))
     )
+    offers = [PLAIN_OFFER]
+    if asking is not None:
+        acts += [maker.queue] * asking.random.choice((0, 1))
+        acts += [lambda: maker.about_a_future("force")] * asking.random.choice((0, 1))
+        offers = [offer(asking.random) for _ in range(asking.random.choice((1, 2, 5)))]
     maker.submit()
     for _ in range(random.choice((0, 2, 5, 12, 25))):
         random.choice(acts)()
     limit = random.choice((64, 64, 64 * 1024))
-    return Life(seed, maker.clients, workers, limit, tuple(maker.runs), tuple(maker.acts))
+    return Life(seed, maker.clients, workers, limit, tuple(maker.runs), tuple(maker.acts), tuple(offers))

@@ -12,6 +12,10 @@ What may go wrong instead:
 5. Cancelling.  An output that its client cancelled, alone or with its run, may be "cancelled".
 6. Inheritance.  What may happen to an input may happen to its readers, in this run and in those bound to it.
 7. Failing fast.  In such a run, what may happen to one output may happen to all, and they may be "cancelled".
+8. Options.  A task that expires may be "expired"; one that fails at first may end so, unless it is tried often enough;
+   one that is begun at most once has "died" with any worker.  In a scope that fails as one, what may happen to one task
+   may happen to all.  A run with a limit whose name means something else elsewhere may be "refused".
+9. Going on.  What goes on without values does not inherit (6): its `Tally` says what has happened instead.
 
 An exception that must come (1, and below it 6) leaves no room for a value.  Drops, scopes and other clients change
 nothing.  (Which handlers are told of what: simulation.handlers.)
@@ -22,24 +26,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.running.frontier import MAX_DEATHS
-from lazygraph.testing.simulation.lives import Ref
-from lazygraph.testing.simulation.tasks import DIED, NOTHING, UNSENDABLE, Lump, may_raise, reason, value_of
+from lazygraph.testing.simulation.asking import expires, gets_there, refusable
+from lazygraph.testing.simulation.lives import Ref, inside, under
+from lazygraph.testing.simulation.tasks import (
+    ASKS,
+    COLLECT,
+    DIED,
+    EXPIRED,
+    NOTHING,
+    SHAKY,
+    SKIP,
+    UNSENDABLE,
+    Lump,
+    Reason,
+    Tally,
+    may_raise,
+    reason,
+    value_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lazygraph.testing.simulation.hands import Ending
     from lazygraph.testing.simulation.lives import Life, RunSpec, Task
 
 
-def values_of(life: Life) -> dict[Ref, Any]:
-    """Return what every task of a life gives, called directly."""
+def values_of(life: Life, deaths: int = 0) -> dict[Ref, Any]:
+    """Return what every task of a life gives, called directly; where it is a matter of luck, with luck."""
     values: dict[Ref, Any] = {}
     for run, spec in enumerate(life.runs):
         for at, task in enumerate(spec.tasks):
             inputs = [values[ref] for ref in task.inputs]
             held = task.kind == "held"
-            values[Ref(run, at)] = task.number if held else value_of(task.kind, task.number, inputs)
+            # Losing an attempt is luck: it is one less that fails.
+            fails = not deaths and not gets_there(task.kind, task.number, task.row)
+            if held:
+                values[Ref(run, at)] = task.number
+            else:
+                values[Ref(run, at)] = NOTHING if fails else value_of(task.kind, task.number, inputs)
     return values
 
 
@@ -48,15 +73,23 @@ class Oracle:
 
     def __init__(self, life: Life, deaths: int) -> None:
         self.life, self.deaths = life, deaths
-        self.values = values_of(life)
+        self.values = values_of(life, deaths)
+        self.of_tasks: dict[tuple[int, Ref], frozenset[Any]] = {}  # (run, what a task of it reads) -> the same
         self.may: dict[tuple[int, Ref], frozenset[Any]] = {}  # (run, output of it) -> kinds, and numbers that may raise
-        self._cancelled = {(act.first, act.second) for act in life.acts if act.what == "cancel"}
+        self._cancelled = {(act.first, act.second) for act in life.acts if act.what in ("cancel", "force")}
+        rows = [task.row for spec in life.runs for task in spec.tasks]
+        self.refused = {run for run, spec in enumerate(life.runs) if refusable([t.row for t in spec.tasks], rows)}
         for run, spec in enumerate(life.runs):
             self._run(run, spec)
 
     def _run(self, run: int, spec: RunSpec) -> None:
         """Apply the rules to one run; those it is bound to come before it."""
         may: dict[Ref, frozenset[Any]] = {}
+        bound = [
+            ref for refs in (spec.outputs, *(task.inputs for task in spec.tasks)) for ref in refs if ref.run != run
+        ]
+        if any("refused" in self.elsewhere(ref) for ref in bound):
+            self.refused.add(run)  # with what it reads from
 
         cancelled = {spec.outputs[output] for r, output in self._cancelled if r == run and output >= 0}
 
@@ -64,8 +97,15 @@ class Oracle:
             above = [may[ref] if ref.run == run else self.elsewhere(ref) for ref in refs]
             return frozenset().union(*above, ["cancelled"] if cancelled.intersection(refs) else ())
 
-        for at, task in enumerate(spec.tasks):
-            may[Ref(run, at)] = of(task.inputs) | self.own(task)
+        def tasks(shared: Mapping[int, frozenset[Any]]) -> None:
+            for at, task in enumerate(spec.tasks):
+                above = of(task.inputs) if task.kind not in (COLLECT, SKIP) else frozenset()
+                may[Ref(run, at)] = above | self.own(task) | shared.get(at, frozenset())
+
+        tasks({})
+        tasks(_together(run, spec, may))
+        for task in spec.tasks:
+            self.of_tasks.update(((run, ref), of([ref])) for ref in task.inputs)
         every = {ref: of([ref]) for ref in spec.outputs}
         shared: frozenset[Any] = frozenset()
         if spec.fail_fast:
@@ -73,12 +113,21 @@ class Oracle:
             shared |= {"cancelled"} if shared else set()
         if (run, -1) in self._cancelled:
             shared |= {"cancelled"}
+        if run in self.refused:
+            shared |= {"refused"}
         for ref, own_may in every.items():
             self.may[run, ref] = own_may | shared
 
     def own(self, task: Task) -> frozenset[Any]:
         """Return what may happen to a task of itself."""
         own = set(may_raise(task.kind, task.number))
+        if task.kind in (SHAKY, ASKS) and gets_there(task.kind, task.number, task.row):
+            if not expires(task.row):  # what is late is not tried again
+                own.clear()
+        if expires(task.row):
+            own.add(EXPIRED)
+        if task.row.at_most_once and self.deaths:
+            own.add(DIED)
         if any(isinstance(self.values[read], Lump) for read in task.inputs):
             own.add(UNSENDABLE)
         if task.kind == "held" and self.deaths:
@@ -98,9 +147,45 @@ class Oracle:
         if ending.kind == "value":
             if value is NOTHING:
                 return "it has a value, and must not"
+            if isinstance(value, Tally):
+                return self._tally_wrong(ref, ending.thing)
             return "" if ending.thing == value else f"its value is {ending.thing!r} and not {value!r}"
         if ending.kind == "raised":
             return "" if reason(ending.thing) in may else f"it raised {ending.thing!r}, and only {set(may)} may be"
         if ending.kind == "gone":
-            return "" if may and "forgotten" not in ending.thing else f"it is gone ({ending.thing})"
+            known = "forgotten" not in ending.thing or "refused" in may
+            return "" if may and known else f"it is gone ({ending.thing})"
         return "" if ending.kind in may else f"it is {ending.kind}, and only {set(may)} may be"
+
+    def _tally_wrong(self, ref: Ref, seen: Any) -> str:
+        """Return why what was made of a group is not allowed: a member is as it must be, or its failure may be."""
+        task = self.life.runs[ref.run].tasks[ref.at]
+        whole = value_of(task.kind, task.number, [self.values[read] for read in task.inputs]).members
+        may = [self.of_tasks[ref.run, read] | self._whole(ref.run) for read in task.inputs]
+        rest = list(seen.members) if isinstance(seen, Tally) else []
+        for value, why in zip(whole, may, strict=True):
+            if rest and value is not NOTHING and rest[0] == value:
+                rest.pop(0)
+            elif task.kind == SKIP and why:
+                continue
+            elif rest and isinstance(rest[0], Reason) and rest[0].why in why:
+                rest.pop(0)
+            else:
+                return f"of members {whole}, which may be {may}, it is {seen!r}"
+        return f"it has {rest} besides" if rest else ""
+
+    def _whole(self, run: int) -> frozenset[Any]:
+        """Return what may happen to any task of a run because of all."""
+        return frozenset({"cancelled"} if (run, -1) in self._cancelled else ())
+
+
+def _together(run: int, spec: RunSpec, may: Mapping[Ref, frozenset[Any]]) -> dict[int, frozenset[Any]]:
+    """Return what may happen to tasks because they stand in scopes that fail as one."""
+    found: dict[int, frozenset[Any]] = {}
+    for row, scope in enumerate(spec.scopes, 1):
+        if scope.fail_fast:
+            within = inside(spec, under(spec, row))
+            shared = frozenset().union(*(may[Ref(run, at)] for at in within))
+            for at in within if shared else ():
+                found[at] = found.get(at, frozenset()) | shared | {"cancelled"}
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.values.options import DEFAULT
 
 if TYPE_CHECKING:
     from lazygraph.testing.simulation.lives import Act, Life
@@ -52,9 +53,13 @@ def about(life: Life) -> list[str]:
     for run, spec in enumerate(life.runs):
         how = "held values" if spec.held else f"{len(spec.tasks)} tasks, outputs {[tuple(o) for o in spec.outputs]}"
         lines.append(f"run {run} of client {spec.client}: {how}{', fail_fast' if spec.fail_fast else ''}")
-        odd = [(at, task.kind) for at, task in enumerate(spec.tasks) if task.kind in ("bad", "lump", "grow")]
+        odd = [(at, task.kind) for at, task in enumerate(spec.tasks) if task.kind not in ("plain", "large", "held")]
         if odd:
             lines.append(f"    {odd}")
+        for at, task in enumerate(spec.tasks):
+            if task.row != DEFAULT:
+                said = {name: getattr(task.row, name) for name in (*task.row.asked(), "limited_as")}
+                lines.append(f"    task {at}: {said}")
         for row, scope in enumerate(spec.scopes, 1):
             inside = [at for at, task in enumerate(spec.tasks) if task.scope == row]
             handlers = [(task.kind, task.number) for task in scope.handlers]

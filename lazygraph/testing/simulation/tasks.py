@@ -6,23 +6,32 @@ Does not cover: which tasks a life has (simulation.lives), what may go wrong wit
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.errors import Unserializable, WorkerDied
-from lazygraph.language.promise import Delayed
-from lazygraph.values.node import NodeScope, Replacement
+from lazygraph.errors import LostData, TaskExpired, Unserializable, WorkerDied
+from lazygraph.language.members import GATHERS
+from lazygraph.language.promise import Delayed, build
+from lazygraph.values.node import Node, NodeScope, Replacement, identity
 from lazygraph.values.options import DEFAULT
+from lazygraph.values.outcome import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lazygraph.values.outcome import Failure
+    from lazygraph.running.attempt import Attempt
+    from lazygraph.values.options import TaskOptions
 
 NOTHING: Any = object()
 """Stands for the value of a task that has none: it raises, or an input of it has none."""
 
-UNSENDABLE, DIED = "unsendable", "died"
+UNSENDABLE, DIED, EXPIRED, CANCELLED, LOST = "unsendable", "died", "expired", "cancelled", "lost"
+SHAKY, ASKS = "shaky", "asks"
+"""Kinds of tasks that fail a few times first; the second asks for another attempt itself."""
+COLLECT, SKIP = "collect", "skip"
+"""Kinds of tasks that go on without values: they read their inputs as a group that says so."""
 
 
 class Bad(ValueError):
@@ -51,10 +60,28 @@ class Answered(NamedTuple):
     failure: Any
 
 
+class Tally(NamedTuple):
+    """What a task makes of a group: its number, and what has come, or the reason why something has not."""
+
+    number: int
+    members: tuple[Any, ...]
+
+    @property
+    def weight(self) -> int:
+        """What those that read it make of it: which members there are may depend on who dies."""
+        return self.number
+
+
+class Reason(NamedTuple):
+    """Stands in a `Tally` for a member that has failed."""
+
+    why: Any
+
+
 def _mix(number: int, inputs: Sequence[Any]) -> int:
     total = number * 31 + 7
     for value in inputs:
-        weight = value if isinstance(value, int) else value.weight if isinstance(value, Lump) else len(value)
+        weight = value if isinstance(value, int) else value.weight if isinstance(value, Lump | Tally) else len(value)
         total = (total * 33 + weight) % 1_000_003
     return total
 
@@ -79,6 +106,36 @@ def bad(number: int, *inputs: Any) -> Any:
     raise Bad(number)
 
 
+def fails_of(number: int) -> int:
+    """Return how often a shaky task fails before it does not."""
+    return 1 + number % 3
+
+
+def shaky(self: Attempt, number: int, *inputs: Any) -> int:
+    """A small value, after some attempts that raise."""
+    if self.request.attempt <= fails_of(number):
+        raise Bad(number)
+    return _mix(number, inputs)
+
+
+def asks(self: Attempt, number: int, *inputs: Any) -> int:
+    """A small value, after some attempts that ask for another."""
+    if self.request.attempt <= fails_of(number):
+        raise self.retry(exc=Bad(number), countdown=(None, 0, 0.5)[number // 3 % 3])
+    return _mix(number, inputs)
+
+
+def tally(number: int, members: Sequence[Any]) -> Tally:
+    """What has come of a group."""
+    # A value that cannot travel would make this one such.
+    kept = [Reason(reason(m.exception)) if isinstance(m, Failure) else _fleeting(m) for m in members]
+    return Tally(number, tuple(kept))
+
+
+def _fleeting(value: Any) -> Any:
+    return value.weight if isinstance(value, Lump | Tally) else value
+
+
 def answer(number: int, failure: Failure, *inputs: Any) -> Answered:
     """What a handler says of a failure."""
     return Answered(number, reason(failure.exception))
@@ -88,7 +145,16 @@ def reason(error: BaseException) -> Any:
     """Return the number of the task that raised, or a word for what has gone wrong otherwise."""
     if isinstance(error, Bad):
         return error.args[0]
-    return UNSENDABLE if isinstance(error, Unserializable) else DIED if isinstance(error, WorkerDied) else repr(error)
+    return next((word for kind, word in _REASONS.items() if isinstance(error, kind)), repr(error))
+
+
+_REASONS: Mapping[type, str] = {
+    Unserializable: UNSENDABLE,
+    WorkerDied: DIED,
+    TaskExpired: EXPIRED,
+    CancelledError: CANCELLED,
+    LostData: LOST,
+}
 
 
 # -- tasks that become plans -----------------------------------------------------------------------
@@ -144,9 +210,16 @@ def needed(tasks: Sequence[Inner]) -> tuple[Inner, ...]:
     return tuple(tasks[at]._replace(inputs=tuple(place[read] for read in tasks[at].inputs)) for at in sorted(wanted))
 
 
-def call(kind: str, number: int, inputs: Sequence[Any], scope: NodeScope | None = None) -> Delayed[Any]:
+def call(
+    kind: str, number: int, inputs: Sequence[Any], scope: NodeScope | None = None, row: TaskOptions = DEFAULT
+) -> Delayed[Any]:
     """Return the promise of a task's value."""
-    return Delayed(FUNCTIONS[kind], (number, *inputs), None, DEFAULT, "a life", (), scope)
+    if kind in GATHERS:
+        promised = [one if isinstance(one, Node) else Delayed(identity, (one,)) for one in inputs]
+        members = build(GATHERS[kind], (promised,), {}, DEFAULT, "a life", (), scope)
+        return Delayed(tally, (number, members), None, row, "a life", (), scope)
+    row = replace(row, bind=True) if kind in (SHAKY, ASKS) else row
+    return Delayed(FUNCTIONS[kind], (number, *inputs), None, row, "a life", (), scope)
 
 
 def grow(number: int, *inputs: Any) -> Replacement:
@@ -164,14 +237,27 @@ def grow(number: int, *inputs: Any) -> Replacement:
     return Replacement(nodes[-1])
 
 
-FUNCTIONS = {"plain": plain, "large": large, "lump": lump, "bad": bad, "grow": grow, "answer": answer}
+FUNCTIONS: Mapping[str, Any] = {
+    "plain": plain,
+    "large": large,
+    "lump": lump,
+    "bad": bad,
+    "grow": grow,
+    "answer": answer,
+    SHAKY: shaky,
+    ASKS: asks,
+}
 
 
 # -- direct evaluation -----------------------------------------------------------------------------
 
 
 def value_of(kind: str, number: int, inputs: Sequence[Any]) -> Any:
-    """Return what a task gives, called directly, whatever it becomes."""
+    """Return what a task gives, called directly, whatever it becomes; of one that fails at first, in the end."""
+    if kind in GATHERS:
+        return Tally(number, tuple(map(_fleeting, inputs)))
+    if kind in (SHAKY, ASKS) and all(value is not NOTHING for value in inputs):
+        return _mix(number, inputs)
     if kind == "bad" or any(value is NOTHING for value in inputs):
         return NOTHING
     if kind != "grow":
@@ -187,7 +273,7 @@ def may_raise(kind: str, number: int) -> frozenset[Any]:
     """Return what a task may fail with of itself: numbers of tasks in it that raise, UNSENDABLE."""
     if kind == "grow":
         return frozenset().union(*(may_raise(task.kind, task.number) for task in grown(number).tasks))
-    return frozenset({number} if kind == "bad" else {UNSENDABLE} if kind == "lump" else ())
+    return frozenset({number} if kind in ("bad", SHAKY, ASKS) else {UNSENDABLE} if kind == "lump" else ())
 
 
 def handlers_in(kind: str, number: int) -> Mapping[int, frozenset[Any]]:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
+from lazygraph.testing.simulation.asking import PLAIN_OFFER, WALL_AHEAD, Offer
 from lazygraph.testing.simulation.hands import PretendClient, PretendWorker
+from lazygraph.testing.simulation.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,8 @@ class World:
         self.seed, self.random = seed, Random(seed)
         self.inline_limit, self.tell = inline_limit, tell
         self.mind = SchedulerMachine()
+        self.mind.frontier.wall_ahead = WALL_AHEAD
+        self.ledger = Ledger()
         self.now = 0.0
         self.steps = 0
         self.deaths = 0
@@ -56,12 +60,14 @@ class World:
 
     # -- coming and going --------------------------------------------------------------------------
 
-    def add_worker(self, threads: int = 1) -> PretendWorker:
+    def add_worker(self, threads: int = 1, offer: Offer = PLAIN_OFFER) -> PretendWorker:
         """A worker joins."""
         self._peers += 1
-        worker = self.workers[self._peers] = PretendWorker(self, self._peers, threads)
+        worker = self.workers[self._peers] = PretendWorker(self, self._peers, threads, offer)
         self.by_address[worker.address] = worker
-        worker.outbox.append((m.Join(worker.address, worker.address, threads, 0), b""))
+        name = offer.name or worker.address
+        join = m.Join(name, worker.address, threads, 0, list(offer.queues), dict(offer.resources))
+        worker.outbox.append((join, b""))
         return worker
 
     def add_client(self) -> PretendClient:
@@ -76,6 +82,7 @@ class World:
         self.deaths += 1
         self._end(worker.peer, worker.address, worker.outbox)
         del self.workers[worker.peer], self.by_address[worker.address]
+        self.ledger.died(worker.peer)
         for asker, question, _, _ in worker.gets:
             asker.answers.append((question, None, {}))
 
@@ -106,14 +113,33 @@ class World:
     def _route(self, sends: Sequence[Send]) -> None:
         for peer, message, body in sends:
             target = self.workers.get(peer) or self.clients.get(peer)
+            if isinstance(message, m.Do):
+                block = self.mind.frontier.blocks[message.block]
+                for task in m.from_ints(message.tasks):
+                    self.ledger.handed_out(peer, block, task, self.now)
             if target is not None:
                 target.inbox.append((message, b"".join(bytes(part) for part in body)))
 
     def _to_mind(self, peer: int, address: str, outbox: Link) -> None:
         message, body = outbox.popleft()
         self.tell(address, "scheduler", message)
+        self._write_down(peer, message)
         self._route(self.mind.receive(peer, message, body, self.now))
+        for base in self.mind.records:
+            self.ledger.admitted(base, self.now)
         self._undecided = True
+
+    def _write_down(self, peer: int, message: m.Message) -> None:
+        """Note what the scheduler hears that has to do with what may be handed out."""
+        if isinstance(message, m.Join):
+            self.ledger.joined(peer, message.name, message.queues, message.resources.items())
+        elif isinstance(message, m.SetQueues):
+            self.ledger.queues_set(message.add, message.remove, message.workers)
+        elif isinstance(message, m.Broke) and message.retry:
+            block = self.mind.frontier.blocks.get(message.block)
+            if block is not None and block.attempt(message.task) == message.attempt:
+                row = block.shape.options[block.shape.option[message.task]]
+                self.ledger.failed(block.base, message.task, row, message.asked, message.countdown, self.now)
 
     def _decide(self) -> None:
         self._undecided = False
@@ -122,7 +148,10 @@ class World:
     # -- time --------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Do one thing that can happen; False when nothing can."""
+        """Do one thing that can happen; False when nothing can.  When nothing else can, time passes."""
+        due = self.mind.next_time()
+        if due is not None and due <= self.now:
+            self._undecided = True
         choices: list[tuple[Any, ...]] = []
         for peer, worker in self.workers.items():
             if worker.outbox:
@@ -133,7 +162,7 @@ class World:
                 choices.append((worker.asked,))
             if worker.answers:
                 choices.append((worker.take_answer,))
-            if worker.reports:
+            if worker.jobs:
                 choices.append((worker.tell,))
             choices += [(t.step, self.random) for t in worker.threads if t.lease is not None or worker.queue]
         for peer, client in self.clients.items():
@@ -146,7 +175,12 @@ class World:
         if self._undecided:
             choices.append((self._decide,))
         if not choices:
-            return False
+            if due is None:
+                return False
+            self.now = max(self.now, due)
+            choices.append((self._decide,))
+        elif due is not None and self.random.random() < 0.05:
+            self.now += self.random.choice((0.01, 0.1, 1.0, max(0.0, due - self.now)))
         if self.workers and self.random.random() < 0.02:
             choices = [(self.random.choice(list(self.workers.values())).tick,)]
         self.now += 0.001
