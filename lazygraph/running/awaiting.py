@@ -14,6 +14,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.running.context import on_loop
+from lazygraph.running.mutation import give_up
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,13 +75,13 @@ class Awaited:
         try:
             value, error = task.result()
         except BaseException as cancelled:  # before its first step
-            self.coroutine.close()
+            give_up(self.coroutine)
             value, error = None, cancelled
         self.end(value, error)
 
     def refuse(self, why: BaseException) -> None:
         """Never begin to await it."""
-        self.coroutine.close()
+        give_up(self.coroutine)
         self.end(None, why)
 
     def _cancel(self) -> None:

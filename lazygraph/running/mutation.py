@@ -43,6 +43,15 @@ def unwatched(function: Any) -> Any:
     return function.function if type(function) is _Watching else function
 
 
+def give_up(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine that will not be awaited; with one that watches the one it watches, which it has not begun."""
+    frame = getattr(coroutine, "cr_frame", None)
+    watched = frame.f_locals["value"] if frame is not None and frame.f_code is _Watching._awaited.__code__ else None
+    coroutine.close()
+    if watched is not None:
+        watched.close()
+
+
 class _Watching:
     """Calls a function and sees that its arguments are afterwards what they were before."""
 
