@@ -221,7 +221,7 @@ def pack_shape(shape: Shape) -> ShapeOnWire:
         shape.callbacks.tobytes(),
         list(shape.names),
         [dict(as_plain(row)) for row in shape.options],
-        [(s.parent, s.fail_fast, s.catch, list(s.given)) for s in shape.scopes],
+        [(s.parent, s.fail_fast, s.catch, list(s.given), s.contained) for s in shape.scopes],
         [str(origin) for origin in shape.origins],
     )
 
@@ -244,7 +244,9 @@ def unpack_shape(wire: ShapeOnWire) -> Shape:
         callbacks=from_ints(wire.callbacks),
         names=tuple(wire.names),
         options=tuple(map(from_plain, wire.options)),
-        scopes=tuple([Scope(parent, fast, catch, tuple(given)) for parent, fast, catch, given in wire.scopes]),
+        scopes=tuple(
+            [Scope(parent, fast, catch, tuple(given), kept) for parent, fast, catch, given, kept in wire.scopes]
+        ),
         origins=tuple(wire.origins),
     )
 

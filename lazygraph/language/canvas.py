@@ -416,21 +416,25 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
         ways = [f"{name}={way!r}" for name, way in self._ways().items()]
         return f"group({', '.join([*self._texts(depth), *ways]) if depth <= DEEPEST_SHOWN else '…'})"
 
-    def filling(self, before: Before, within: Within) -> Filling:
-        """Fill every member with the same values.  Values of a group in it flatten; its options and callbacks stay."""
-        within = yield scoped(self._handlers, within, self.fail_fast)
+    def filling(self, before: Before, within: Within, flat: bool = False) -> Filling:
+        """Fill every member with the same values.  Values of a group in it flatten; its options and callbacks stay.
+
+        `flat`: it is such a group itself, so that failures of its members are the outer one's.
+        """
+        contained = self.on_missing != "raise" and not flat
+        within = yield scoped(self._handlers, within, self.fail_fast, contained)
         within = within.saying(self._said)
         members = self.members
         values: list[Any] = []
-        given = False
-        # Where nobody takes what comes before (there is nobody, or promises that take nothing), it is waited for.
-        takes = any(not isinstance(member, Delayed) for member in members)
-        rest: Waited = () if takes else (*before.after, *nodes_in(before.values))
+        given = takes = False
+        rest: Waited = ()
         for member in members:
             if isinstance(member, Delayed):
                 filled = given_in(within.scope, member)
             elif member.simple:
                 filled = member.filled(before, within)
+            elif isinstance(member, Group):
+                filled = yield member.filling(before, within, flat=True)
             else:
                 filled = yield member.filling(before, within)
             given = filled.given if not values else given
@@ -439,14 +443,17 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
                     f"on_error={member.on_missing!r} on a group within a group, whose members are the outer one's: "
                     "say it on the outer group"
                 )
+            takes = takes or (filled.takes if isinstance(member, Group) else not isinstance(member, Delayed))
             if isinstance(member, Group):
                 values.extend(filled.value)
-                rest = (*rest, *filled.after)
+                rest = (*rest, *filled.after) if member._links else rest  # what holds an empty one has its callbacks
             else:
                 values.append(as_node(filled))
                 if within.noted is not None and values[-1] is not filled.value:
                     within.noted.append((values[-1], filled))
-        whole = Filled(values, rest, given, before.step, self.on_missing)
+        if not takes:  # there is nobody, or promises that take nothing: what comes before is waited for
+            rest = (*before.after, *nodes_in(before.values), *rest)
+        whole = Filled(values, rest, given, before.step, self.on_missing, takes)
         if self._handlers or self.fail_fast:
             whole = owned(whole, within, a_list=True)
         done: Filled = yield linked(whole, self._links, a_list=True)

@@ -79,7 +79,8 @@ class Filled(NamedTuple):
     """What a canvas became: a promise or nested lists of promises, and what to wait for that no value mentions.
 
     `given` says that the value, or its first, may be in other hands too: no callback may be hung on it; `before` is the
-    step that a group was filled behind; `on_error` is what its group does about members that have no value.
+    step that a group was filled behind; `on_error` is what its group does about members that have no value; `takes` is
+    whether a member of it got what comes before.
     """
 
     value: Any
@@ -87,6 +88,7 @@ class Filled(NamedTuple):
     given: bool = False
     before: Filled | None = None
     on_error: str = "raise"
+    takes: bool = False
 
 
 Filling = Generator[Any, Any, Filled]
@@ -128,11 +130,13 @@ def behind(filled: Filled) -> Before:
 # -- callbacks -------------------------------------------------------------------------------------
 
 
-def scoped(handlers: Sequence[Any], within: Within, fail_fast: bool = False) -> Generator[Any, Any, Within]:
+def scoped(
+    handlers: Sequence[Any], within: Within, fail_fast: bool = False, contained: bool = False
+) -> Generator[Any, Any, Within]:
     """Open the scope that handlers of its failure answer for: each is a canvas that gets the `Failure`."""
-    if not handlers and not fail_fast:
+    if not handlers and not fail_fast and not contained:
         return within
-    scope = NodeScope(within.scope, fail_fast)
+    scope = NodeScope(within.scope, fail_fast, contained)
     for canvas in handlers:
         handler = yield canvas.filling(Before((scope.caught,)), NOWHERE)
         scope.handlers.append(as_node(handler))

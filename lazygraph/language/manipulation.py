@@ -246,7 +246,7 @@ class _Copies:
             scope = scope.parent
         copy = None if scope is None else self._scopes[scope]
         for original in reversed(chain):
-            copy = self._scopes[original] = NodeScope(copy)
+            copy = self._scopes[original] = NodeScope(copy, original.fail_fast, original.contained)
             self._made[original.caught] = copy.caught
             self._loose.add(copy.caught)
             for handler in original.handlers:

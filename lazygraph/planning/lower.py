@@ -241,7 +241,7 @@ class _Columns:
     def _scope(self, scope: NodeScope) -> Scope:
         parent = self.walk.scopes[scope.parent] if scope.parent is not None else 0
         given = tuple(self.entry[node] for node in scope.given if node in self.entry)
-        return Scope(parent, scope.fail_fast, catch=self.entry.get(scope.caught, -1), given=given)
+        return Scope(parent, scope.fail_fast, self.entry.get(scope.caught, -1), given, scope.contained)
 
     def _origin(self, site: Site | str) -> int:
         # By the code's id: hashing a code object walks its bytecode.
@@ -293,7 +293,7 @@ def lift(graph: Graph) -> list[Delayed]:
 def _lifted_scopes(graph: Graph) -> list[NodeScope | None]:
     scopes: list[NodeScope | None] = [None]
     rows = graph.shape.scopes[1:]
-    scopes.extend(NodeScope(None) for _ in rows)
+    scopes.extend(NodeScope(None, row.fail_fast, row.contained) for row in rows)
     for row, scope in zip(rows, scopes[1:], strict=True):
         assert scope is not None
         scope.parent = scopes[row.parent]

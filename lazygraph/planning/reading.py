@@ -287,10 +287,11 @@ class _GraphReader:
         scopes: list[NodeScope | None] = [None, *(NodeScope(None) for _ in rows)]
         parents: dict[Hashable, Told] = {}
         for number, row in enumerate(rows, 1):
-            parent = _only(row, {"parent", "given"}, "a scope").get("parent", 0)
+            parent = _only(row, {"parent", "given", "fail_fast", "contained"}, "a scope").get("parent", 0)
             scope = scopes[number]
             assert scope is not None
             scope.parent = self._scope_at(parent, scopes)
+            scope.fail_fast, scope.contained = _bool(row, "fail_fast", "a scope"), _bool(row, "contained", "a scope")
             parents[number] = Told([parent])
         if in_order(parents)[1]:
             raise InvalidOption("a scope is within itself; 'parent' is the number of the one around it")
@@ -417,9 +418,15 @@ class _CanvasReader:
 
 def _ways(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     ways = {name: row[name] for name in ("on_error", "fail_fast") if name in row}
-    if not isinstance(ways.get("fail_fast", False), bool):
-        raise InvalidOption(f"{where}: 'fail_fast' is {ways['fail_fast']!r}, and true or false is wanted")
+    _bool(row, "fail_fast", where)
     return ways
+
+
+def _bool(row: Mapping[str, Any], name: str, where: str) -> bool:
+    given = row.get(name, False)
+    if not isinstance(given, bool):
+        raise InvalidOption(f"{where}: {name!r} is {given!r}, and true or false is wanted")
+    return given
 
 
 _KINDS: Mapping[str, tuple[Callable[[_CanvasReader, Mapping[str, Any], str], Canvas], frozenset[str]]] = {

@@ -118,7 +118,8 @@ class _GraphWriter:
         return {**_filled(values=self.writer.values, scopes=scopes), "nodes": nodes, "outputs": list(shape.outputs)}
 
     def _scope(self, scope: Scope) -> dict[str, Any]:
-        return _filled(parent=scope.parent, given=list(scope.given))
+        ways = {"fail_fast": scope.fail_fast, "contained": scope.contained}
+        return _filled(parent=scope.parent, given=list(scope.given), **{way: True for way in ways if ways[way]})
 
     def _node(self, at: int, *, callback: bool) -> dict[str, Any]:
         shape = self.shape

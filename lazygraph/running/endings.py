@@ -72,7 +72,7 @@ class Endings(Arena):
         if fell and block.catches:
             self._catch(block, entry, cause, actions)
         if fell and block.strict:
-            self._fallen.extend((block, row, cause) for row in _scopes_of(block, entry) if row in block.strict)
+            self._fallen.extend((block, row, cause) for row in _failing_with(block, entry) if row in block.strict)
         if entry >= block.shape.externals:
             self._close(block, entry)
             # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
@@ -87,7 +87,7 @@ class Endings(Arena):
 
     def _catch(self, block: Block, entry: int, cause: Cause, actions: list[Action]) -> None:
         """A node has failed: tell those who asked for the failure of a scope that it is in, each scope once."""
-        for row in _scopes_of(block, entry):
+        for row in _failing_with(block, entry):
             catch = block.catches.get(row, -1)
             if catch >= 0 and block.state[catch] == _WAITING:
                 self._move(block, catch, State.SUCCEEDED)
@@ -262,6 +262,15 @@ def _scopes_of(block: Block, entry: int) -> Iterator[int]:
         while row >= 0:
             yield row
             row = block.shape.scopes[row].parent
+
+
+def _failing_with(block: Block, entry: int) -> Iterator[int]:
+    """Yield those of an entry's scopes that its failure is one of: out to the first that goes on without it."""
+    for row in (block.shape.scope[entry], *block.given.get(entry, ())):
+        while row >= 0:
+            yield row
+            scope = block.shape.scopes[row]
+            row = scope.parent if not scope.contained else -1
 
 
 def of_reader(block: Block, reader: int, target: State) -> State:

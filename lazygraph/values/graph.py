@@ -37,13 +37,15 @@ class Scope(NamedTuple):
 
     `fail_fast`: the first of its nodes that fails ends the others.  `catch` is the external whose value is the
     `Failure` of the first of its nodes that fails (-1: nobody asks); `given` are entries of the stretch that bear
-    another scope's row, because they stand in several.
+    another scope's row, because they stand in several.  `contained`: it goes on without those that fail, so the scopes
+    around it have not failed with them.
     """
 
     parent: int = -1
     fail_fast: bool = False
     catch: int = -1
     given: tuple[int, ...] = ()
+    contained: bool = False
 
 
 class Step(NamedTuple):

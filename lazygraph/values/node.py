@@ -50,14 +50,14 @@ class NodeScope:
     """A stretch of nodes, and who is told when one of them fails.
 
     `handlers` are nodes that read `caught`; `given` are nodes in the stretch that were made elsewhere, and may stand in
-    other stretches too.  `fail_fast`: its first failure ends all of it.  Made while a canvas is filled, not changed
-    afterwards.
+    other stretches too.  `fail_fast`: its first failure ends all of it.  `contained`: no failure in it is one of those
+    around it.  Made while a canvas is filled, not changed afterwards.
     """
 
-    __slots__ = ("caught", "fail_fast", "given", "handlers", "parent")
+    __slots__ = ("caught", "contained", "fail_fast", "given", "handlers", "parent")
 
-    def __init__(self, parent: NodeScope | None, fail_fast: bool = False) -> None:
-        self.parent, self.fail_fast = parent, fail_fast
+    def __init__(self, parent: NodeScope | None, fail_fast: bool = False, contained: bool = False) -> None:
+        self.parent, self.fail_fast, self.contained = parent, fail_fast, contained
         self.caught = Caught()
         self.handlers: list[Node] = []
         self.given: list[Node | External] = []

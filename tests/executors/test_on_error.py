@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from lazygraph import Failure, Status, chain, chord, compute, delayed, from_json, group, start, use
+from lazygraph import Failure, Status, chain, chord, clone, compute, delayed, from_json, group, optimize, start, use
 from lazygraph.errors import InvalidOption, NotImplementedYet, WrongCanvas
 from lazygraph.executors import LocalCluster, ProcessExecutor, SyncExecutor, ThreadExecutor
 from tests.executors.driven import WAIT
@@ -108,6 +109,30 @@ class TestGroups:
     def test_a_handler_is_told_and_the_body_runs_on(self) -> None:
         canvas = group((inverse.s(n) for n in (1, 0)), on_error="skip").link_error(delayed(str).s()) | listed.s()
         assert canvas.compute() == [1.0]
+
+    def test_only_its_own_handler_is_told(self, tmp_path: Path) -> None:
+        def told(name: str) -> Any:
+            return delayed(lambda _: (tmp_path / name).write_text("told")).s()
+
+        members = group((inverse.s(n) for n in (1, 0)), on_error="skip").link_error(told("inner"))
+        canvas = (members | listed.s()).link_error(told("outer"))
+        assert canvas.compute(executor="sync") == [1.0]  # which returns when callbacks have ended too
+        assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+
+    @pytest.mark.parametrize("on_error", ["collect", "skip"])
+    def test_around_it_nothing_has_failed(self, on_error: str) -> None:
+        tolerant = group(inverse.s(0), on_error=on_error) | delayed(len).s()
+        canvas = group(chain(tolerant), inverse.s(2) | inverse.s() | inverse.s(), fail_fast=True)
+        written = canvas.to_delayed()
+        for same in (canvas, written, *optimize(written), clone(written)):
+            assert same.compute() == [int(on_error == "collect"), 0.5]
+
+    def test_all_that_is_made_of_it_fails_as_one(self) -> None:
+        waits = chain(*[inverse.s(1)] + [inverse.s()] * 50)
+        written = group(inverse.s(0), waits, fail_fast=True, on_error="collect").to_delayed()
+        for same in (written, *optimize(written), clone(written)):
+            [names] = compute(listed(same), executor="sync")
+            assert names == ["ZeroDivisionError", "ZeroDivisionError"]
 
     def test_what_else_reads_a_failed_member_ends_with_it(self) -> None:
         bad = inverse(0)

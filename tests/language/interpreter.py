@@ -101,15 +101,27 @@ Fault = tuple[int, int]
 
 @dataclass(frozen=True)
 class Ended:
-    """What something gives: a value, or the failures because of which it gives none."""
+    """What something gives: a value, or the failures because of which it gives none.
+
+    `own`: of a group, the failures of its members, without those of what it only waits for.
+    """
 
     value: Any = None
     faults: frozenset[Fault] = frozenset()
+    own: frozenset[Fault] | None = None
 
 
 def faults_of(ends: Iterable[Ended]) -> frozenset[Fault]:
     """Return the failures of all of them."""
     return frozenset().union(*(end.faults for end in ends))
+
+
+def flat(of: Any) -> list[Any]:
+    """Return the members of a group and of the groups in it; of anything else, that."""
+    inner = of
+    while isinstance(inner, Scope):
+        inner = inner.of
+    return [one for member in inner.members for one in flat(member)] if isinstance(inner, Side) else [of]
 
 
 def shared_in(of: Any) -> list[Shared]:
@@ -152,7 +164,11 @@ class Interpreter:
         return self.call(of.of, prefix, kwargs, of)
 
     def gathered(self, of: Gathered, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
+        outside = self.scopes
+        if of.on_error != "raise":
+            self.scopes = []  # what fails in here is no failure of those around it
         ends = [self.end(member, prefix, kwargs) for member in of.members]
+        self.scopes = outside
         if of.on_error == "raise" or not ends:
             return Ended([end.value for end in ends], faults_of(ends or prefix))
         kept = [end for end in ends if not end.faults or of.on_error == "collect"]
@@ -241,16 +257,17 @@ class Interpreter:
         return prefix[0]
 
     def side(self, of: Side, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
-        ends = [(member, self.end(member, prefix, kwargs)) for member in of.members]
+        own: frozenset[Fault] = frozenset()
         values: list[Any] = []
-        for member, end in ends:
+        for member in of.members:
+            end, links = self.end(member, prefix, kwargs), ()
             while isinstance(member, Scope):
-                member = member.of
+                member, links = member.of, (*links, *member.link)
+            within = flat(member)
             values.extend((end.value or ()) if isinstance(member, Side) else [end.value])
-        waits = all(
-            isinstance(member, Shared) for member in of.members
-        )  # none of them would wait for what comes before
-        return Ended(values, faults_of([*(end for _, end in ends), *(prefix if waits else ())]))
+            own |= end.faults if end.own is None or (links and not within) else end.own
+        waits = all(isinstance(member, Shared) for member in flat(of))  # none of them takes what comes before
+        return Ended(values, own | faults_of(prefix if waits else ()), own)
 
     def each(self, of: Each, prefix: tuple[Ended, ...], kwargs: Mapping[str, Any]) -> Ended:
         (items,) = prefix

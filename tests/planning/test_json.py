@@ -55,7 +55,7 @@ def test_the_graph_of_any_canvas_is_read_as_it_was_written(said: Described) -> N
 
 
 @often(100)
-@given(Language(failing=True, callbacks=True, each=True).described())
+@given(Language(failing=True, callbacks=True, each=True, options=True).described())
 def test_what_answers_for_failures_is_read_as_it_was_written(said: Described) -> None:
     graph = Speller(said).canvas().graph
     assert columns(again(graph)) == columns(graph)
