@@ -55,7 +55,7 @@ class ShapeOnWire(Message, frozen=True):
     callbacks: bytes
     names: list[str]
     options: list[dict[str, Any]]
-    scopes: list[tuple[int, bool, int, list[int], bool]]
+    scopes: list[tuple[int, bool, int, list[int], bool, list[int]]]
     origins: list[str]
 
 

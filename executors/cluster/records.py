@@ -221,7 +221,7 @@ def pack_shape(shape: Shape) -> ShapeOnWire:
         shape.callbacks.tobytes(),
         list(shape.names),
         [dict(as_plain(row)) for row in shape.options],
-        [(s.parent, s.fail_fast, s.catch, list(s.given), s.contained) for s in shape.scopes],
+        [(s.parent, s.fail_fast, s.catch, list(s.given), s.contained, list(s.ends)) for s in shape.scopes],
         [str(origin) for origin in shape.origins],
     )
 
@@ -244,9 +244,7 @@ def unpack_shape(wire: ShapeOnWire) -> Shape:
         callbacks=from_ints(wire.callbacks),
         names=tuple(wire.names),
         options=tuple(map(from_plain, wire.options)),
-        scopes=tuple(
-            [Scope(parent, fast, catch, tuple(given), kept) for parent, fast, catch, given, kept in wire.scopes]
-        ),
+        scopes=tuple([Scope(*row[:3], tuple(row[3]), row[4], tuple(row[5])) for row in wire.scopes]),
         origins=tuple(wire.origins),
     )
 

@@ -22,6 +22,7 @@ from lazygraph.language.filling import (
     Within,
     as_node,
     behind,
+    ends_with,
     given_in,
     linked,
     nodes_in,
@@ -360,6 +361,7 @@ class Chain(Composed[Takes, Gives, Gives, Handle]):
             before, within = behind(filled), within.later()
         a_list = _ends_in_group(self)
         if self._handlers:
+            ends_with(filled, within)
             filled = owned(filled, within, a_list=a_list)
         done: Filled = yield linked(filled, self._links, a_list=a_list)
         return done
@@ -451,10 +453,12 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
                 values.append(as_node(filled))
                 if within.noted is not None and values[-1] is not filled.value:
                     within.noted.append((values[-1], filled))
-        if not takes:  # there is nobody, or promises that take nothing: what comes before is waited for
+        # Where nobody takes what comes before, it is waited for; so it is by a group that can do without members.
+        if not takes or contained:
             rest = (*before.after, *nodes_in(before.values), *rest)
         whole = Filled(values, rest, given, before.step, self.on_missing, takes)
         if self._handlers or self.fail_fast:
+            ends_with(whole, within)
             whole = owned(whole, within, a_list=True)
         done: Filled = yield linked(whole, self._links, a_list=True)
         return done

@@ -143,6 +143,13 @@ def scoped(
     return within._replace(scope=scope)
 
 
+def ends_with(filled: Filled, within: Within) -> None:
+    """Note that a scope has failed when what was filled has no value: what fails in it may be done without."""
+    assert within.scope is not None
+    within.scope.ends.extend(filled.value if isinstance(filled.value, list) else [filled.value])
+    within.scope.ends.extend(filled.after)
+
+
 def given_in(scope: NodeScope | None, node: Node | External) -> Filled:
     """Return what a promise that was made elsewhere becomes in a canvas: itself, and of its scope too."""
     if scope is not None:

@@ -251,8 +251,8 @@ class _Copies:
             self._loose.add(copy.caught)
             for handler in original.handlers:
                 self._hanging.append((handler, copy.handlers.append))
-            for given in original.given:
-                self._hanging.append((given, copy.given.append))
+            self._hanging.extend((given, copy.given.append) for given in original.given)
+            self._hanging.extend((end, copy.ends.append) for end in original.ends)
         return copy
 
 

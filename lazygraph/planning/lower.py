@@ -241,7 +241,8 @@ class _Columns:
     def _scope(self, scope: NodeScope) -> Scope:
         parent = self.walk.scopes[scope.parent] if scope.parent is not None else 0
         given = tuple(self.entry[node] for node in scope.given if node in self.entry)
-        return Scope(parent, scope.fail_fast, self.entry.get(scope.caught, -1), given, scope.contained)
+        ends = tuple(self.entry[node] for node in scope.ends if node in self.entry)
+        return Scope(parent, scope.fail_fast, self.entry.get(scope.caught, -1), given, scope.contained, ends)
 
     def _origin(self, site: Site | str) -> int:
         # By the code's id: hashing a code object walks its bytecode.
@@ -277,6 +278,7 @@ def lift(graph: Graph) -> list[Delayed]:
     for row, scope in zip(shape.scopes, scopes, strict=True):
         if scope is not None:
             scope.given.extend(made[at] for at in row.given)
+            scope.ends.extend(made[at] for at in row.ends)
     catches = shape.catches
     # Handlers answer for their scope; all other callbacks hang, in order, on one node that is needed anyway: what they
     # read may be needed by nothing else (the list that a link on a group gets).

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lazygraph.values.graph import Graph
 
 _HEAD = frozenset({"lazygraph", "version", "values"})
+_SCOPE = frozenset({"parent", "given", "ends", "fail_fast", "contained"})
 _GRAPH = _HEAD | {"nodes", "outputs", "scopes"}
 _NODE = frozenset({"id", "function", "value", "failure_of"} | {"args", "kwargs", "after", "options"})
 _NODE |= {"scope", "callback", "origin"}
@@ -265,6 +266,7 @@ class _GraphReader:
         for row, scope in zip(_list(self.written, "scopes", "the graph"), self.scopes[1:], strict=True):
             assert scope is not None
             scope.given.extend(self._known(node) for node in _list(row, "given", "a scope"))
+            scope.ends.extend(self._known(node) for node in _list(row, "ends", "a scope"))
         outputs = _outputs(self.written, self.told)
         self._hang_callbacks(outputs)
         return [self.made[node] for node in outputs]
@@ -287,7 +289,7 @@ class _GraphReader:
         scopes: list[NodeScope | None] = [None, *(NodeScope(None) for _ in rows)]
         parents: dict[Hashable, Told] = {}
         for number, row in enumerate(rows, 1):
-            parent = _only(row, {"parent", "given", "fail_fast", "contained"}, "a scope").get("parent", 0)
+            parent = _only(row, _SCOPE, "a scope").get("parent", 0)
             scope = scopes[number]
             assert scope is not None
             scope.parent = self._scope_at(parent, scopes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lazygraph.values.graph import DATA, FAILURE, MEMBER, ORDER, Graph, offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _STRENGTH = (DATA, MEMBER, ORDER, FAILURE)
 
@@ -49,6 +49,9 @@ def select(graph: Graph, keep: Sequence[int], alias: Sequence[int] | None = None
         input_lengths.append(len(reads))
         argument_lengths.append(len(numbers))
 
+    def there(entries: Iterable[int]) -> tuple[int, ...]:
+        return tuple(target[entry] for entry in entries if target[entry] >= 0)
+
     def column(values: array[int]) -> array[int]:
         return array("i", [values[old] for old in keep])
 
@@ -68,6 +71,6 @@ def select(graph: Graph, keep: Sequence[int], alias: Sequence[int] | None = None
             arguments=arguments,
             outputs=array("i", [target[old] for old in shape.outputs]),
             callbacks=array("i", [target[old] for old in shape.callbacks]),
-            scopes=tuple([s._replace(given=tuple(target[a] for a in s.given if target[a] >= 0)) for s in shape.scopes]),
+            scopes=tuple([s._replace(given=there(s.given), ends=there(s.ends)) for s in shape.scopes]),
         ),
     )

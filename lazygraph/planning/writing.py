@@ -119,7 +119,8 @@ class _GraphWriter:
 
     def _scope(self, scope: Scope) -> dict[str, Any]:
         ways = {"fail_fast": scope.fail_fast, "contained": scope.contained}
-        return _filled(parent=scope.parent, given=list(scope.given), **{way: True for way in ways if ways[way]})
+        entries = {"given": list(scope.given), "ends": list(scope.ends)}
+        return _filled(parent=scope.parent, **entries, **{way: True for way in ways if ways[way]})
 
     def _node(self, at: int, *, callback: bool) -> dict[str, Any]:
         shape = self.shape

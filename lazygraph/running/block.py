@@ -39,8 +39,10 @@ class Block:
         "delivered",
         "depth",
         "dormant",
+        "ends",
         "fail_fast",
         "failures",
+        "felt",
         "futures",
         "given",
         "given_up",
@@ -61,6 +63,7 @@ class Block:
         "starts",
         "state",
         "strict",
+        "sunk",
         "tolerant",
         "unwanted",
         "wakes",
@@ -111,9 +114,14 @@ class Block:
         self.catches = {row: scope.catch for row, scope in enumerate(shape.scopes) if scope.catch >= 0}
         self.failures = frozenset(self.catches.values())
         self.given: dict[int, list[int]] = {}  # entry -> rows of further scopes that it stands in
+        self.ends: dict[int, list[int]] = {}  # entry -> rows of scopes that have failed when it has no value
+        self.sunk: set[int] = set()  # rows of scopes of which an end has no value
+        self.felt: dict[int, tuple[int, int]] = {}  # rows of scopes in which a node has failed -> the first that has
         for row, scope in enumerate(shape.scopes):
             for entry in scope.given:
                 self.given.setdefault(entry, []).append(row)
+            for entry in scope.ends:
+                self.ends.setdefault(entry, []).append(row)
         # What waits for the failure of a scope: it is not open until that has come, and lets nobody wait for it.
         self.dormant = {e for catch in self.failures for e in self.consumers_of(catch)}
         self.handling = frozenset(self.dormant)

@@ -69,10 +69,8 @@ class Endings(Arena):
         self._unwatch(block, entry)
         # Of a fused task a member may have failed that the scope has too, and not the one whose value is the task's.
         fell = target in _FALLEN or (target in _BELOW and cause == (block.base, entry))
-        if fell and block.catches:
-            self._catch(block, entry, cause, actions)
-        if fell and block.strict:
-            self._fallen.extend((block, row, cause) for row in _failing_with(block, entry) if row in block.strict)
+        if block.catches or block.strict:
+            self._end_in_scopes(block, entry, fell, cause, actions)
         if entry >= block.shape.externals:
             self._close(block, entry)
             # Below a failure siblings run on, as Celery's do; what only a cancelled task wanted is not wanted any more.
@@ -85,15 +83,29 @@ class Endings(Arena):
         else:
             block.open -= 1
 
-    def _catch(self, block: Block, entry: int, cause: Cause, actions: list[Action]) -> None:
-        """A node has failed: tell those who asked for the failure of a scope that it is in, each scope once."""
-        for row in _failing_with(block, entry):
-            catch = block.catches.get(row, -1)
-            if catch >= 0 and block.state[catch] == _WAITING:
-                self._move(block, catch, State.SUCCEEDED)
-                actions.append(Caught(block, catch, cause))
-                for reader in block.consumers_of(catch):
-                    self._wake(block, reader)
+    def _end_in_scopes(self, block: Block, entry: int, fell: bool, cause: Cause, actions: list[Action]) -> None:
+        """An entry has no value: see which scopes have failed, now that one of their nodes, or of their ends, has."""
+        scopes, rows = block.shape.scopes, list[int]()
+        for row in _failing_with(block, entry) if fell else ():
+            block.felt.setdefault(row, cause)
+            if not scopes[row].ends or row in block.sunk:
+                rows.append(row)
+        if entry in block.ends and block.state[entry] != _CANCELLED:
+            block.sunk.update(block.ends[entry])
+            rows.extend(block.ends[entry])
+        for row in rows:
+            if row in block.strict:
+                self._fallen.append((block, row, cause))
+            if row in block.catches and row in block.felt:
+                self._catch(block, block.catches[row], block.felt[row], actions)
+
+    def _catch(self, block: Block, catch: int, cause: Cause, actions: list[Action]) -> None:
+        """A scope has failed: tell those who asked for its failure, once."""
+        if block.state[catch] == _WAITING:
+            self._move(block, catch, State.SUCCEEDED)
+            actions.append(Caught(block, catch, cause))
+            for reader in block.consumers_of(catch):
+                self._wake(block, reader)
 
     def _wake(self, block: Block, task: int) -> None:
         """A failure that a task has waited for has come; one that waits for several begins to count with the last."""

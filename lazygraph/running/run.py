@@ -421,7 +421,15 @@ class GroupResult(Sequence[Future[T_co]], Recipe):
     async def _gather(self) -> list[T_co]:
         for future in self._after:
             await future
-        return [await member for member in self._members]
+        if self._on_error == "raise":
+            return [await member for member in self._members]
+        for member in self.flat():
+            try:
+                await member
+            except BaseException:
+                if not member.done():  # it is this coroutine that is cancelled
+                    raise
+        return self._tolerant(None)
 
     def cancel(self, force: bool = False) -> bool:
         """Cancel every member; True when all answered True.  `force` as in `Future.cancel`."""

@@ -35,10 +35,10 @@ PREVIOUS = -(2**31)
 class Scope(NamedTuple):
     """A stretch of the graph that has an ending of its own.  Row 0 is the run.
 
-    `fail_fast`: the first of its nodes that fails ends the others.  `catch` is the external whose value is the
-    `Failure` of the first of its nodes that fails (-1: nobody asks); `given` are entries of the stretch that bear
-    another scope's row, because they stand in several.  `contained`: it goes on without those that fail, so the scopes
-    around it have not failed with them.
+    It has failed when one of its `ends` has no value (default: one of its nodes).  `fail_fast`: then whatever is left
+    of it is ended.  `catch` is the external whose value is the `Failure` of the first of its nodes that has failed (-1:
+    nobody asks); `given` are entries of the stretch that bear another scope's row, because they stand in several.
+    `contained`: it goes on without those that fail, which is nothing to the scopes around it.
     """
 
     parent: int = -1
@@ -46,6 +46,7 @@ class Scope(NamedTuple):
     catch: int = -1
     given: tuple[int, ...] = ()
     contained: bool = False
+    ends: tuple[int, ...] = ()
 
 
 class Step(NamedTuple):

@@ -51,16 +51,18 @@ class NodeScope:
 
     `handlers` are nodes that read `caught`; `given` are nodes in the stretch that were made elsewhere, and may stand in
     other stretches too.  `fail_fast`: its first failure ends all of it.  `contained`: no failure in it is one of those
-    around it.  Made while a canvas is filled, not changed afterwards.
+    around it.  `ends` are the nodes without whose value it has failed (default: any).  Made while a canvas is filled,
+    not changed afterwards.
     """
 
-    __slots__ = ("caught", "contained", "fail_fast", "given", "handlers", "parent")
+    __slots__ = ("caught", "contained", "ends", "fail_fast", "given", "handlers", "parent")
 
     def __init__(self, parent: NodeScope | None, fail_fast: bool = False, contained: bool = False) -> None:
         self.parent, self.fail_fast, self.contained = parent, fail_fast, contained
         self.caught = Caught()
         self.handlers: list[Node] = []
         self.given: list[Node | External] = []
+        self.ends: list[Node | External] = []
 
 
 class Quoted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -133,6 +134,28 @@ class TestGroups:
         for same in (written, *optimize(written), clone(written)):
             [names] = compute(listed(same), executor="sync")
             assert names == ["ZeroDivisionError", "ZeroDivisionError"]
+
+    @pytest.mark.parametrize("on_error", ["collect", "skip"])
+    def test_what_comes_before_it_is_no_member(self, on_error: str) -> None:
+        canvas = inverse.s(0) | group(inverse.s(), inverse.si(2), on_error=on_error)
+        for whole in (canvas, canvas | delayed(len).s()):
+            with pytest.raises(ZeroDivisionError):
+                whole.compute()
+            with pytest.raises(ZeroDivisionError):
+                whole.delay().get(WAIT)
+
+    def test_what_is_hung_on_a_failure_does_not_run(self) -> None:
+        ran: list[str] = []
+        callback = group(delayed(lambda _: ran.append("ran")).s(), on_error="skip") | delayed(ran.extend).s()
+        with pytest.raises(ZeroDivisionError):
+            inverse.s(0).link(callback).compute(executor="sync")
+        assert not ran
+
+    def test_awaited_its_result_is_the_same(self) -> None:
+        async def awaited() -> list[Any]:
+            return await group((inverse.s(n) for n in (1, 0)), on_error="skip").delay()
+
+        assert asyncio.run(awaited()) == [1.0]
 
     def test_what_else_reads_a_failed_member_ends_with_it(self) -> None:
         bad = inverse(0)

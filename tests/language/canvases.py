@@ -22,7 +22,7 @@ import lazygraph
 from lazygraph import Failure, Limit, chain, chord, delayed, group
 from lazygraph.language.canvas import Group
 from lazygraph.testing.conformance import tasks
-from tests.language.interpreter import Becomes, Call, Each, Gathered, Many, Scope, Shared, Side, Steps, Tried
+from tests.language.interpreter import Becomes, Call, Each, Gathered, Many, Scope, Shared, Side, Steps, Tried, within
 
 
 def often(usual: int, **more: Any) -> Any:
@@ -139,7 +139,7 @@ class Maker:
         """A group that goes on without some of its members, or (`fail_fast`) without all when one has failed."""
         members = [self.open(part) for part in self.sizes(size)]
         # The members of a group within the group are its own; those of one that is a step are a member's value.
-        alone = tuple([Steps((member, Call("pack"))) if isinstance(member, Side) else member for member in members])
+        alone = tuple([Steps((one, Call("pack"))) if isinstance(within(one), Side) else one for one in members])
         if self.language.fail_fast and self.upto(2) == 2:
             return Gathered(alone, "raise", True)
         return Gathered(alone, ("collect", "skip")[self.upto(1)])
@@ -494,4 +494,4 @@ def _unless_promise(steps: Sequence[Any]) -> list[Any]:
 
 
 def _is_group(canvas: Any) -> bool:
-    return isinstance(canvas, Group) and not (canvas._said or canvas._links)
+    return isinstance(canvas, Group) and not (canvas._said or canvas._links or canvas._handlers)

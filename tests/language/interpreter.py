@@ -116,12 +116,25 @@ def faults_of(ends: Iterable[Ended]) -> frozenset[Fault]:
     return frozenset().union(*(end.faults for end in ends))
 
 
+def within(of: Any) -> Any:
+    """Return what stands in scopes."""
+    while isinstance(of, Scope):
+        of = of.of
+    return of
+
+
 def flat(of: Any) -> list[Any]:
     """Return the members of a group and of the groups in it; of anything else, that."""
-    inner = of
-    while isinstance(inner, Scope):
-        inner = inner.of
+    inner = within(of)
     return [one for member in inner.members for one in flat(member)] if isinstance(inner, Side) else [of]
+
+
+def _hangs(of: Any) -> bool:
+    """Whether callbacks hang on a group that is empty."""
+    links = False
+    while isinstance(of, Scope):
+        of, links = of.of, links or bool(of.link)
+    return links and not flat(of)
 
 
 def shared_in(of: Any) -> list[Shared]:
@@ -146,7 +159,8 @@ class Interpreter:
 
     def end(self, of: Any, prefix: tuple[Ended, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Ended:
         """Evaluate a description behind the values before it."""
-        return RULES[type(of)](self, of, prefix, kwargs or {})
+        end: Ended = RULES[type(of)](self, of, prefix, kwargs or {})
+        return end
 
     def attempt(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], tried: Tried | None = None) -> Ended:
         named = tuple(sorted(kwargs.items()))
@@ -169,8 +183,10 @@ class Interpreter:
             self.scopes = []  # what fails in here is no failure of those around it
         ends = [self.end(member, prefix, kwargs) for member in of.members]
         self.scopes = outside
-        if of.on_error == "raise" or not ends:
+        if of.on_error == "raise":
             return Ended([end.value for end in ends], faults_of(ends or prefix))
+        if faults_of(prefix):  # it does without members, and not without what comes before it
+            return Ended(None, faults_of(prefix))
         kept = [end for end in ends if not end.faults or of.on_error == "collect"]
         return Ended(["failed" if end.faults else end.value for end in kept])
 
@@ -260,12 +276,10 @@ class Interpreter:
         own: frozenset[Fault] = frozenset()
         values: list[Any] = []
         for member in of.members:
-            end, links = self.end(member, prefix, kwargs), ()
-            while isinstance(member, Scope):
-                member, links = member.of, (*links, *member.link)
-            within = flat(member)
-            values.extend((end.value or ()) if isinstance(member, Side) else [end.value])
-            own |= end.faults if end.own is None or (links and not within) else end.own
+            end, is_part = self.end(member, prefix, kwargs), isinstance(within(member), Side)
+            values.extend((end.value or ()) if is_part else [end.value])
+            # Of a part the outer group waits for the members only; for what its callbacks hang on if there is none.
+            own |= end.own if is_part and end.own is not None and not _hangs(member) else end.faults
         waits = all(isinstance(member, Shared) for member in flat(of))  # none of them takes what comes before
         return Ended(values, own | faults_of(prefix if waits else ()), own)
 

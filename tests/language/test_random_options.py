@@ -21,7 +21,7 @@ WAIT = 30
 """Seconds after which something that should happen is given up; no test that passes waits so long."""
 
 SHAKY = Language(options=True, each=True, replace=True)
-FAILING = Language(options=True, failing=True)
+FAILING = Language(options=True, failing=True, callbacks=True)
 FAST = Language(options=True, failing=True, fail_fast=True)
 CHANCE = st.randoms(use_true_random=False)
 
