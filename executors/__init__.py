@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
+    "CeleryExecutor": "lazygraph.executors.on_celery",
+    "DaskExecutor": "lazygraph.executors.on_dask",
     "Executor": "lazygraph.executors.base",
     "PoolExecutor": "lazygraph.executors.pool",
     "ProcessExecutor": "lazygraph.executors.processes",
+    "RayExecutor": "lazygraph.executors.on_ray",
     "SyncExecutor": "lazygraph.executors.sync",
     "ThreadExecutor": "lazygraph.executors.threads",
     "ClusterExecutor": "lazygraph.executors.cluster.net.executor",

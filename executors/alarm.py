@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 _NEVER = float("inf")
 
+NEAR = 0.001
+"""Seconds for which the alarm is not set anew: waking its thread holds up whoever sets it."""
+
 
 class Alarm:
-    """Calls `ring` at the earliest moment it was set to.  Does not keep alive whom it calls."""
+    """Calls `ring` at the earliest moment it was set to.  Keeps alive whom it calls only while it is set."""
 
     def __init__(self, ring: weakref.WeakMethod[Callable[[], None]]) -> None:
         self._ring = ring
+        self._held: Callable[[], None] | None = None  # what is detached is done although nobody holds its executor
         self._due = _NEVER
         self._latch = allocate_lock()  # free when the thread should look again
         self._latch.acquire()
@@ -33,14 +37,19 @@ class Alarm:
         """Ring after so many seconds, unless it rings before."""
         when = time.monotonic() + seconds
         with self._guard:
-            if when >= self._due:
+            if when > self._due - NEAR:
                 return
-            self._due = when
+            self._due, self._held = when, self._ring()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._wait, name="lazygraph-alarm", daemon=True)
                 self._thread.start()
             elif self._latch.locked():
                 self._latch.release()
+
+    def off(self) -> None:
+        """Nothing is due any more."""
+        with self._guard:
+            self._due, self._held = _NEVER, None
 
     def _wait(self) -> None:
         while True:
@@ -53,9 +62,9 @@ class Alarm:
                     return
                 continue
             with self._guard:
-                self._due = _NEVER
-            ring = self._ring()
-            if ring is None:
-                return  # nobody holds the driver any more
-            ring()
-            del ring
+                ring, due_now = self._held, self._due <= time.monotonic()
+                if due_now:
+                    self._due, self._held = _NEVER, None
+            if ring is not None and due_now:
+                ring()
+            del ring  # who is held by nobody else may go

@@ -7,12 +7,12 @@ Does not cover: events (executors.driver), what follows from them (running.front
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import WorkerDied
 from lazygraph.executors.base import Executor
 from lazygraph.executors.clock import Clock
-from lazygraph.running.course import Ending
+from lazygraph.running.course import Ending, settle
 from lazygraph.running.events import (
     Action,
     Adopted,
@@ -89,7 +89,7 @@ class Answering(Executor):
         run = course.run
         if run is not None:
             run.tasks_done += 1
-            endings += [Ending(run, at, Status.SUCCEEDED, Value(course.values[at])) for at in progress.outputs]
+            endings += [Ending(run, at, Status.SUCCEEDED, self._known(course.values[at])) for at in progress.outputs]
         course.free(progress.freed)
         return progress.actions
 
@@ -133,12 +133,22 @@ class Answering(Executor):
             return []
         return [Ending(run, entry, state.status, self._outcome(course, entry, state)) for entry in settled.tasks]
 
-    def _outcome(self, course: Course, entry: int, state: State) -> Outcome:
+    def _known(self, value: Any) -> Outcome | None:
+        """Return what a future settles with; None when its value is somewhere else, to be fetched when it is wanted."""
+        return Value(value)
+
+    def _settle(self, endings: Sequence[Ending]) -> None:
+        """Tell futures of what has ended.  Not under the lock: what they call is other people's code."""
+        settle(endings)
+
+    def _outcome(self, course: Course, entry: int, state: State) -> Outcome | None:
         if state is State.SUCCEEDED:  # an external that was asked for
             owner, origin = course.block.owner(entry)
-            return Value(self._courses[owner.base].values[origin])
+            return self._known(self._courses[owner.base].values[origin])
         cause = course.block.causes[entry]
-        return course.cancelled(entry) if cause == (course.block.base, WHOLE_RUN) else self._failure_at(course, cause)
+        if cause == (course.block.base, WHOLE_RUN):
+            return course.cancelled(entry, self._clock.wall())
+        return self._failure_at(course, cause)
 
     def _failure_at(self, course: Course, cause: tuple[int, int]) -> Failure:
         failure = course.failures.get(cause)
@@ -155,7 +165,7 @@ class Answering(Executor):
                 return known
         home_of_cause = self._courses.get(cause[0])
         if home_of_cause is not None and cause[1] != WHOLE_RUN:
-            return home_of_cause.cancelled(cause[1])
+            return home_of_cause.cancelled(cause[1], self._clock.wall())
         run = home_of_cause.run if home_of_cause is not None else None
         name = run.id if run is not None else "run"
         return Failure(name, name, 1, CancelledError(f"the {name} that this reads from was cancelled"))

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Mapping, Sequence
 
+    from lazygraph.executors.standard import StandardExecutor
     from lazygraph.planning.plan import Need, Plan
     from lazygraph.running.futures import Future
+    from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
     from lazygraph.running.run import Run
     from lazygraph.running.runner import Report
@@ -55,6 +57,9 @@ CAPABILITIES: Mapping[str, frozenset[str]] = {
     "processes": OF_EVERY_MIND | IN_A_CHILD,
     "pool": OF_EVERY_MIND,
     "cluster": OF_EVERY_MIND | IN_A_CHILD | {"resources", "workers"},
+    "dask": (OF_EVERY_MIND | {"resources", "workers"}) - {"at_most_once"},
+    "ray": OF_EVERY_MIND | {"resources"},
+    "celery": OF_EVERY_MIND,
 }
 """Which executor honours which options."""
 
@@ -71,6 +76,9 @@ class Executor(ABC):
         """Runs and futures that go on although nobody may hold them; each leaves when it has ended."""
         made: set[Run | Future[Any]] = vars(self).setdefault("_detached", set())
         return made
+
+    shares_memory: bool = False
+    """Whether tasks run in this process: what one of them changes, everybody sees."""
 
     prefix: str = ""
     """What the labels of its runs begin with: the keys of a cluster's clients differ by it."""
@@ -102,9 +110,38 @@ class Executor(ABC):
 
     def keep(self, run: Run) -> None:
         """A run is detached.  Where it runs in this process nothing else can have it: it is finished at exit."""
-        if not run.done() and "_finishing" not in vars(self):
+        if not run.done():
+            self.close_at_exit()
+
+    def close_at_exit(self) -> None:
+        """See that the interpreter does not exit before this has been closed, if somebody still has it by then."""
+        if "_finishing" not in vars(self):
             self._finishing = True
             atexit.register(_finish, weakref.ref(self), os.getpid())
+
+    def get_executor(
+        self, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = (), **options: Any
+    ) -> StandardExecutor:
+        """Return this as a `concurrent.futures.Executor`; `options` are those of every call.
+
+        Every keyword of its `submit` reaches the function, and its calls go on when nobody holds their futures.
+        `initializer(*initargs)` is called before the first call of each thread that shares this process's memory, else
+        of each process; when it fails the calls raise `concurrent.futures.BrokenExecutor`.  Shutting it down does not
+        close this.  Raises `UnknownOption`.
+        """
+        from lazygraph.executors.standard import StandardExecutor, starter  # only those pay for it who want one
+        from lazygraph.language.calls import site_of
+
+        start = starter(self, options, site_of(sys._getframe(1)), self.shares_memory)
+        return StandardExecutor(
+            start,
+            f"get_executor() of {self.name!r}",
+            self.detached,
+            self,
+            here=self.shares_memory,
+            initializer=initializer,
+            initargs=initargs,
+        )
 
     def accepted(self, run: Run, timeout: float | None) -> None:
         """Return when whoever computes a run has it; raises TimeoutError."""
@@ -168,6 +205,11 @@ class Work(Protocol):
     @property
     def attempt(self) -> int:
         """Which attempt of its tasks this is, from 1."""
+        ...
+
+    @property
+    def policy(self) -> Policy | None:
+        """What was said of its one task besides its call; tasks with such share no lease."""
         ...
 
     @property

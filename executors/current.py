@@ -9,28 +9,32 @@ import os
 from contextvars import ContextVar
 from typing import Any
 
-_stack: ContextVar[tuple[Any, ...]] = ContextVar("lazygraph_executors", default=())
+from lazygraph.running.context import inside_task
+
+_stack: ContextVar[tuple[tuple[Any, Any], ...]] = ContextVar("lazygraph_executors", default=())
+"""What was entered, the newest last, each with the task (`inside_task`) in which it was."""
+
 _clients: list[Any] = []  # the open clients of this process, newest last: one of the two registries
 
 
 def enter(executor: Any) -> None:
     """Make `executor` (a name, an address or an instance) the default of this context."""
-    _stack.set((*_stack.get(), executor))
+    _stack.set((*_stack.get(), (executor, inside_task.get())))
 
 
 def leave(executor: Any) -> None:
     """Undo the newest `enter` of this executor."""
     stack = _stack.get()
     for at in range(len(stack) - 1, -1, -1):
-        if stack[at] is executor:
+        if stack[at][0] is executor:
             _stack.set((*stack[:at], *stack[at + 1 :]))
             return
 
 
 def innermost() -> Any:
-    """Return what this context names as its default, or None."""
-    stack = _stack.get()
-    return stack[-1] if stack else None
+    """Return what this context names as its default, or None; in a task only what was named in it."""
+    stack, task = _stack.get(), inside_task.get()
+    return stack[-1][0] if stack and (task is None or stack[-1][1] is task) else None
 
 
 def opened(client: Any) -> None:

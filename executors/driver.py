@@ -2,27 +2,28 @@
 
 Written once for sync, threads and every engine to come.
 
-Covers: admitting plans, handing out leases, settling futures, freeing values.
-Does not cover: what may run (running.frontier), how a lease runs (engines, running.runner).
+Covers: admitting plans, what users ask, what engines report.
+Does not cover: what may run (running.frontier), what follows from it (executors.answering), which lease is next
+(executors.handing), how a lease runs (engines, running.runner).
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import Closed, LazyGraphError, NestingTooDeep, ReplacedTooDeep, UsedAfterFork
-from lazygraph.executors.alarm import Alarm
-from lazygraph.executors.answering import Answering
+from lazygraph.errors import Closed, LazyGraphError, ReplacedTooDeep, UsedAfterFork
 from lazygraph.executors.base import OF_EVERY_MIND
-from lazygraph.executors.clock import Clock
+from lazygraph.executors.cluster.net.callbacks import Callbacks
 from lazygraph.executors.current import leave
-from lazygraph.running.context import MAX_NESTING, inside_task
-from lazygraph.running.course import Course, Ending, Work, failed, settle
+from lazygraph.executors.handing import Handing
+from lazygraph.running.context import inside_task
+from lazygraph.running.course import Course, Ending, Work, failed
 from lazygraph.running.events import (
     CancelRun,
     CancelTask,
@@ -30,53 +31,51 @@ from lazygraph.running.events import (
     Failed,
     Returned,
     RunnerLost,
-    Started,
 )
 from lazygraph.running.frontier import MAX_REPLACEMENTS
 from lazygraph.running.futures import Future
-from lazygraph.running.lease import fitting
 from lazygraph.running.mutation import watched
 from lazygraph.running.program import Program
 from lazygraph.running.run import Run
 from lazygraph.running.runner import Broken
-from lazygraph.running.waiting import Waiters
 from lazygraph.values.node import Caught as CaughtMark
-from lazygraph.values.outcome import Failure, Outcome, Value
+from lazygraph.values.outcome import Failure, Outcome
 from lazygraph.values.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lazygraph.executors.base import Engine
+    from lazygraph.executors.clock import Clock
     from lazygraph.planning.plan import Plan
     from lazygraph.running.block import Block
     from lazygraph.running.runner import Report
     from lazygraph.values.node import External
 
 
+PATIENCE = 5.0
+"""Seconds for which `close` waits for callbacks that are due, and `cancel(force=True)` for what is to leave."""
+
 _LEASED = int(State.LEASED)
 _HANDED_OUT = (_LEASED, int(State.RUNNING))
 
 
-class Driver(Answering):
+class Driver(Handing):
     """An executor whose mind lives in this process."""
 
     capabilities = OF_EVERY_MIND
 
     def __init__(self, engine: Engine, name: str, clock: Clock | None = None) -> None:
-        super().__init__(clock)
+        super().__init__(engine, clock)
         self.name = name
-        self._engine = engine
-        self._alarm = Alarm(weakref.WeakMethod(self.tick))
         self._dropped: deque[tuple[Run, int]] = deque()
-        # Not reentrant: the collector may drop futures while this very thread holds it, and must see that.
-        self._lock = threading.Lock()
-        self._idle = Waiters()
         self._closed = False
-        self._lent = 0
+        self._callers = Callbacks()
+        self._calling: set[int] = set()  # threads that are at a callback
         self._pid = os.getpid()
         # One that nobody has closed ends with its last reference.  Not at exit: what still runs then needs its threads.
         weakref.finalize(self, engine.close).atexit = False
+        weakref.finalize(self, self._callers.close).atexit = False
 
     # -- what users call ---------------------------------------------------------------------------
 
@@ -94,12 +93,13 @@ class Driver(Answering):
                 raise Closed(f"executor {self.name!r}")
             now = self._clock.now()
             self._frontier.wall_ahead = self._clock.wall() - now
-            block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast, now, plan.skips)
+            inside = self._lent + 1 if inside_task.get() is self else 0
+            block, actions = self._frontier.admit(plan.shape, bindings, plan.fail_fast, now, plan.skips, inside)
             run.block = block
             self._courses[block.base] = Course(weakref.ref(run), str(run.number), block, program)
             endings = self._perform(actions)
         try:
-            settle(endings)
+            self._settle(endings)
             self._pump()
         except BaseException:  # Ctrl-C: nobody will ever hold this run
             self.cancel(run, -1, False)
@@ -128,16 +128,32 @@ class Driver(Answering):
             if not wait:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
-        settle(endings)
-        if (
-            wait and inside_task.get() is not self
-        ):  # a task, or what is called when one has ended, would wait for itself
+        self._settle(endings)
+        if wait and inside_task.get() is not self:  # a task would wait for itself
             self._idle.wait_for(self._all_done)
+            if threading.get_ident() not in self._calling:
+                self._idle.wait_for(self._all_called, PATIENCE)
         self._engine.close()
+        self._callers.close()
 
     def _all_done(self) -> bool:
         with self._lock:
             return not any(block.open for block in self._frontier.blocks.values())
+
+    def _all_called(self) -> bool:
+        return not any(isinstance(one, Future) and one.done() for one in list(self.detached))
+
+    def call_apart(self, job: Callable[[], None]) -> None:
+        """Call what somebody wants called, in a thread that nobody waits for: it may wait, for anything here too."""
+        self._callers.submit(partial(self._call, job))
+
+    def _call(self, job: Callable[[], None]) -> None:
+        self._calling.add(threading.get_ident())
+        try:
+            job()
+        finally:
+            self._calling.discard(threading.get_ident())
+            self._idle.wake()
 
     def __exit__(self, kind: Any = None, *rest: object) -> None:
         leave(self)
@@ -181,10 +197,19 @@ class Driver(Answering):
             else:
                 endings, cancelled = self._cancel_entry(run.block, entry)
         self._idle.wake()
-        settle(endings)
-        for work, task in running:
-            cancelled = self._engine.stop(work, task) and (output < 0 or cancelled or entry in run.block.causes)
+        self._settle(endings)
+        self._pump()  # somebody may go on without what was cancelled
+        if running:
+            cancelled = self._stop(running) and (output < 0 or cancelled or entry in run.block.causes)
         return cancelled
+
+    def _stop(self, running: Sequence[tuple[Work, int]]) -> bool:
+        """Have running tasks leave, all of them at once; return whether all have within `PATIENCE`."""
+        for work, task in running if len(running) > 1 else ():
+            self._engine.stop(work, task, 0.0)
+        deadline = time.monotonic() + PATIENCE
+        answers = [self._engine.stop(work, task, max(0.0, deadline - time.monotonic())) for work, task in running]
+        return all(answers)
 
     def _running_of(self, block: Block, entry: int) -> list[tuple[Work, int]]:
         """Return what runs of a run (entry -1), or of one entry that nobody else wants, and in which leases."""
@@ -218,13 +243,14 @@ class Driver(Answering):
                 endings = self._drain()
             finally:
                 self._lock.release()
-            settle(endings)
+            self._settle(endings)
 
     def drop_all(self, run: Run) -> None:
         """Nobody holds any future of a run any more: one event instead of one for each."""
         with self._lock:
             endings = self._handle(Dropped(run.block, list(run.plan.shape.outputs)))
-        settle(endings)
+        self._settle(endings)
+        self._pump()
 
     def _drain(self) -> list[Ending]:
         endings: list[Ending] = []
@@ -243,6 +269,7 @@ class Driver(Answering):
         """Take in what a runner has done; hand out what may run now."""
         course, block = work.course, work.course.block
         with self._lock:
+            self._limited.pop(threading.get_ident(), None)
             course.worked(len(report.done) + len(report.broken), report.seconds)
             if work.spared:
                 self._spare_no_longer(work)
@@ -251,7 +278,8 @@ class Driver(Answering):
             endings: list[Ending] = []
             if run is not None:
                 run.tasks_done += len(report.done) - len(progress.late)
-                endings = [Ending(run, entry, Status.SUCCEEDED, Value(values[entry])) for entry in progress.outputs]
+                known = self._known
+                endings = [Ending(run, entry, Status.SUCCEEDED, known(values[entry])) for entry in progress.outputs]
             course.free(progress.freed)
             course.free([task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
@@ -267,7 +295,7 @@ class Driver(Answering):
             if report.skipped:
                 endings += self._handle(Returned(block, report.skipped, work.attempt))
             endings += self._drain()
-        settle(endings)
+        self._settle(endings)
         if not work.tasks or len(self._busy) < self._slots:
             self._pump()
 
@@ -292,15 +320,15 @@ class Driver(Answering):
             program = self._program(plan)
             program.label = f"{course.number}.{task}"
             program.run_id = course.program.run_id if course.program is not None else ""
+            bindings = [self._binding(external) for external in plan.externals]
+            now = self._clock.now()
+            new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings, now)
         except LazyGraphError as error:
             broken = Broken(task, error, str(error), block.shape.name_of(task), block.shape.origin_of(task))
             failure = course.failures[block.base, task] = self._failure(work, broken)
             endings = self._handle(Failed(block, task, work.attempt))
             del failure  # until here nobody else may have held it
             return endings
-        bindings = [self._binding(external) for external in plan.externals]
-        now = self._clock.now()
-        new, actions = self._frontier.replaced(block, task, work.attempt, plan.shape, bindings, now)
         if new is not None:
             self._courses[new.base] = course.standing(new, program, task)
         return self._perform(actions)
@@ -311,151 +339,4 @@ class Driver(Answering):
         suspects = [(block, suspect)] if suspect is not None else []
         with self._lock:
             endings = self._handle(RunnerLost([(block, tasks)], suspects))
-        settle(endings)
-
-    def finished(self, work: Work) -> None:
-        """A lease has ended; what is left in it is free again."""
-        with self._lock:
-            if work in self._busy:
-                self._busy.remove(work)
-            self._has_left(work)
-            self._spare_no_longer(work)
-            if not work.course.block.open:
-                work.course.program = None  # its constants may be large, and a future may be held for long
-            endings = []
-            if work.tasks:
-                endings = self._handle(Returned(work.course.block, list(work.tasks), work.attempt))
-        self._idle.wake()
-        settle(endings)
-        self._pump()
-
-    def _has_left(self, work: Work) -> None:
-        """See that no permit stays with a lease that is over; what is left in it has not started."""
-        if work.began is not None:
-            ran = [task for task in work.order if task not in work.tasks]
-            self._frontier.has_left(work.course.block.base, ran, work.attempt, self._clock.now())
-
-    def abandoned(self, work: Work) -> None:
-        """The program was interrupted while it ran this lease: nothing more of its run is started, here or anywhere."""
-        with self._lock:
-            if work in self._busy:
-                self._busy.remove(work)
-            self._has_left(work)
-            endings = self._handle(CancelRun(work.course.block))
-        self._idle.wake()
-        settle(endings)
-
-    # -- slots of tasks that wait ------------------------------------------------------------------
-
-    @property
-    def _slots(self) -> int:
-        return self._engine.slots + self._lent
-
-    def lend(self) -> None:
-        """A task here is about to wait for other work: one more may run meanwhile."""
-        with self._lock:
-            if self._lent >= MAX_NESTING:
-                raise NestingTooDeep(MAX_NESTING)
-            self._lent += 1
-        self._pump()
-
-    def take_back(self) -> None:
-        """A task that has waited goes on."""
-        with self._lock:
-            self._lent -= 1
-
-    # -- time --------------------------------------------------------------------------------------
-
-    def next_time(self) -> float | None:
-        """Return when `tick` is next worth calling, in seconds of the clock; None when nothing waits for time."""
-        with self._lock:
-            return self._frontier.next_time()
-
-    def tick(self) -> None:
-        """Do what is due."""
-        with self._lock:
-            endings = self._perform(self._frontier.tick(self._clock.now()))
-        settle(endings)
-        self._pump()
-
-    # -- handing out -------------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        """Start leases while there are free slots and ready tasks."""
-        while True:
-            with self._lock:
-                self._drain()
-                work = self._next_work()
-                if work is None:
-                    self._arm()
-                    return
-                self._busy.append(work)
-            try:
-                self._engine.start(work)
-            except BaseException:  # Ctrl-C, in a task or just here
-                self.abandoned(work)
-                raise
-
-    def _arm(self) -> None:
-        """See that `tick` is called in time."""
-        when = self._frontier.next_time()
-        if when is not None:
-            self._alarm.ring_in(when - self._clock.now())
-
-    def _next_work(self) -> Work | None:
-        if len(self._busy) >= self._slots:
-            return None
-        block = self._frontier.next_block()
-        if block is None and self._take_back():
-            block = self._frontier.next_block()
-        if block is None:
-            return None
-        course = self._courses[block.base]
-        limit, most = fitting(course.seconds_per_task, self._frontier.ready(), self._engine.slots)
-        lease = self._frontier.lease(limit, most=most)
-        if lease is None:
-            return None
-        self._fill_externals(course, lease.tasks)
-        work = Work(self, course, lease)
-        policy = block.policy(lease.tasks[0]) if block.special else None
-        if policy is not None:
-            work.isolated, work.timeout = policy.isolated, policy.timeout
-            work.began = partial(self._began, work) if policy.limits else None
-            work.told = partial(self._told, work)
-        return work
-
-    def _told(self, work: Work, task: int, done: float, total: float | None) -> None:
-        run = work.course.run
-        if run is not None:
-            run.told[work.program.key_of(task)] = done, total
-
-    def _began(self, work: Work, task: int) -> None:
-        with self._lock:
-            endings = self._handle(Started(work.course.block, task, work.attempt))
-        settle(endings)
-
-    def _fill_externals(self, course: Course, tasks: Sequence[int]) -> None:
-        k = course.block.shape.externals
-        if not k:
-            return
-        for task in tasks:
-            for read in course.block.inputs_of(task):
-                if read < k:
-                    owner, entry = course.block.owner(read)
-                    course.values[read] = self._courses[owner.base].values[entry]
-
-    def _take_back(self) -> bool:
-        """A slot is idle: free the later half of the longest lease, if something in it could run elsewhere.
-
-        The whole tail goes back, because what stands later in a lease may need what stands earlier.
-        """
-        longest = max(self._busy, key=lambda work: len(work.tasks), default=None)
-        if longest is None or len(longest.tasks) < 2:
-            return False
-        block = longest.course.block
-        taken = longest.take_later_half()
-        if not any(block.pending[task] == 0 for task in taken):
-            longest.tasks.extend(taken)
-            return False
-        self._handle(Returned(block, taken, longest.attempt))
-        return True
+        self._settle(endings)

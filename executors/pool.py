@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption
+from lazygraph.errors import Closed, InvalidOption
 from lazygraph.executors.base import Engine
 from lazygraph.executors.driver import Driver
 from lazygraph.executors.remote import (
@@ -25,9 +26,10 @@ from lazygraph.executors.remote import (
     run_parcels,
     unknown,
 )
+from lazygraph.executors.reporting import Reporter
 from lazygraph.running.context import FixedSlots
 from lazygraph.running.program import Program
-from lazygraph.running.runner import run_lease
+from lazygraph.running.runner import Report, broken_of, run_lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,40 +39,35 @@ if TYPE_CHECKING:
 
 
 class PoolEngine(Engine):
-    """Runs each lease as one call of a pool, `slots` of them at once."""
+    """Runs each lease as one call of a pool, `slots` of them at once.
+
+    What a pool calls back may be called anywhere, so what follows from it is done by a thread of this engine's.
+    """
 
     def __init__(self, pool: concurrent.futures.Executor, slots: int, here: bool) -> None:
         self.pool, self.slots, self.here = pool, slots, here
+        self._reporter = Reporter("lazygraph-pool")
 
     def start(self, work: Work) -> None:
         """Hand the lease to the pool; what cannot be handed over has failed, and says why."""
+        tasks, wanted = ([], []) if self.here else work.send()
         try:
-            if self.here:
-                self.pool.submit(_run_here, work).add_done_callback(lambda _: work.finished())
-                return
-        except RuntimeError as error:  # the pool is shut down
-            tasks = list(work.tasks)
-            work.tasks.clear()
-            _fail(work, tasks, error)
-            return
-        self._send(work)
-
-    def _send(self, work: Work) -> None:
-        tasks, wanted = work.send()
-        try:
-            assert work.program.packed is not None
-            lease = packed_lease(work.program, tasks, work.values, wanted, work.attempt)
-            future = self.pool.submit(run_parcels, work.program.packed, lease)
-        except Unsendable as unsendable:
-            work.report(refused(work.program, tasks, unsendable))
-            work.finished()
-        except RuntimeError as error:  # the pool is shut down, or broken
-            _fail(work, tasks, error)
+            future = self._submit(work, tasks, wanted)
+        except Exception as error:
+            self._reporter.soon(partial(_not_taken, work, tasks, error))
         else:
-            future.add_done_callback(lambda done: _back(work, tasks, done))
+            future.add_done_callback(lambda done: self._reporter.soon(partial(_back, work, tasks, done)))
+
+    def _submit(self, work: Work, tasks: Sequence[int], wanted: Sequence[int]) -> concurrent.futures.Future[Any]:
+        if self.here:
+            return self.pool.submit(_run_here, work)
+        assert work.program.packed is not None
+        lease = packed_lease(work.program, tasks, work.values, wanted, work.attempt)
+        return self.pool.submit(run_parcels, work.program.packed, lease)
 
     def close(self) -> None:
         """The pool is its owner's to shut down."""
+        self._reporter.close()
 
 
 def _run_here(work: Work) -> None:
@@ -86,26 +83,51 @@ def _run_here(work: Work) -> None:
     )
 
 
-def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
+def _not_taken(work: Work, tasks: list[int], error: Exception) -> None:
+    """Report a lease that could not be handed over: of a pool of threads, all that is still in it."""
+    while work.tasks:
+        tasks.append(work.tasks.popleft())
+    if isinstance(error, Unsendable):
+        work.report(refused(work.program, tasks, error))
+    elif isinstance(error, RuntimeError) and not isinstance(error, concurrent.futures.BrokenExecutor):
+        work.report(_closed(work, tasks, error))
+    else:
+        work.report(unknown(work.program, tasks, error, "the pool"))
+    work.finished()
+
+
+def _closed(work: Work, tasks: Sequence[int], error: RuntimeError) -> Report:
+    report = Report()
+    for task in tasks:
+        own = Closed(f"the pool ({error})")
+        own.__cause__ = error
+        report.broken.append(broken_of(work.program, task, own))
+    return report
+
+
+def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[Any]) -> None:
+    """Take in how a lease has ended."""
+    if future.cancelled():
+        work.tasks.extend(tasks)  # none of them has begun; a pool that takes nothing any more says so next time
+    elif tasks:
+        _take_in(work, tasks, future)
+    else:
+        future.result()  # what ran here has reported by itself
+    work.finished()
+
+
+def _take_in(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
     try:
-        report, values = opened(future.result(), work.program)
-    except BaseException as error:  # in a thread of the pool, which must live on
-        _fail(work, tasks, error)
+        report, values, _ = opened(future.result(), work.program)
+    except BaseException as error:  # whatever a pool, or a value that is opened, makes of it
+        work.report(unknown(work.program, tasks, error, "the pool"))
         return
     if work.began is not None:  # over there nobody could say so
-        skipped = set(report.skipped)
-        for task in tasks:
-            if task not in skipped:
-                work.began(task)
+        for task in set(tasks).difference(report.skipped):
+            work.began(task)
     for entry, value in values.items():
         work.values[entry] = value
     work.report(report)
-    work.finished()
-
-
-def _fail(work: Work, tasks: Sequence[int], error: BaseException) -> None:
-    work.report(unknown(work.program, tasks, error, "the pool"))
-    work.finished()
 
 
 class RemoteDriver(Driver):
@@ -129,7 +151,7 @@ class PoolExecutor(RemoteDriver):
         count = slots if slots is not None else getattr(pool, "_max_workers", None) or os.cpu_count() or 1
         if count < 1:
             raise InvalidOption(f"PoolExecutor(slots={slots!r}): at least one is needed")
-        self._here = isinstance(pool, concurrent.futures.ThreadPoolExecutor)
+        self._here = self.shares_memory = isinstance(pool, concurrent.futures.ThreadPoolExecutor)
         super().__init__(PoolEngine(pool, count, self._here), "pool")
 
     def _program(self, plan: Plan) -> Program:

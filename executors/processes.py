@@ -16,6 +16,7 @@ from lazygraph.executors.base import Engine
 from lazygraph.executors.pool import RemoteDriver
 from lazygraph.executors.warm import Children
 from lazygraph.running.context import inside_task
+from lazygraph.running.hosting import show_escaped
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
@@ -46,12 +47,18 @@ class ProcessEngine(Engine):
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
             try:
-                self._children.run(work)
-            finally:
-                with self._counting:
-                    self._unfinished -= 1
-                work.finished()
+                self._run(work)
+            except BaseException:  # of ours: a task's own has been reported
+                show_escaped()
             del work  # an idle thread keeps no values alive
+
+    def _run(self, work: Work) -> None:
+        try:
+            self._children.run(work)
+        finally:
+            with self._counting:
+                self._unfinished -= 1
+            work.finished()
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
         """Kill the child that runs a task; whatever else was in its lease has not started."""

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownExecutor
+from lazygraph.errors import InvalidOption, UnknownExecutor
 from lazygraph.executors.base import Executor
 from lazygraph.executors.current import innermost, newest_client
 from lazygraph.running.context import inside_task, on_loop
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUILT: Mapping[str, str] = {
+    "celery": "lazygraph.executors.on_celery:CeleryExecutor",
+    "dask": "lazygraph.executors.on_dask:DaskExecutor",
     "processes": "lazygraph.executors.processes:ProcessExecutor",
+    "ray": "lazygraph.executors.on_ray:RayExecutor",
     "sync": "lazygraph.executors.sync:SyncExecutor",
     "threads": "lazygraph.executors.threads:ThreadExecutor",
-}
-LATER: Mapping[str, str] = {
-    "dask": "use 'threads', 'sync' or a cluster",
-    "ray": "use 'threads', 'sync' or a cluster",
-    "celery": "use 'threads', 'sync' or a cluster",
 }
 _DASK_NAMES = {"synchronous": "sync", "single-threaded": "sync", "threading": "threads", "multiprocessing": "processes"}
 
@@ -32,19 +30,22 @@ _warm: dict[str, Any] = {}  # executors opened by name in this process: the othe
 _CHILDREN = "the children of sync executors"
 
 
-def resolve(chosen: Any = None, threads: int | None = None) -> Executor:
+def resolve(chosen: Any = None, threads: int | None = None, waits: bool = True) -> Executor:
     """Return the executor for `executor=`: a name, "tcp://host:port", an instance, or None for the default here.
 
     `threads` asks for a pool of so many, for this one use (dask's `num_workers=`).  Raises `InvalidOption` where the
-    executor has slots of its own.
+    executor has slots of its own.  `waits=False`: the caller will not wait in this thread for what it starts.
     """
     if threads is not None:
         return _pool_of(threads, resolve(chosen))
-    if chosen is None and inside_task.get():
+    task = inside_task.get()
+    if chosen is None:
+        chosen = innermost()
+    if chosen is None and task:
         # The run's own, where a slot can be lent; an event loop that waited would hold up all that is awaited on it.
-        chosen = "sync" if on_loop.get() else getattr(inside_task.get(), "nested", "sync")
+        chosen = "sync" if waits and on_loop.get() else getattr(task, "nested", "sync")
     elif chosen is None:
-        chosen = innermost() or newest_client() or "threads"
+        chosen = newest_client() or "threads"
     chosen = getattr(chosen, "executor", chosen)  # a Client
     if isinstance(chosen, Executor):
         # Inside a task a sync executor may be in the middle of a run already: a new one does the same.
@@ -65,8 +66,6 @@ def _pool_of(threads: int, chosen: Executor) -> Executor:
 
 
 def _by_name(name: str) -> Executor:
-    if name in LATER:
-        raise NotImplementedYet(f"executor {name!r}", LATER[name])
     if name not in BUILT and not name.startswith("tcp://"):
         raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
     if name == "sync" or (name in BUILT and inside_task.get()):

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 Buffer = bytes | bytearray
 
+SMALL = 10_000
+"""A text or bytes longer than this is left where it was made, if it can be; numbers always come back."""
+
 PLAN_NAME = 16
 """A packed plan begins with so many bytes that no other begins with."""
 
@@ -43,7 +46,8 @@ PLAN_NAME = 16
 class There(NamedTuple):
     """A lease on its way: tasks in order, whose values are wanted, what they read, what they can know of their run.
 
-    `say` is whether somebody wants to hear when a task begins, and how far it is.
+    `say` is whether somebody wants to hear when a task begins, and how far it is.  `places` are what they read that is
+    not in `values` but comes beside it: an entry, in which of the inputs it is, and under which number.
     """
 
     tasks: list[int]
@@ -54,6 +58,7 @@ class There(NamedTuple):
     run_id: str
     worker: str
     say: tuple[bool, bool]
+    places: tuple[tuple[int, int, int], ...] = ()
 
 
 class BrokenThere(NamedTuple):
@@ -76,6 +81,7 @@ class Back(NamedTuple):
 
     `plain` is one pickle of those wanted values that always open, `others` a pickle for each of the rest: one that
     cannot be opened must not take others along.  `replaced` has the pickled plan of what replaces a task.
+    `stays` are wanted values that were left where they were made.
     """
 
     done: list[int]
@@ -85,6 +91,7 @@ class Back(NamedTuple):
     others: list[tuple[int, bytes]]
     broken: list[BrokenThere]
     replaced: list[tuple[int, bytes]]
+    stays: tuple[int, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -130,16 +137,18 @@ def packed_lease(
     wanted: Iterable[int],
     attempt: int = 1,
     say: tuple[bool, bool] = (False, False),
+    places: Sequence[tuple[int, int, int]] = (),
 ) -> bytes:
-    """Return a lease as bytes.  Raises `Unsendable` naming the value that cannot travel."""
+    """Return a lease as bytes, but for what comes beside it.  Raises `Unsendable`: which value cannot travel."""
     shape = program.shape
-    taken = {read: values[read] for read in sorted(reads_of(shape, tasks).difference(tasks))}
+    beside = {entry for entry, _, _ in places}
+    taken = {read: values[read] for read in sorted(reads_of(shape, tasks).difference(tasks, beside))}
     try:
         packed = codec.dumps(taken)
     except Exception as error:
         raise _culprit(shape, taken, error) from error
-    there = There(list(tasks), list(wanted), packed, attempt, program.label, program.run_id, program.worker, say)
-    return _encode(there)
+    about = attempt, program.label, program.run_id, program.worker
+    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places)))
 
 
 class Unsendable(Exception):
@@ -201,10 +210,11 @@ class _Noting(deque[int]):
 
 def run_parcels(plan: bytes, lease: bytes) -> bytes:
     """Run a lease in this process; return what became of it."""
-    return run(_opened(plan), lease)
+    return run(program_of(plan), lease)
 
 
-_opened = lru_cache(maxsize=8)(opened_plan)
+program_of = lru_cache(maxsize=8)(opened_plan)
+"""`opened_plan`, which keeps the last few."""
 
 
 def run(
@@ -213,16 +223,21 @@ def run(
     begins: Callable[[int], bool] | None = None,
     began: Callable[[int], None] | None = None,
     told: Callable[[int, float, float | None], None] | None = None,
+    inputs: Sequence[Mapping[int, Any]] = (),
+    leave: Callable[[int, Any], object] | None = None,
 ) -> bytes:
     """Run a lease in this process; return what became of it.
 
     `begins` is asked about each task before it begins; once it says no, the rest comes back as it is.  So it does after
     a failure, which others may wait to hear of.  `began` and `told` are called if whoever sent the lease wants it.
+    `inputs` have what comes beside the lease; `leave` is called with wanted values that are not small, which then do
+    not come back; it raises if one cannot be left here.
     """
-    tasks, wanted, packed, attempt, label, run_id, worker, say = _there_of(lease)
+    tasks, wanted, packed, attempt, label, run_id, worker, say, places = _there_of(lease)
     program.label, program.run_id, program.worker = label, run_id, worker  # the same in all leases of a packed plan
     try:
         values: dict[int, Any] = codec.loads(packed)
+        values.update((entry, inputs[at][number]) for entry, at, number in places)
     except Exception as error:
         return _encode(Back([], [], 0.0, codec.dumps({}), [], [_unopened(program, task, error) for task in tasks], []))
     whole = Report()
@@ -255,12 +270,13 @@ def run(
     whole.skipped += left
     # What was skipped will run elsewhere, and may read what was made here.
     kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
-    plain = {task: values[task] for task in sorted(kept) if type(values[task]) in PLAIN}
-    others: list[tuple[int, bytes]] = []
-    replaced: list[tuple[int, bytes]] = []
+    plain = {task: values[task] for task in sorted(kept) if _is_plain(values[task], small=leave is not None)}
+    others: list[tuple[int, Any]] = []
+    replaced: list[tuple[int, Any]] = []
     for task in sorted(kept.difference(plain)):
         what = f"the result of {program.place_of(task, None)[0]!r}, a {type(values[task]).__name__},"
-        _pack(program, task, partial(codec.dumps, values[task]), others, whole.broken, what)
+        packing = partial(codec.dumps, values[task]) if leave is None else partial(leave, task, values[task])
+        _pack(program, task, packing, others, whole.broken, what)
     for task, becomes in whole.replaced:
         _pack(program, task, partial(_packed_replacement, becomes), replaced, whole.broken)
     lost = {broken.task for broken in whole.broken}
@@ -270,18 +286,23 @@ def run(
             whole.skipped,
             whole.seconds,
             codec.dumps(plain),
-            others,
+            others if leave is None else [],
             [_packed_broken(broken) for broken in whole.broken],
             replaced,
+            tuple([task for task, _ in others]) if leave is not None else (),
         )
     )
+
+
+def _is_plain(value: Any, small: bool) -> bool:
+    return type(value) in PLAIN and not (small and type(value) in (str, bytes) and len(value) > SMALL)
 
 
 def _pack(
     program: Program,
     task: int,
-    packed: Callable[[], bytes],
-    into: list[tuple[int, bytes]],
+    packed: Callable[[], object],
+    into: list[tuple[int, Any]],
     broken: list[Broken],
     what: str = "",
 ) -> None:
@@ -323,8 +344,8 @@ def _packed_replacement(plan: Plan) -> bytes:
 # -- back again ------------------------------------------------------------------------------------
 
 
-def opened(back: Buffer, program: Program) -> tuple[Report, dict[int, Any]]:
-    """Return the report of a lease that has come back, and the values of what ended well in it."""
+def opened(back: Buffer, program: Program) -> tuple[Report, dict[int, Any], Sequence[int]]:
+    """Return the report of a lease that has come back, the values of what ended well, and which of them stay there."""
     parts = _back_of(back)
     report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
     values: dict[int, Any] = codec.loads(parts.plain)
@@ -342,4 +363,4 @@ def opened(back: Buffer, program: Program) -> tuple[Report, dict[int, Any]]:
         else:
             values[task] = value
     report.replaced.extend((task, values.pop(task)) for task, _ in parts.replaced if task in values)
-    return report, values
+    return report, values, parts.stays

@@ -6,14 +6,20 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from lazygraph.errors import NestingTooDeep
 from lazygraph.executors.base import Engine
 from lazygraph.executors.isolated import IsolatingDriver, Isolation
+from lazygraph.running.context import inside_task
 from lazygraph.running.hosting import Host
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
     from lazygraph.planning.plan import Plan
     from lazygraph.running.run import Run
+
+
+DEEPEST = 50
+"""So deep may tasks run tasks in one thread: each level takes about a dozen of the 1000 frames that Python gives."""
 
 
 class SyncEngine(Engine):
@@ -78,14 +84,21 @@ class SyncEngine(Engine):
 class SyncExecutor(IsolatingDriver):
     """Runs everything in the calling thread; `submit` returns when the run has ended.  Threads take turns."""
 
+    shares_memory = True
+
     def __init__(self, isolation: Isolation | None = None) -> None:
         """Make one; `isolation` has warm children for isolated tasks and outlives it (default: children of its own)."""
         super().__init__(SyncEngine(isolation), "sync")
+        self.depth = 0
         self._turn = threading.RLock()
 
     def submit(self, plan: Plan) -> Run:
-        """Run a plan; return when it has ended."""
+        """Run a plan; return when it has ended.  Raises `NestingTooDeep`."""
+        depth = getattr(inside_task.get(), "depth", -1) + 1
+        if depth > DEEPEST:
+            raise NestingTooDeep(DEEPEST)
         with self._turn:
+            self.depth = depth
             run = super().submit(plan)
             try:
                 while run.block.open and (when := self.next_time()) is not None:

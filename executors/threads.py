@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lazygraph.errors import InvalidOption
 from lazygraph.executors.base import Engine
 from lazygraph.executors.isolated import IsolatingDriver, Isolation
-from lazygraph.running.hosting import Host
+from lazygraph.running.hosting import Host, show_escaped
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
@@ -54,18 +54,24 @@ class ThreadEngine(Engine):
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
-            end = work.abandoned
             try:
-                if work.isolated:
-                    self._isolation.run(work)
-                    end = work.finished
-                else:
-                    end = work.finished if self._host.run(work) else _later
-            finally:
-                with self._counting:
-                    self._unfinished -= 1
-                end()
-            del work, end  # an idle thread keeps no values alive
+                self._run(work)
+            except BaseException:  # of ours: a task's own has been reported
+                show_escaped()
+            del work  # an idle thread keeps no values alive
+
+    def _run(self, work: Work) -> None:
+        end = work.abandoned
+        try:
+            if work.isolated:
+                self._isolation.run(work)
+                end = work.finished
+            else:
+                end = work.finished if self._host.run(work) else _later
+        finally:
+            with self._counting:
+                self._unfinished -= 1
+            end()
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
         """Kill an isolated task; raise `TaskCancelled` in any other."""
@@ -86,6 +92,8 @@ def _later() -> None:
 
 class ThreadExecutor(IsolatingDriver):
     """Runs plans on `n_threads` threads of this process (default: as many as there are processors)."""
+
+    shares_memory = True
 
     def __init__(self, n_threads: int | None = None) -> None:
         count = n_threads if n_threads is not None else (os.cpu_count() or 1)

@@ -199,7 +199,7 @@ class Children:
                 end = self._ask(lease, held, tasks, parcel)
         except Unsendable as unsendable:
             lease.report(refused(program, self._still(held), unsendable))
-        except (Unserializable, OSError) as error:  # OSError: the system gives no further process
+        except Exception as error:  # Unserializable, OSError where the system gives no further process, any other
             lease.report(Report(broken=[broken_of(program, task, error) for task in self._still(held)]))
         else:
             _tell(lease, self._still(held), end)
@@ -276,7 +276,11 @@ def _tell(lease: Lease, tasks: Sequence[int], end: _End) -> None:
         if tasks:
             lease.lost(tasks, end.at if end.at in tasks else tasks[0])
     else:
-        report, values = opened(end.back, program)
+        try:
+            report, values, _ = opened(end.back, program)
+        except Exception as error:
+            lease.report(Report(broken=[broken_of(program, task, error) for task in tasks]))
+            return
         report.skipped = [task for task in report.skipped if task in tasks]
         for entry, value in values.items():
             lease.values[entry] = value

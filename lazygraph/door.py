@@ -16,7 +16,7 @@ from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.members import check_on_error
-from lazygraph.language.promise import Delayed, build, is_lazy, refuse_foreign
+from lazygraph.language.promise import Delayed, build, is_lazy, with_adopted
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.optimize import optimize as optimized
@@ -188,8 +188,7 @@ def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External],
     else:
         flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
         leaves, ops = flat, []
-    for leaf in leaves:
-        refuse_foreign(leaf)
+    leaves = list(with_adopted(leaves))
     places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf) and not isinstance(leaf, Quoted)]
     leaves = [leaf.value if isinstance(leaf, Quoted) else leaf for leaf in leaves]
     lazies: list[Any] = [leaves[at] for at in places]
@@ -246,7 +245,7 @@ def persist(
     for name in unknown:
         raise UnknownOption("persist()", name, ("executor", "traverse", "optimize_graph", "scheduler"))
     lazies, repack = _unpack(args, traverse)
-    executor = resolve(executor if executor is not None else scheduler)
+    executor = resolve(executor if executor is not None else scheduler, waits=False)
     run = _submit(lazies, executor, repack, optimize_graph, fail_fast=False)
     futures = run.let_go()
     pairs = zip(lazies, futures, strict=True)
@@ -265,7 +264,7 @@ def start_canvas(filled: Filled, noted: Noted) -> Any:
     if not isinstance(filled.value, list) and (filled.after or not isinstance(filled.value, Node)):
         filled = Filled(as_node(filled))
     asked = asked_of(filled, noted)
-    run = _submit(asked, resolve(None), tuple, fail_fast=False)
+    run = _submit(asked, resolve(None, waits=False), tuple, fail_fast=False)
     return wired(filled, noted, asked, run.detach())
 
 
@@ -437,3 +436,27 @@ def draw_graph(graph: Graph, filename: str | None = None, format: str | None = N
 def profile_of(graph: Graph) -> Profile:
     """Say what would run of a graph as it is."""
     return profile_of_graph(graph)
+
+
+# -- dask's graphs and collections -----------------------------------------------------------------
+
+
+def adopted(collections: Sequence[Any]) -> list[Any]:
+    """Return promises that stand for dask's collections (planning.from_dask)."""
+    from lazygraph.planning.from_dask import adopted
+
+    return adopted(collections)
+
+
+def promise_in(graph: Any, key: Any) -> Delayed:
+    """Return a promise of what a graph of dask's has under a key."""
+    from lazygraph.planning.from_dask import as_promise, promises_of, written
+
+    return as_promise(promises_of(written(graph), [key])[key])
+
+
+def dask_graph_of(promise: Node) -> dict[Any, Any]:
+    """Return the graph of a promise as dask writes graphs (planning.to_dask)."""
+    from lazygraph.planning.to_dask import dask_graph_of
+
+    return dask_graph_of(promise)

@@ -324,7 +324,10 @@ class UsedAfterFork(LazyGraphError, RuntimeError):
 class CannotConnect(LazyGraphError, ConnectionError):
     """Nobody answers at an address."""
 
-    def __init__(self, address: str, reason: str) -> None:
+    def __init__(self, address: str, reason: str, engine: str = "") -> None:
+        if engine:  # somebody else's: how to start it is for its own words
+            super().__init__(f"no {engine} answers at {address} ({reason})")
+            return
         port = address.rpartition(":")[2]
         super().__init__(
             f"no lazygraph scheduler answers at {address} ({reason}); start one with: lazygraph scheduler "

@@ -14,5 +14,6 @@ from celery import Celery
 from benchmarks.contenders import functions
 
 app = Celery("benchmarks")
+app.conf.imports = ["lazygraph.executors.celery_tasks"]  # for lazygraph on the same workers
 add: Any = app.task(functions.add)
 tsum: Any = app.task(functions.tsum)

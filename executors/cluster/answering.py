@@ -1,6 +1,7 @@
 """What the scheduler does about what its Frontier answers: clients are told, values are freed, blocks forgotten.
 
-Covers: endings and where values are, failures and who is told of them, replaced tasks taking over values.
+Covers: endings and where values are, failures and who is told of them, replaced tasks taking over values, what clients
+ask about their runs.
 Does not cover: messages from peers (scheduler_machine), handing out leases (handing).
 """
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.handing import Handing
-from lazygraph.executors.cluster.records import NOWHERE, FailureRecord, RunRecord
+from lazygraph.executors.cluster.records import NOWHERE, FailureRecord, RunRecord, plain_stats
 from lazygraph.running import events
 from lazygraph.running.frontier import WHOLE_RUN
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
@@ -206,6 +207,46 @@ class Answering(Handing):
         for question in questions:
             self._send(record.client, m.Located(question, where, owner.base, origin, why))
         del record.wants[entry]
+
+    # -- what clients ask --------------------------------------------------------------------------
+
+    def _told(self, peer: int, message: m.Told, body: bytes | memoryview, now: float) -> None:
+        record = self.records.get(message.block)
+        if record is not None and record.client in self.clients:
+            key = record.key_of(record.block.shape.name_of(message.task), message.task)
+            self._send(record.client, m.Progress(record.run, key, message.done, message.total))
+
+    def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        if record is None:
+            self._send(peer, m.Located(message.question, "", 0, 0, "its run is over and was forgotten"))
+            return
+        record.wants.setdefault(message.entry, []).append(message.question)
+        self._handle(events.Wanted(record.block, message.entry), now)
+        self._answer_wants(record, message.entry)
+
+    def _ask_stats(self, peer: int, message: m.AskStats, body: bytes | memoryview, now: float) -> None:
+        record = self.clients[peer].get(message.run)
+        if record is not None:
+            self._send(peer, m.Stats(message.run, record.stats))
+
+    def _ask_state(self, peer: int, message: m.AskState, body: bytes | memoryview, now: float) -> None:
+        holders: list[list[str]] = []
+        states: list[tuple[int, str]] = []
+        for run, entry in message.runs:
+            record = self.clients[peer].get(run)
+            if record is None:
+                holders.append([])
+                states.append((-1, ""))
+                continue
+            owner, origin = record.block.owner(entry)
+            home = self.records.get(owner.base)
+            has = home.holders(origin) if home is not None and owner.state[origin] == State.SUCCEEDED else []
+            holders.append([self.workers[w].address for w in has if w in self.workers])
+            # What stands for somebody else's is as far as that is.
+            state = record.block.state[entry] if record.keys is None else owner.state[origin]
+            states.append((int(state), self._why(record, entry, now)))
+        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders, states))
 
 
 def state_there(block: Block, entry: int, state: int) -> int:

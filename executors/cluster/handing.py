@@ -12,8 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.placement import EVERYWHERE, SAMPLE, best_lane, fits, nobody_for, room, to_give_back
-from lazygraph.executors.cluster.records import RunRecord, Send, WorkerRecord
+from lazygraph.executors.cluster.placement import (
+    EVERYWHERE,
+    SAMPLE,
+    best_lane,
+    fits,
+    has_for,
+    nobody_for,
+    room,
+    to_give_back,
+)
+from lazygraph.executors.cluster.records import NOTHING, RunRecord, Send, WorkerRecord
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import fitting
@@ -46,6 +55,7 @@ class Handing:
         self._free_threads: dict[int, None] = {}  # workers with fewer tasks than threads
         self._reported: dict[int, None] = {}  # workers that have answered since the last decision
         self._laden: dict[int, None] = {}  # workers with more tasks than threads
+        self._prioritized = False  # whether anything was ever more urgent than anything else
         self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
         self._out: list[Send] = []
@@ -56,6 +66,15 @@ class Handing:
     def _take(self) -> list[Send]:
         out, self._out = self._out, []
         return out
+
+    def _know(self, record: RunRecord) -> None:
+        """A plan has been admitted."""
+        block = record.block
+        self.records[block.base] = record
+        if not self._prioritized and any(policy is not None and policy.priority for policy in block.policies):
+            self._prioritized = True
+            for worker in self.workers.values():
+                worker.least = 0 if worker.outstanding else NOTHING
 
     # -- load --------------------------------------------------------------------------------------
 
@@ -75,6 +94,8 @@ class Handing:
     def _loaded(self, worker: WorkerRecord, tasks: int) -> None:
         """Note that a worker was given tasks, or (negative) has answered for them."""
         worker.outstanding += tasks
+        if not worker.outstanding:
+            worker.least = NOTHING
         surplus = worker.outstanding - worker.threads
         for remembered, holds in ((self._free_threads, surplus < 0), (self._laden, surplus > 0)):
             if holds:
@@ -91,8 +112,9 @@ class Handing:
         self.frontier.has_left(base, tasks, attempt, now, ran)
         if worker.held:
             for task in tasks:
-                for name, amount in worker.held.pop((base, task, attempt), ()):
-                    worker.left[name] += amount
+                where = worker.held.pop((base, task, attempt), None)
+                if where is not None:
+                    worker.give_up(where)
 
     def _lane_where(self, where: Where) -> int:
         lane = self._lane_of.get(where)
@@ -120,18 +142,19 @@ class Handing:
         return nobody_for(where, list(self.workers.values())) or why
 
     def _nearest(self, block: Block, task: int) -> int:
-        record = self.records.get(block.base)
-        if record is None or self._given_back:
+        if self._given_back:
             return ANYWHERE
+        record = self.records.get(block.base)  # None while it is being admitted: of its own there are no values yet
         start, end = block.bounds[task], block.bounds[task + 1]
-        k, home, sizes = block.shape.externals, record.home, record.sizes
-        if end - start == 1 and block.inputs[start] >= k:
-            only = home[block.inputs[start]]
+        k = block.shape.externals
+        if record is not None and end - start == 1 and block.inputs[start] >= k:
+            only = record.home[block.inputs[start]]
             return only if only in self.workers else ANYWHERE
         pairs = []
         for read in block.inputs[start : min(end, start + SAMPLE)]:
             if read >= k:
-                pairs.append((home[read], sizes[read]))
+                if record is not None:
+                    pairs.append((record.home[read], record.sizes[read]))
             else:
                 owner, origin = block.owner(read)
                 other = self.records.get(owner.base)
@@ -157,15 +180,20 @@ class Handing:
         for peer in list(self._free_threads):
             if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
                 break
+        if self._prioritized:
+            self._press()
 
     def _serve(self, worker: WorkerRecord, lanes: list[int]) -> bool:
         """Give a worker a lease from one of these lanes, the most urgent first."""
         for lane in self._by_urgency(lanes):
-            where = self._where_of.get(lane)
-            may = "default" in worker.queues if where is None else fits(worker, where)
-            if may and self._give(worker, lane):
+            if self._may_take(worker, lane) and self._give(worker, lane):
                 return True
         return False
+
+    def _may_take(self, worker: WorkerRecord, lane: int) -> bool:
+        """Whether a worker may take what waits in a lane that is not another worker's."""
+        where = self._where_of.get(lane)
+        return "default" in worker.queues if where is None else fits(worker, where)
 
     def _by_urgency(self, lanes: list[int]) -> list[int]:
         if len(lanes) == 1:
@@ -177,7 +205,9 @@ class Handing:
         """Give a worker what waits for it, unless something else that it may take is more urgent."""
         frontier = self.frontier
         while frontier.next_block(lane) is not None:
-            lanes = [lane, *(x for x in frontier.lanes() if x <= ANYWHERE)] if frontier.prioritized else [lane]
+            lanes = [lane]
+            if self._prioritized:
+                lanes += (x for x in frontier.lanes() if x <= ANYWHERE and self._may_take(worker, x))
             first = self._by_urgency(lanes)[0]
             if first != lane or not self._give(worker, lane):
                 return
@@ -188,6 +218,8 @@ class Handing:
         if block is None:
             return False
         record = self.records[block.base]
+        if self._prioritized and self._pressed(worker, lane):
+            return False
         space = room(worker, record.seconds)
         if space <= 0 or (worker.outstanding >= worker.threads and self.frontier.next_alone(lane)):
             return False
@@ -199,21 +231,39 @@ class Handing:
         self._send_lease(worker, record, lease)
         return True
 
+    def _pressed(self, worker: WorkerRecord, lane: int) -> bool:
+        """Whether a worker is to be given nothing from a lane now: what waits there is less urgent, and asked back."""
+        if not worker.pressed and worker.outstanding >= worker.threads and worker.least < self.frontier.urgency(lane):
+            worker.pressed = worker.recalled = True
+            self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
+        return worker.pressed
+
+    def _press(self) -> None:
+        """Something urgent may wait although workers have what is less so and has not begun: ask for that."""
+        for lane in self.frontier.lanes():
+            if self.frontier.next_block(lane) is None:
+                continue
+            left = self.frontier.ready(lane)
+            peers = list(self._laden) if lane <= ANYWHERE else [peer for peer in (lane,) if peer in self._laden]
+            for peer in peers:
+                worker = self.workers[peer]
+                if left and (peer == lane or self._may_take(worker, lane)) and self._pressed(worker, lane):
+                    left -= 1
+
     def _feed_idle(self, worker: WorkerRecord) -> bool:
         """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back.
 
         Returns whether the next idle worker should try too.
         """
-        if "default" not in worker.queues:
-            return True
-        lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane > ANYWHERE]
-        longest = max(lanes, default=(0, ANYWHERE))
-        if longest[0] and self._give(worker, longest[1]):
-            return True
+        if "default" in worker.queues:
+            lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane > ANYWHERE]
+            longest = max(lanes, default=(0, ANYWHERE))
+            if longest[0] and self._give(worker, longest[1]):
+                return True
         laden = [w for w in map(self.workers.__getitem__, self._laden) if not w.recalled and not w.reluctant]
-        busiest = max(laden, key=lambda w: w.outstanding, default=None)
+        busiest = max([w for w in laden if has_for(w, worker)], key=lambda w: w.outstanding, default=None)
         if busiest is None or (self._seconds and self._seconds * busiest.outstanding < WORTH_MOVING):
-            return False
+            return any(w.restricted for w in laden)
         busiest.recalled = True
         self._send(busiest.id, m.TakeBack(-1, b"", to_give_back(busiest)))
         return True
@@ -225,6 +275,8 @@ class Handing:
         for task in lease.tasks:
             home[task] = worker.id
         self._loaded(worker, len(lease.tasks))
+        if self._prioritized:
+            worker.least = min(worker.least, block.priority(lease.tasks[0]))
         wanted = [task for task in lease.tasks if task in block.futures]
         where = self._where(worker, record, lease.tasks)
         tell = self._take_resources(worker, block, lease) if block.special else False
@@ -235,11 +287,9 @@ class Handing:
         policy = block.policy(lease.tasks[0])
         if policy is None:
             return False
-        resources = policy.where.resources if policy.where is not None else ()
-        if resources or policy.limits:
-            worker.held[block.base, lease.tasks[0], lease.attempt] = resources
-        for name, amount in resources:
-            worker.left[name] -= amount
+        if policy.where is not None or policy.limits:
+            for task in lease.tasks:
+                worker.hold((block.base, task, lease.attempt), policy.where or EVERYWHERE)
         return bool(policy.limits)
 
     def _load(self, worker: WorkerRecord, record: RunRecord) -> None:

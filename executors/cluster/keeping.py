@@ -12,6 +12,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from lazygraph.errors import InvalidOption
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.answering import ENDED, Answering
 from lazygraph.executors.cluster.records import NOWHERE, RunRecord, held_shape, pack_shape, refusal, retried_shape
@@ -135,7 +136,7 @@ class Keeping(Answering):
         self._enter(record, actions)
 
     def _enter(self, record: RunRecord, actions: Sequence[events.Action]) -> None:
-        self.records[record.block.base] = record
+        self._know(record)
         if record.client in self.clients:
             self.clients[record.client][record.run] = record
         self._perform(actions)
@@ -167,14 +168,18 @@ class Keeping(Answering):
         entries = list(m.from_ints(message.entries))
         if old is None:
             why = "the run of a future to be made again is over and was forgotten; submit the call again"
-            self._send(peer, refusal(message.run, m.ints(range(len(entries))), "retry", why))
+            self._send(peer, refusal(message.run, message.entries, "retry", why))
             return
         needed = self._failed_above(old, entries)
         made: dict[int, Block] = {}
-        hidden = []
+        hidden: list[RunRecord] = []
         for base in sorted(needed):  # nobody reads what is newer
             was = self.records[base]
-            record, actions = self._made_of(was, entries if was is old else list(needed[base]), needed, made, now)
+            try:
+                record, actions = self._made_of(was, entries if was is old else list(needed[base]), needed, made, now)
+            except InvalidOption as error:  # a limit that is another one by now
+                self._send(peer, refusal(message.run, message.entries, "retry", str(error)))
+                break
             made[base] = record.block
             if was is old:
                 record.client, record.run, record.label = peer, message.run, message.label

@@ -75,6 +75,7 @@ class Submit(Message, tag=10, frozen=True):
 
     `bindings`: (run, entry) for each external; (-1, -1) for one that is the failure of a scope.
     `label` is the part of its keys that no other run has, of any client (default: the run's number).
+    `inside`: how many tasks wait, or may soon, where this was started by one of them (see `Frontier.admit`).
     """
 
     run: int
@@ -85,6 +86,7 @@ class Submit(Message, tag=10, frozen=True):
     bindings: bytes
     skips: bool = False
     label: str = ""
+    inside: int = 0
 
 
 class Hold(Message, tag=11, frozen=True):

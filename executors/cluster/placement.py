@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lazygraph.executors.cluster.records import parts
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.policy import Where
 
@@ -46,7 +47,13 @@ def fits(worker: WorkerRecord, where: Where) -> bool:
         return False
     if where.workers and worker.name not in where.workers and worker.address not in where.workers:
         return False
-    return all(worker.left.get(name, 0.0) >= amount for name, amount in where.resources)
+    return all(worker.spare.get(name, 0) >= parts(amount) for name, amount in where.resources)
+
+
+def has_for(worker: WorkerRecord, idle: WorkerRecord) -> bool:
+    """Whether some of what a worker has been given is what an idle one may take."""
+    anybodys = worker.outstanding > sum(worker.restricted.values())
+    return (anybodys and "default" in idle.queues) or any(fits(idle, where) for where in worker.restricted)
 
 
 EVERYWHERE = Where("default", (), ())

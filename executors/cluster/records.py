@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.messages import TablesOnWire
     from lazygraph.running.block import Block
+    from lazygraph.running.policy import Where
 
 NOWHERE = -1
+
+NOTHING = float("inf")
+"""The priority of nothing: everything is less urgent."""
+
+_PARTS = 1_000_000
+"""Resources are counted in millionths: what is taken and given back in fractions is to come out even."""
+
+
+def parts(amount: float) -> int:
+    """Return how much of a resource an amount is, at least the smallest part if it is any."""
+    return round(amount * _PARTS) or (1 if amount > 0 else 0)
 
 
 class Send(NamedTuple):
@@ -154,13 +166,16 @@ class WorkerRecord:
         "freed",
         "held",
         "id",
-        "left",
+        "least",
         "name",
         "outstanding",
+        "pressed",
         "queues",
         "recalled",
         "reluctant",
         "resources",
+        "restricted",
+        "spare",
         "threads",
     )
 
@@ -176,12 +191,35 @@ class WorkerRecord:
         self.id, self.name, self.address, self.threads = peer, name, address, threads
         self.queues = dict.fromkeys(queues)
         self.resources = dict(resources or {})
-        self.left = dict(self.resources)  # what of them is free
-        self.held: dict[tuple[int, int, int], tuple[tuple[str, float], ...]] = {}  # (block, task, attempt) -> what
+        self.spare = {name: parts(amount) for name, amount in self.resources.items()}  # what of them is free
+        self.held: dict[tuple[int, int, int], Where] = {}  # (block, task, attempt) that is no plain task -> its needs
+        self.restricted: dict[Where, int] = {}  # how many of those
         self.outstanding = 0
+        self.least: float = NOTHING  # the lowest priority of what it was given, as far as that has not been given back
+        self.pressed = False  # has been asked for all that has not begun, for something more urgent
         self.recalled = False  # has been asked to give back, and has not answered
         self.reluctant = False  # had nothing to give back, and has finished nothing since
         self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free
+
+    @property
+    def left(self) -> dict[str, float]:
+        """What of its resources is free."""
+        return {name: left / _PARTS for name, left in self.spare.items()}
+
+    def hold(self, attempt: tuple[int, int, int], where: Where) -> None:
+        """Take what an attempt needs of this worker."""
+        self.held[attempt] = where
+        self.restricted[where] = self.restricted.get(where, 0) + 1
+        for name, amount in where.resources:
+            self.spare[name] -= parts(amount)
+
+    def give_up(self, where: Where) -> None:
+        """An attempt does not need any more what it had of this worker."""
+        self.restricted[where] -= 1
+        if not self.restricted[where]:
+            del self.restricted[where]
+        for name, amount in where.resources:
+            self.spare[name] += parts(amount)
 
 
 def refusal(run: int, outputs: bytes, name: str, why: str) -> Ended:

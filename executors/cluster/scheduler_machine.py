@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption
+from lazygraph.errors import InvalidOption, ReplacedTooDeep
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.answering import ENDED, SAD, given_up
 from lazygraph.executors.cluster.keeping import Keeping
+from lazygraph.executors.cluster.placement import fits
 from lazygraph.executors.cluster.records import (
+    NOTHING,
     NOWHERE,
     FailureRecord,
     RunRecord,
@@ -22,7 +24,6 @@ from lazygraph.executors.cluster.records import (
     WorkerRecord,
     held_shape,
     pack_shape,
-    plain_stats,
     refusal,
     unpack_shape,
 )
@@ -105,7 +106,8 @@ class SchedulerMachine(Keeping):
         bindings = [(runs[run].block, entry) if run >= 0 else None for run, entry in pairs]
         shape = unpack_shape(message.shape)
         try:
-            block, actions = self.frontier.admit(shape, bindings, message.fail_fast, now, message.skips)
+            inside = max(0, message.inside)
+            block, actions = self.frontier.admit(shape, bindings, message.fail_fast, now, message.skips, inside)
         except InvalidOption as error:
             refused = refusal(message.run, message.shape.outputs, message.name, str(error))
             self._send(peer, refused)
@@ -226,40 +228,6 @@ class SchedulerMachine(Keeping):
     def _parked(self, peer: int, message: m.Parked, body: bytes | memoryview, now: float) -> None:
         self._loaded(self.workers[peer], -message.tasks)
 
-    def _told(self, peer: int, message: m.Told, body: bytes | memoryview, now: float) -> None:
-        record = self.records.get(message.block)
-        if record is not None and record.client in self.clients:
-            key = record.key_of(record.block.shape.name_of(message.task), message.task)
-            self._send(record.client, m.Progress(record.run, key, message.done, message.total))
-
-    def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
-        record = self.clients[peer].get(message.run)
-        if record is None:
-            self._send(peer, m.Located(message.question, "", 0, 0, "its run is over and was forgotten"))
-            return
-        record.wants.setdefault(message.entry, []).append(message.question)
-        self._handle(events.Wanted(record.block, message.entry), now)
-        self._answer_wants(record, message.entry)
-
-    def _ask_stats(self, peer: int, message: m.AskStats, body: bytes | memoryview, now: float) -> None:
-        record = self.clients[peer].get(message.run)
-        if record is not None:
-            self._send(peer, m.Stats(message.run, record.stats))
-
-    def _ask_state(self, peer: int, message: m.AskState, body: bytes | memoryview, now: float) -> None:
-        holders, states = [], []
-        for run, entry in message.runs:
-            record = self.clients[peer].get(run)
-            found: list[str] = []
-            if record is not None:
-                owner, origin = record.block.owner(entry)
-                home = self.records.get(owner.base)
-                if home is not None and owner.state[origin] == _SUCCEEDED:
-                    found = [self.workers[w].address for w in home.holders(origin) if w in self.workers]
-            holders.append(found)
-            states.append((int(record.block.state[entry]), self._why(record, entry, now)) if record else (-1, ""))
-        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders, states))
-
     # -- workers -----------------------------------------------------------------------------------
 
     def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
@@ -343,29 +311,35 @@ class SchedulerMachine(Keeping):
         if record is None or record.home[message.task] != peer or not _current(record.block, message):
             return
         block, task = record.block, message.task
-        if block.depth >= MAX_REPLACEMENTS:
+        shape = unpack_shape(message.shape)
+        try:
+            if block.depth >= MAX_REPLACEMENTS:
+                raise ReplacedTooDeep(block.shape.name_of(task), MAX_REPLACEMENTS)
+            new, actions = self.frontier.replaced(block, task, message.attempt, shape, [None] * shape.externals, now)
+        except (ReplacedTooDeep, InvalidOption) as error:
+            kind = "refused" if isinstance(error, InvalidOption) else "too deep"
             name, origin = block.shape.name_of(task), block.shape.origin_of(task)
-            key = record.key_of(name, task)
-            record.failures[task] = FailureRecord(name, key, message.attempt, "too deep", "", worker.name, origin)
+            key, why = record.key_of(name, task), str(error) if kind == "refused" else ""
+            record.failures[task] = FailureRecord(name, key, message.attempt, kind, why, worker.name, origin)
             self._handle(events.Failed(block, task, message.attempt), now)
             return
-        record.home[task] = NOWHERE
-        shape = unpack_shape(message.shape)
-        new, actions = self.frontier.replaced(block, task, message.attempt, shape, [None] * shape.externals, now)
         assert new is not None  # it is current
+        record.home[task] = NOWHERE
         stands = RunRecord(new, record.client, record.run, message.shape, message.tables, body)
         stands.root, stands.label = record.root, f"{record.label}.{task}"
         stands.aliases = [(new.base, external) for external in range(shape.externals)]
-        self.records[new.base] = stands
+        self._know(stands)
         self._perform(actions)
 
     def _returned(self, peer: int, message: m.Returned, body: bytes | memoryview, now: float) -> None:
-        worker = self.workers[peer]
+        worker, for_idle = self.workers[peer], False
         tasks = m.from_ints(message.tasks)
         self._loaded(worker, -len(tasks))
         if message.asked:
-            worker.recalled = False
-            worker.reluctant = not self._anybodys(message.block, tasks)
+            for_idle, worker.recalled = not worker.pressed, False
+            if worker.pressed:  # whatever has not begun is coming back
+                worker.pressed, worker.least = False, NOTHING
+            worker.reluctant = not self._for_idle(message.block, tasks)
         for address, base, entries in message.missing:
             self._missing(peer, address, base, m.from_ints(entries), now)
         self._left(worker, message.block, tasks, message.attempt, now, ran=False)
@@ -375,17 +349,19 @@ class SchedulerMachine(Keeping):
             for task in fresh:
                 if not ENDED[record.block.state[task]]:
                     record.home[task] = NOWHERE
-            self._given_back = message.asked
+            self._given_back = for_idle
             self._handle(events.Returned(record.block, fresh, message.attempt), now)
             self._given_back = False
 
-    def _anybodys(self, base: int, tasks: Sequence[int]) -> bool:
-        """Whether one of these tasks is not restricted to some workers: those who asked may take it."""
+    def _for_idle(self, base: int, tasks: Sequence[int]) -> bool:
+        """Whether one of these tasks is not restricted, or not to other workers than those that have nothing to do."""
         record = self.records.get(base)
         if record is None or not record.block.special:
             return bool(tasks)
         policies = map(record.block.policy, tasks)
-        return any(policy is None or policy.where is None for policy in policies)
+        wheres = {policy.where if policy is not None else None for policy in policies}
+        idle = [self.workers[peer] for peer in self._free_threads] if wheres - {None} else []
+        return any(where is None or any(fits(worker, where) for worker in idle) for where in wheres)
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
         """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""

@@ -46,6 +46,7 @@ class WorkLease:
     order: tuple[int, ...]
     fetching: int = 0
     answered: int = 0  # tasks the scheduler has been told of
+    told: list[Sequence[int]] = field(default_factory=list)  # which
     returned: int = 0  # of those, the ones given back
     starved: bool = False  # an input was not where the scheduler said
     unsendable: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -315,7 +316,15 @@ class WorkerMachine:
     def answered(self, lease: WorkLease, report: Report) -> None:
         """The hand has told the scheduler of these; a lease with nothing left is forgotten."""
         lease.answered += len(report.done) + len(report.broken) + len(report.replaced) + len(report.skipped)
+        lease.told.append(report.done)
+        if report.broken or report.replaced or report.skipped:
+            lease.told += ([one.task for one in report.broken], [task for task, _ in report.replaced], report.skipped)
         self._end_if_answered(lease)
+
+    def unanswered(self, lease: WorkLease) -> list[int]:
+        """Return the tasks of a lease of which the scheduler has not been told, and that a runner has taken."""
+        known = {task for tasks in (*lease.told, list(lease.tasks)) for task in tasks}
+        return [task for task in lease.order if task not in known]
 
     def _end_if_answered(self, lease: WorkLease) -> None:
         if lease.answered >= len(lease.order) and lease in self.leases:
@@ -354,10 +363,23 @@ class WorkerMachine:
         if not answered:
             self._say(m.Returned(-1, 0, b"", [], asked=True))
 
+    def give_back(self) -> list[Action]:
+        """Give back all that has not begun."""
+        for lease in list(self.leases):
+            tasks: list[int] = []
+            while lease.tasks and not lease.fetching:
+                try:
+                    tasks.append(lease.tasks.pop())
+                except IndexError:  # the runner was faster
+                    break
+            self._give_back(lease, tasks[::-1])
+        return self._take()
+
     def _give_back(self, lease: WorkLease, tasks: list[int], asked: bool = False) -> None:
         if tasks:
             lease.answered += len(tasks)
             lease.returned += len(tasks)
+            lease.told.append(tasks)
             self._say(m.Returned(lease.base, lease.attempt, m.ints(tasks), [], asked))
         self._end_if_answered(lease)
 
@@ -406,21 +428,21 @@ def _removed(lease: WorkLease, task: int) -> bool:
 
 def _tail(lease: WorkLease, count: int) -> list[int]:
     """Take up to `count` tasks from the right of a lease, if one of them could run elsewhere at once."""
+    tasks = list(lease.tasks)  # a runner takes from the left meanwhile: what is taken is never put back
+    wanted, made = tasks[-count:], set(tasks)
+    shape, values = lease.program.shape, lease.values
+    if not any(
+        all(read not in made and (read in values or lease.fetching) for read in shape.inputs_of(task))
+        for task in wanted
+    ):
+        return []
     taken: list[int] = []
-    for _ in range(count):
+    for _ in wanted:
         try:
             taken.append(lease.tasks.pop())
         except IndexError:
             break
     taken.reverse()
-    made = {*lease.tasks, *taken}
-    shape, values = lease.program.shape, lease.values
-    free = any(
-        all(read not in made and (read in values or lease.fetching) for read in shape.inputs_of(task)) for task in taken
-    )
-    if taken and not free:
-        lease.tasks.extend(taken)
-        return []
     return taken
 
 

@@ -17,12 +17,15 @@ _HOMES: Mapping[str, str] = {
     "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
     "doctor": "lazygraph.cli.doctor:doctor",
+    "explain": "lazygraph.cli.looking:explain",
+    "graph": "lazygraph.cli.looking:graph",
     "keys": "lazygraph.cli.keys:keys",
+    "run": "lazygraph.cli.running:run",
     "scheduler": "lazygraph.cli.serving:scheduler",
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "run explain graph logs cancel retry resume drain replay report certs config".split()
+_LATER = "logs cancel retry resume drain replay report certs config".split()
 
 
 class _Lazy(click.Group):

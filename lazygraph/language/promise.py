@@ -11,14 +11,15 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lazygraph.errors import NotConcrete, NotImplementedYet, WrongNumberOfOutputs
+from lazygraph.errors import NotConcrete, WrongNumberOfOutputs
 from lazygraph.language.calls import name_of, site_of, taken
+from lazygraph.language.collection import AsCollection
 from lazygraph.language.travel import travelling
 from lazygraph.values.lazy import Lazy, T_co
 from lazygraph.values.node import External, Node, Quoted, Recipe, Site
 from lazygraph.values.options import DEFAULT, TaskOptions, in_context
 from lazygraph.values.template import PLAIN, Template, put_together, take_apart, template_of
-from lazygraph.values.verbs import Verbs, frozen_graph, thawed_node
+from lazygraph.values.verbs import Verbs, adopted, frozen_graph, thawed_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ def take_output(value: Any, index: int, nout: int) -> Any:
     return value[index]
 
 
-class Delayed(Node, Verbs, Lazy[T_co]):
+class Delayed(Node, Verbs, AsCollection, Lazy[T_co]):
     """A promise of a value: a node.  Everything done to it is another promise, until `.compute()`."""
 
     __slots__ = ("__weakref__",)
@@ -102,8 +103,8 @@ class Delayed(Node, Verbs, Lazy[T_co]):
 
     @property
     def dask(self) -> Any:
-        """The graph, under the name dask has for it."""
-        return self.graph
+        """The graph as dask writes graphs: a dict of tasks by key."""
+        return self.__dask_graph__()
 
     def __repr__(self) -> str:
         return f"<Delayed {self._options.name or name_of(self._function)!r} built at {self._site}>"
@@ -260,10 +261,15 @@ def is_lazy(value: Any) -> bool:
     return isinstance(value, _LAZY) or hasattr(type(value), _FOREIGN)
 
 
-def refuse_foreign(value: Any) -> None:
-    """Raise `NotImplementedYet` for another library's promise: as a value it would pass silently."""
-    if hasattr(type(value), _FOREIGN) and not isinstance(value, Node):
-        raise NotImplementedYet("taking dask's collections as inputs", "compute it first: dask.compute(x)[0]")
+def with_adopted(leaves: Sequence[Any]) -> Sequence[Any]:
+    """Return the leaves, with promises of ours in the places of dask's collections (without importing any dask)."""
+    places = [at for at, leaf in enumerate(leaves) if hasattr(type(leaf), _FOREIGN) and not isinstance(leaf, Node)]
+    if not places:
+        return leaves
+    whole = list(leaves)
+    for at, promise in zip(places, adopted([leaves[at] for at in places]), strict=True):
+        whole[at] = promise
+    return whole
 
 
 def build(
@@ -278,13 +284,14 @@ def build(
     """Make the node of one call.  Arguments that are containers are searched for promises; O(size of the call)."""
     if not kwargs and ATOMS.issuperset(map(type, args)):
         return Delayed(function, tuple(args), None, options, site, after, scope)
+    leaves: Sequence[Any]
     leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
     strange = [leaf for leaf in leaves if type(leaf) not in ATOMS]
-    for leaf in strange:
-        refuse_foreign(leaf)
     if any(isinstance(leaf, Recipe) for leaf in strange):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)
+    if strange:
+        leaves = with_adopted(leaves)
     template = template_of(tuple(ops), len(args), tuple(kwargs))
     return Delayed(function, tuple(leaves), template, options, site, after, scope)
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import InvalidOption, LazyGraphError, WrongCanvas, suggest
+from lazygraph.errors import InvalidOption, LazyGraphError, WrongCanvas
 from lazygraph.language.calls import Contract
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.composing import chain, chord, group
@@ -32,18 +32,18 @@ from lazygraph.planning.faults import (
     unused,
 )
 from lazygraph.planning.lower import lower
+from lazygraph.planning.scoping import Scopes, flag, listed, only
 from lazygraph.planning.writing import VERSION
-from lazygraph.values.node import External, NodeScope, identity
+from lazygraph.values.node import identity
 from lazygraph.values.options import DEFAULT, NAMES, TaskOptions, changed, said
 from lazygraph.values.tagged import Reader, by_name, mentioned, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from lazygraph.values.graph import Graph
 
 _HEAD = frozenset({"lazygraph", "version", "values"})
-_SCOPE = frozenset({"parent", "given", "ends", "fail_fast", "contained"})
 _GRAPH = _HEAD | {"nodes", "outputs", "scopes"}
 _NODE = frozenset({"id", "function", "value", "failure_of"} | {"args", "kwargs", "after", "options"})
 _NODE |= {"scope", "callback", "origin"}
@@ -104,26 +104,10 @@ def _parsed(text: str) -> dict[str, Any]:
     return written
 
 
-def _only(row: Any, known: Collection[str], where: str) -> Mapping[str, Any]:
-    if not isinstance(row, Mapping):
-        raise InvalidOption(f"{where} is {type(row).__name__}, and an object is wanted")
-    for name in row:
-        if name not in known:
-            raise InvalidOption(f"{where} has {name!r}, which means nothing here{suggest(name, known)}")
-    return row
-
-
-def _list(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
-    found = row.get(name, [])
-    if not isinstance(found, list):
-        raise InvalidOption(f"{where}: {name!r} is {type(found).__name__}, and a list is wanted")
-    return found
-
-
 def _lazy_tags() -> dict[str, Callable[[Any], Any]]:
     return {
-        "$canvas": lambda body: _canvas(_only(body, _CANVAS, "a canvas among the arguments")),
-        "$graph": lambda body: _graph(_only(body, _GRAPH, "a promise among the arguments"))[1][0],
+        "$canvas": lambda body: _canvas(only(body, _CANVAS, "a canvas among the arguments")),
+        "$graph": lambda body: _graph(only(body, _GRAPH, "a promise among the arguments"))[1][0],
         "$delayed": _delayed_function,
     }
 
@@ -134,14 +118,14 @@ def _delayed_function(name: Any) -> Any:
 
 
 def _read_options(reader: Reader, row: Mapping[str, Any], where: str) -> TaskOptions:
-    given = _only(row.get("options", {}), NAMES, f"{where}, options")
+    given = only(row.get("options", {}), NAMES, f"{where}, options")
     return changed(
         DEFAULT, where, {name: reader.read(value, f"{where}, option {name}=") for name, value in given.items()}
     )
 
 
 def _read_call(reader: Reader, row: Mapping[str, Any], where: str) -> tuple[list[Any], dict[str, Any]]:
-    args = [reader.read(one, f"{where}, argument {n}") for n, one in enumerate(_list(row, "args", where), 1)]
+    args = [reader.read(one, f"{where}, argument {n}") for n, one in enumerate(listed(row, "args", where), 1)]
     kwargs = row.get("kwargs", {})
     if not isinstance(kwargs, dict):
         raise InvalidOption(f"{where}: 'kwargs' is {type(kwargs).__name__}, and an object is wanted")
@@ -174,15 +158,15 @@ class _Functions:
 
 def _told(written: Mapping[str, Any]) -> dict[Hashable, Told]:
     """Return what each node reads, by its id."""
-    _only(written, _GRAPH, "the graph")
+    only(written, _GRAPH, "the graph")
     told: dict[Hashable, Told] = {}
-    mentions = _Mentions(_list(written, "values", "the graph"))
-    for at, one in enumerate(_list(written, "nodes", "the graph")):
-        row = _only(one, _NODE, f"node number {at}")
+    mentions = _Mentions(listed(written, "values", "the graph"))
+    for at, one in enumerate(listed(written, "nodes", "the graph")):
+        row = only(one, _NODE, f"node number {at}")
         node = row.get("id")
         if not isinstance(node, str | int) or node in told:
             raise InvalidOption(f"node number {at} has the id {node!r}; each needs a text or number of its own")
-        args, after = _list(row, "args", f"node {node!r}"), _list(row, "after", f"node {node!r}")
+        args, after = listed(row, "args", f"node {node!r}"), listed(row, "after", f"node {node!r}")
         for read in after:
             if not isinstance(read, str | int):
                 raise InvalidOption(f"node {node!r}: 'after' has {read!r}, and the id of a node is wanted")
@@ -218,19 +202,19 @@ class _Mentions:
 
 def _outputs(written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> list[Hashable]:
     """Return the outputs, or where none are named all that nothing reads."""
-    named = _list(written, "outputs", "the graph")
+    named = listed(written, "outputs", "the graph")
     if named:
         return [node if isinstance(node, str | int) else repr(node) for node in named]
     read = {read for one in told.values() for read in one.reads}
     return [
-        row["id"] for row in _list(written, "nodes", "the graph") if row["id"] not in read and not row.get("callback")
+        row["id"] for row in listed(written, "nodes", "the graph") if row["id"] not in read and not row.get("callback")
     ]
 
 
 def _wanted(written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> list[Hashable]:
     return [
         *_outputs(written, told),
-        *(row["id"] for row in _list(written, "nodes", "the graph") if row.get("callback")),
+        *(row["id"] for row in listed(written, "nodes", "the graph") if row.get("callback")),
     ]
 
 
@@ -251,75 +235,33 @@ def _graph(written: Mapping[str, Any]) -> tuple[Graph, list[Any]]:
 class _GraphReader:
     def __init__(self, written: Mapping[str, Any], told: Mapping[Hashable, Told]) -> None:
         self.written, self.told = written, told
-        self.rows = {row["id"]: row for row in _list(written, "nodes", "the graph")}
+        self.rows = {row["id"]: row for row in listed(written, "nodes", "the graph")}
         self.made: dict[Hashable, Any] = {}
         self.functions = _Functions()
-        values = _list(written, "values", "the graph")
+        values = listed(written, "values", "the graph")
         self.reader = Reader({"$node": lambda body: self.made[body], **_lazy_tags()}, values)
-        self.scopes = self._scopes()
+        self.scopes = Scopes(listed(written, "scopes", "the graph"))
 
     def read(self) -> list[Any]:
         """Make a promise of every node, inputs first; return those that are the outputs."""
         for node in in_order(self.told)[0]:
             row = self.rows[node]
-            self.made[node] = self._node(node, row) if "failure_of" not in row else self._caught(node, row)
-        for row, scope in zip(_list(self.written, "scopes", "the graph"), self.scopes[1:], strict=True):
-            assert scope is not None
-            scope.given.extend(self._known(node) for node in _list(row, "given", "a scope"))
-            scope.ends.extend(self._known(node) for node in _list(row, "ends", "a scope"))
+            caught = "failure_of" in row
+            self.made[node] = self.scopes.failure_of(row["failure_of"], node) if caught else self._node(node, row)
+        self.scopes.enclose(self.made)
         outputs = _outputs(self.written, self.told)
-        self._hang_callbacks(outputs)
+        callbacks = [node for node, row in self.rows.items() if row.get("callback")]
+        self.scopes.hang(
+            ((self.made[node], map(self.made.get, self.told[node].reads)) for node in callbacks),
+            [self.made[node] for node in outputs],
+        )
         return [self.made[node] for node in outputs]
-
-    def _hang_callbacks(self, outputs: Sequence[Hashable]) -> None:
-        """Hang what answers for the failure of a scope on that scope, and all other callbacks on one node, in order."""
-        caught = {scope.caught: scope for scope in self.scopes if scope is not None}
-        anchor = next((self.made[node] for node in outputs if isinstance(self.made[node], Delayed)), None)
-        for node, row in self.rows.items():
-            if not row.get("callback"):
-                continue
-            handled = next((caught[read] for read in map(self.made.get, self.told[node].reads) if read in caught), None)
-            if handled is not None:
-                handled.handlers.append(self.made[node])
-            elif anchor is not None:
-                anchor._links += (self.made[node],)
-
-    def _scopes(self) -> list[NodeScope | None]:
-        rows = _list(self.written, "scopes", "the graph")
-        scopes: list[NodeScope | None] = [None, *(NodeScope(None) for _ in rows)]
-        parents: dict[Hashable, Told] = {}
-        for number, row in enumerate(rows, 1):
-            parent = _only(row, _SCOPE, "a scope").get("parent", 0)
-            scope = scopes[number]
-            assert scope is not None
-            scope.parent = self._scope_at(parent, scopes)
-            scope.fail_fast, scope.contained = _bool(row, "fail_fast", "a scope"), _bool(row, "contained", "a scope")
-            parents[number] = Told([parent])
-        if in_order(parents)[1]:
-            raise InvalidOption("a scope is within itself; 'parent' is the number of the one around it")
-        return scopes
-
-    def _scope_at(self, number: Any, scopes: Sequence[NodeScope | None]) -> NodeScope | None:
-        if not isinstance(number, int) or not 0 <= number < len(scopes):
-            raise InvalidOption(f"there is no scope {number!r}; there are {len(scopes) - 1}")
-        return scopes[number]
-
-    def _known(self, node: Any) -> Any:
-        if node not in self.made:
-            raise InvalidOption(f"a scope names node {node!r}, which is not there")
-        return self.made[node]
-
-    def _caught(self, node: Hashable, row: Mapping[str, Any]) -> External:
-        scope = self._scope_at(row["failure_of"], self.scopes)
-        if scope is None:
-            raise InvalidOption(f"node {node!r} is the failure of scope 0, and that is the whole run; name another")
-        return scope.caught
 
     def _node(self, node: Hashable, row: Mapping[str, Any]) -> Delayed:
         where = f"node {node!r}" + (f" ({row['origin']})" if row.get("origin") else "")
         site = str(row.get("origin") or "a JSON text")
-        after = tuple(self.made[read] for read in _list(row, "after", where))
-        scope = self._scope_at(row.get("scope", 0), self.scopes)
+        after = tuple(self.made[read] for read in listed(row, "after", where))
+        scope = self.scopes.at(row.get("scope", 0))
         options = _read_options(self.reader, row, where)
         if "function" not in row:
             if "value" not in row:
@@ -337,11 +279,11 @@ class _GraphReader:
 
 
 def _canvas(written: Mapping[str, Any]) -> Canvas:
-    _only(written, _CANVAS, "the canvas")
+    only(written, _CANVAS, "the canvas")
     promises = written.get("promises")
-    made = _graph(_only(promises, _GRAPH, "the promises"))[1] if promises is not None else []
-    reader = _CanvasReader(made, _list(written, "values", "the canvas"))
-    for at, row in enumerate(_list(written, "parts", "the canvas")):
+    made = _graph(only(promises, _GRAPH, "the promises"))[1] if promises is not None else []
+    reader = _CanvasReader(made, listed(written, "values", "the canvas"))
+    for at, row in enumerate(listed(written, "parts", "the canvas")):
         reader.part(row, f"part {at}")
     if not reader.made:
         raise InvalidOption("the canvas has no parts")
@@ -371,17 +313,17 @@ class _CanvasReader:
             raise InvalidOption(f"{where} is none of {', '.join(_KINDS)}")
         make, fields = _KINDS[kind]
         try:
-            canvas = make(self, _only(row, _PART | fields | {kind}, where), where)
+            canvas = make(self, only(row, _PART | fields | {kind}, where), where)
         except WrongCanvas as error:
             raise InvalidOption(f"{where}: {error}") from None
-        holds = _only(row.get("set", {}), NAMES, f"{where}, set")
+        holds = only(row.get("set", {}), NAMES, f"{where}, set")
         canvas._said = said(where, {name: self.reader.read(one, f"{where}, {name}=") for name, one in holds.items()})
         canvas._links = tuple(self._callbacks(row, "links", where))
         canvas._handlers = tuple(self._callbacks(row, "handlers", where))
         self.made.append(canvas)
 
     def _callbacks(self, row: Mapping[str, Any], name: str, where: str) -> Iterator[Canvas]:
-        for number in _list(row, name, where):
+        for number in listed(row, name, where):
             yield self.reader.read({"$part": number}, f"{where}, {name}")
 
     def signature(self, row: Mapping[str, Any], where: str) -> Signature:
@@ -415,20 +357,13 @@ class _CanvasReader:
         return Each(member, str(row.get("origin") or "a JSON text"))
 
     def _parts(self, row: Mapping[str, Any], kind: str, where: str) -> list[Any]:
-        return [self.reader.read(one, where) for one in _list(row, kind, where)]
+        return [self.reader.read(one, where) for one in listed(row, kind, where)]
 
 
 def _ways(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     ways = {name: row[name] for name in ("on_error", "fail_fast") if name in row}
-    _bool(row, "fail_fast", where)
+    flag(row, "fail_fast", where)
     return ways
-
-
-def _bool(row: Mapping[str, Any], name: str, where: str) -> bool:
-    given = row.get(name, False)
-    if not isinstance(given, bool):
-        raise InvalidOption(f"{where}: {name!r} is {given!r}, and true or false is wanted")
-    return given
 
 
 _KINDS: Mapping[str, tuple[Callable[[_CanvasReader, Mapping[str, Any], str], Canvas], frozenset[str]]] = {

@@ -20,7 +20,8 @@ from lazygraph.language.promise import is_lazy
 from lazygraph.language.signature import Signature
 from lazygraph.language.travel import Travelling
 from lazygraph.planning.lower import function_of, lower
-from lazygraph.values.graph import ORDER, Graph, Scope
+from lazygraph.planning.scoping import row_of
+from lazygraph.values.graph import ORDER, Graph
 from lazygraph.values.node import Caught, External, Node, Quoted, Recipe
 from lazygraph.values.options import DEFAULT
 from lazygraph.values.tagged import Writer, by_name, name_for
@@ -113,14 +114,9 @@ class _GraphWriter:
                 raise InvalidOption(f"{external!r} is held by an executor and has no JSON; compute it first")
             nodes.append({"id": at, "failure_of": catches[at]})
         nodes.extend(self._node(at, callback=at in callbacks) for at in self.graph.tasks())
-        scopes = [self._scope(scope) for scope in shape.scopes[1:]]
+        scopes = [row_of(scope) for scope in shape.scopes[1:]]
         # The values last: they have been collected by now.
         return {**_filled(values=self.writer.values, scopes=scopes), "nodes": nodes, "outputs": list(shape.outputs)}
-
-    def _scope(self, scope: Scope) -> dict[str, Any]:
-        ways = {"fail_fast": scope.fail_fast, "contained": scope.contained}
-        entries = {"given": list(scope.given), "ends": list(scope.ends)}
-        return _filled(parent=scope.parent, **entries, **{way: True for way in ways if ways[way]})
 
     def _node(self, at: int, *, callback: bool) -> dict[str, Any]:
         shape = self.shape

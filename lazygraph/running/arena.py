@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
     from lazygraph.values.graph import Shape
 
-PRIORITY_SHIFT = 62
-NUMBER = (1 << PRIORITY_SHIFT) - 1
-"""In a lane an entry is its task's number, less its priority above this many bits: the smallest comes first."""
+RANK_SHIFT = 54
+NUMBER = (1 << RANK_SHIFT) - 1
+"""In a lane an entry is its task's number, less its rank above this many bits: the smallest comes first."""
+
+PRIORITY_SHIFT = 8
+INNERMOST = (1 << PRIORITY_SHIFT) - 1
+"""A rank is a task's priority, and below so many bits how far inside other tasks its run was started, up to this.
+
+What somebody waits for comes before what nobody has begun: or each slot that a waiting task lends would be taken by
+another such task.
+"""
 
 ANYWHERE = -1
 """The lane of tasks that no runner is better for than another."""
@@ -28,8 +36,8 @@ ANYWHERE = -1
 
 def entry_of(block: Block, task: int) -> int:
     """Return what stands for a task in a lane."""
-    number = block.base + task
-    return number - (block.priority(task) << PRIORITY_SHIFT) if block.special else number
+    entry = block.first + task
+    return entry - (block.priority(task) << RANK_SHIFT + PRIORITY_SHIFT) if block.special else entry
 
 
 _ALLOWED = [can_move(target) for target in State]
@@ -89,7 +97,7 @@ class Arena:
 
     def urgency(self, lane: int) -> int:
         """Return the priority of what is next in a lane that is not empty."""
-        return -(self._lanes[lane][0] >> PRIORITY_SHIFT)
+        return -(self._lanes[lane][0] >> RANK_SHIFT) >> PRIORITY_SHIFT
 
     def lanes(self) -> list[int]:
         """Return the lanes that exist, in the order they came to be."""

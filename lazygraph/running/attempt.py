@@ -92,8 +92,8 @@ class Attempt:
         if not isinstance(exc, BaseException | None):
             raise InvalidOption(f"self.retry(exc={exc!r}): an exception is wanted, for instance the one being handled")
         for name, value in (("countdown", countdown), ("max_retries", max_retries)):
-            if value is not None and not (type(value) in (int, float) and value >= 0):
-                raise InvalidOption(f"self.retry({name}={value!r}): a number of at least 0 is wanted")
+            if value is not None and not (type(value) in (int, float) and 0 <= value < float("inf")):
+                raise InvalidOption(f"self.retry({name}={value!r}): a finite number of at least 0 is wanted")
         reason = exc if exc is not None else sys.exception()
         if reason is None:
             reason = RetriesExhausted(self.name, self.request.attempt)

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.running.context import on_loop
+from lazygraph.running.context import awaited_here, on_loop
 from lazygraph.running.mutation import give_up
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
-    from contextvars import Context
 
 MOST = 1000
-"""How many coroutines of one executor are awaited at a time; others begin when one of them has ended."""
+"""How many coroutines of one executor are awaited at a time; others begin when one of them has ended.
+
+One that awaits work of its own executor does not count meanwhile.
+"""
 
 
 class Awaited:
@@ -31,12 +33,15 @@ class Awaited:
     Whoever is told of it calls `over` when that is known where it matters.
     """
 
-    __slots__ = ("_loop", "_over", "_task", "context", "coroutine", "done", "stopped")
+    __slots__ = ("_ended", "_loop", "_over", "_resting", "_task", "context", "coroutine", "done", "stopped")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Any, BaseException | None], None]) -> None:
         self.coroutine, self.done = coroutine, done
         self.context: Context = copy_context()
         self.context.run(on_loop.set, True)
+        self.context.run(awaited_here.set, self)
+        self._ended = False
+        self._resting = 0  # how many parts of it await work of its own executor
         self.stopped = False  # somebody wants it to leave
         self._over = threading.Event()
         self._loop: _Loop | None = None
@@ -55,6 +60,22 @@ class Awaited:
         self._over.set()
 
     # -- on the loop -------------------------------------------------------------------------------
+
+    def rests(self) -> bool:
+        """A part of it awaits work of its own executor; return False for one that does so on another loop."""
+        loop = self._loop
+        if loop is None or self._ended or not loop.is_here():
+            return False
+        self._resting += 1
+        if self._resting == 1:
+            loop.rests(1)
+        return True
+
+    def goes_on(self) -> None:
+        """Such a part goes on."""
+        self._resting -= 1
+        if not self._resting and not self._ended and self._loop is not None:
+            self._loop.rests(-1)
 
     def begin(self, loop: _Loop) -> None:
         """Begin to await it."""
@@ -90,10 +111,11 @@ class Awaited:
 
     def end(self, value: Any, error: BaseException | None) -> None:
         """Note that it has ended."""
-        loop = self._loop
+        loop, rested = self._loop, self._resting > 0
+        self._ended = True
         self.done(value, error)
         if loop is not None:
-            loop.ended()
+            loop.ended(rested)
 
 
 class _Loop:
@@ -103,9 +125,10 @@ class _Loop:
         import asyncio  # only those pay for it who write async tasks
 
         self._asyncio = asyncio
-        self._loop = asyncio.new_event_loop()
+        # In a context of its own: what a loop calls for as long as it lives must not keep that of the first task.
+        self._loop = Context().run(asyncio.new_event_loop)
         self._waiting: deque[Awaited] = deque()
-        self._running = 0
+        self._running = self._resting = 0
         self._closing = self._stopped = False
         self._adding = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="lazygraph-awaits", daemon=True)
@@ -154,22 +177,35 @@ class _Loop:
     def _enter(self, awaited: Awaited) -> None:
         """Begin to await a coroutine, now or when there is room for it."""
         awaited.stopped = awaited.stopped or self._closing
-        if self._running < MOST:
+        if self._running - self._resting < MOST:
             self._running += 1
             awaited.begin(self)
         else:
             self._waiting.append(awaited)
 
-    def ended(self) -> None:
-        """One has ended: another may begin."""
-        self._running -= 1
+    def rests(self, more: int) -> None:
+        """One does not count for a while, so that another may begin, or counts again."""
+        self._resting += more
+        if more > 0:
+            self._next()
+
+    def _next(self) -> None:
         if self._waiting:
             self._loop.call_soon(self._enter, self._waiting.popleft())
+
+    def ended(self, rested: bool) -> None:
+        """One has ended: another may begin."""
+        self._running -= 1
+        self._resting -= rested
+        if self._waiting:
+            self._next()
         elif self._closing and not self._running:
             self._finish()
 
     def finish(self) -> None:
         """Cancel what is still awaited, and end the loop after it."""
+        if self._closing:  # the second time that would hit what ends the loop
+            return
         self._closing = True
         for task in self._asyncio.all_tasks(self._loop):
             task.cancel()

@@ -43,11 +43,13 @@ class Block:
         "fail_fast",
         "failures",
         "felt",
+        "first",
         "futures",
         "given",
         "given_up",
         "handling",
         "inputs",
+        "members",
         "open",
         "parked",
         "pending",
@@ -75,6 +77,7 @@ class Block:
     def __init__(self, base: int, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> None:
         n = len(shape)
         self.base, self.shape, self.fail_fast = base, shape, fail_fast
+        self.first = base  # what stands for its entry 0 in a lane
         self.state = bytearray(n)  # State.WAITING is 0
         self.bounds, self.inputs = shape.input_offsets, shape.inputs
         self.starts, self.consumers = consumers_of(shape)
@@ -122,6 +125,7 @@ class Block:
                 self.given.setdefault(entry, []).append(row)
             for entry in scope.ends:
                 self.ends.setdefault(entry, []).append(row)
+        self.members: dict[int, list[int]] | None = None  # rows of scopes -> who stands in them; made when one fails
         # What waits for the failure of a scope: it is not open until that has come, and lets nobody wait for it.
         self.dormant = {e for catch in self.failures for e in self.consumers_of(catch)}
         self.handling = frozenset(self.dormant)

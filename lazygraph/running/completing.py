@@ -13,7 +13,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.running.context import lent_slot
+from lazygraph.running.context import lent_slot, uncounted
 
 if TYPE_CHECKING:
     import asyncio  # only those pay for it who await
@@ -133,8 +133,9 @@ class AsCompleted:
             # What came before the bell hung there has not rung it.
             if self._here or not (self._ended.empty() or len(self._fetching) >= FETCHES):
                 return
-            async with asyncio.timeout(left_until(self._deadline)):
-                await bell
+            with uncounted(owners_of(self._known)):
+                async with asyncio.timeout(left_until(self._deadline)):
+                    await bell
         except TimeoutError:
             raise self._too_late() from None
         finally:

@@ -23,6 +23,9 @@ inside_task: ContextVar[Any] = ContextVar("lazygraph_inside_task", default=None)
 on_loop: ContextVar[bool] = ContextVar("lazygraph_on_loop", default=False)
 """Whether this runs on an executor's event loop, which other tasks of it need."""
 
+awaited_here: ContextVar[Any] = ContextVar("lazygraph_awaited_here", default=None)
+"""The coroutine of an `async def` task that this belongs to (running.awaiting), None elsewhere."""
+
 
 class FixedSlots:
     """Stands for an executor whose slots cannot be lent: a task of it that waited for another might wait for ever."""
@@ -57,3 +60,19 @@ def lent_slot(owners: Iterable[Any] = ()) -> Iterator[None]:
         yield
     finally:
         lender.take_back()
+
+
+@contextmanager
+def uncounted(owners: Iterable[Any]) -> Iterator[None]:
+    """Do not count an `async def` task among those that are awaited while it awaits work of its own executor.
+
+    So many are awaited at a time, and that work may be one of those which then could not begin.
+    """
+    awaited, lender = awaited_here.get(), inside_task.get()
+    if awaited is None or not any(owner is lender for owner in owners) or not awaited.rests():
+        yield
+        return
+    try:
+        yield
+    finally:
+        awaited.goes_on()

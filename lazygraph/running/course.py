@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lazygraph.running.block import Block
     from lazygraph.running.events import Retried
     from lazygraph.running.lease import Lease
+    from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
     from lazygraph.running.run import Run
     from lazygraph.running.runner import Broken, Report
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
 
 
 class Ending(NamedTuple):
-    """A future to settle once the lock is released: its callbacks are other people's code."""
+    """A future to settle once the lock is released: its callbacks are other people's code.
+
+    `outcome` None: its value is fetched when it is wanted.
+    """
 
     run: Run
     entry: int
     status: Status
-    outcome: Outcome
+    outcome: Outcome | None
 
 
 class Course:
@@ -92,13 +96,13 @@ class Course:
         return f"{own or name}-{self.number}-{entry}" + (f".{step}" if step is not None else "")
 
     def retried(self, action: Retried) -> None:
-        """Keep the failure of an attempt that is followed by another."""
-        run, failure = self.run, self.failures.get((action.block.base, action.task))
+        """Keep the failure of an attempt that is followed by another: it is not what the task has ended with."""
+        run, failure = self.run, self.failures.pop((action.block.base, action.task), None)
         if run is not None and failure is not None:
             run.history.setdefault(failure.key, []).append(failure)
 
-    def cancelled(self, entry: int) -> Failure:
-        """Return the record of an entry that was cancelled, or has expired."""
+    def cancelled(self, entry: int, when: float) -> Failure:
+        """Return the record of an entry that was cancelled, or has expired, at `when` of the wall clock."""
         shape, run = self.block.shape, self.run
         name = shape.name_of(entry)
         key = run.key_of_entry(entry) if run is not None and run.block is self.block else self.key_of(name, entry)
@@ -107,7 +111,7 @@ class Course:
             error = TaskExpired(name, shape.origin_of(entry))
         else:
             error = CancelledError(f"{name!r} was cancelled before it ran")
-        return Failure(name, key, 1, error, origin=shape.origin_of(entry))
+        return Failure(name, key, self.block.attempt(entry), error, when=when, origin=shape.origin_of(entry))
 
 
 class Work:
@@ -121,6 +125,7 @@ class Work:
         "course",
         "isolated",
         "order",
+        "policy",
         "program",
         "sent",
         "spared",
@@ -139,6 +144,7 @@ class Work:
         self.spared: set[int] = set()
         self.sent: frozenset[int] = frozenset()
         self._stop: Callable[[], object] | None = None
+        self.policy: Policy | None = None
         self.isolated = False
         self.timeout: float | None = None
         self.began: Callable[[int], None] | None = None
@@ -189,9 +195,15 @@ class Work:
 
     # Runners take from the left of `tasks` meanwhile, without a lock: each step below is one of the deque's own.
 
-    def take_later_half(self) -> list[int]:
-        """Take back the later half of what has not started, in order."""
-        return self._pop(len(self.tasks) // 2)
+    def take_less_urgent(self, urgency: int) -> list[int]:
+        """Take back what is less urgent, and has not started; what is where none can be taken back is asked for."""
+        block = self.course.block
+        if self.sent:
+            if self._stop is not None and len(self.sent) > 1 and any(block.priority(at) < urgency for at in self.sent):
+                self._stop()
+                self._stop = None  # once is enough
+            return []
+        return self.take_from(next((task for task in list(self.tasks) if block.priority(task) < urgency), -1))
 
     def take_from(self, first: int) -> list[int]:
         """Take back `first` and what stands behind it, which may need it; [] when it has started."""

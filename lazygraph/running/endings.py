@@ -163,11 +163,9 @@ class Endings(Arena):
     def _end_scope(self, block: Block, row: int, cause: Cause, actions: list[Action]) -> list[tuple[Block, int]]:
         """A scope that fails as one has failed: nothing more of it is started."""
         block.strict.discard(row)
-        ended = [
-            entry
-            for entry in range(block.shape.externals, len(block))
-            if not ENDED[block.state[entry]] and row in _scopes_of(block, entry)
-        ]
+        if block.members is None:  # once for all of a block's scopes: each of many may fail
+            block.members = _members_of(block)
+        ended = [entry for entry in block.members.pop(row, ()) if not ENDED[block.state[entry]]]
         for entry in ended:
             self._end(block, entry, State.CANCELLED, cause, actions)
         return [(block, entry) for entry in ended]
@@ -274,6 +272,15 @@ def _scopes_of(block: Block, entry: int) -> Iterator[int]:
         while row >= 0:
             yield row
             row = block.shape.scopes[row].parent
+
+
+def _members_of(block: Block) -> dict[int, list[int]]:
+    """Return who stands in those scopes that fail as one."""
+    members: dict[int, list[int]] = {}
+    for entry in range(block.shape.externals, len(block)):
+        for row in {row for row in _scopes_of(block, entry) if block.shape.scopes[row].fail_fast}:
+            members.setdefault(row, []).append(entry)
+    return members
 
 
 def _failing_with(block: Block, entry: int) -> Iterator[int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, cast
 
-from lazygraph.running.arena import ANYWHERE, NUMBER, PRIORITY_SHIFT
+from lazygraph.running.arena import ANYWHERE, INNERMOST, NUMBER, RANK_SHIFT
 from lazygraph.running.endings import ENDED, HANDED_OUT, SAD, UNSTARTED
 from lazygraph.running.events import (
     Action,
@@ -69,8 +69,12 @@ class Frontier(Timing):
         fail_fast: bool = True,
         now: float = 0.0,
         skips: bool = False,
+        inside: int = 0,
     ) -> tuple[Block, list[Action]]:
         """Take a plan in.  `bindings[i]` says whose value external i is; without any, externals are held values.
+
+        `inside`: how many tasks wait, or may soon, for others that they have started; of equal priority what was
+        started further inside is next.
 
         An external that is the failure of a scope is bound to nothing.  Returns the plan's block and what follows at
         once (outputs that have ended already are `Settled`).  Raises `InvalidOption` for a limit that is another one
@@ -78,7 +82,7 @@ class Frontier(Timing):
         """
         self._at(now)
         actions: list[Action] = []
-        block = self._admit(shape, bindings, fail_fast, None, actions, skips)
+        block = self._admit(shape, bindings, fail_fast, None, actions, skips, min(inside, INNERMOST))
         self._sweep(actions)
         return block, actions
 
@@ -113,15 +117,19 @@ class Frontier(Timing):
         task_of: Block | None,
         actions: list[Action],
         skips: bool = False,
+        inside: int = 0,
     ) -> Block:
         self._check_limits(shape)
         block = self._new_block(shape, fail_fast, task_of)
+        run = block.within
+        block.first = block.base + run.first - run.base if run is not None else block.base - (inside << RANK_SHIFT)
         block.bindings, block.skips = list(bindings), skips
-        pending, base = block.pending, block.base
+        pending, base, first = block.pending, block.base, block.first
         state, lane = block.state, self._lanes[ANYWHERE]
         roots = [at for at in range(shape.externals, len(block)) if not pending[at]]
         if block.special:
             self._watch_expiry(block)
+            self.prioritized = self.prioritized or any(policy and policy.priority for policy in block.policies)
             named, roots = [at for at in roots if block.policy(at)], [at for at in roots if not block.policy(at)]
             for at in named:
                 self._ready(block, at)
@@ -129,9 +137,9 @@ class Frontier(Timing):
             state[at] = _QUEUED
         if lane:
             for at in roots:
-                heappush(lane, base + at)
+                heappush(lane, first + at)
         else:
-            lane.extend([base + at for at in roots])  # ascending: a heap already
+            lane.extend([first + at for at in roots])  # ascending: a heap already
         for external in range(shape.externals):
             self._bind(block, external, actions)
         if self._lineage:
@@ -183,14 +191,14 @@ class Frontier(Timing):
             policy = block.policies[block.shape.option[at]] if block.special else None
             if policy is not None or attempts:
                 alone = policy is not None and policy.alone
-                if tasks and (alone or attempts.get(at, 1) != attempt or heap[0] >> PRIORITY_SHIFT != urgency):
+                if tasks and (alone or attempts.get(at, 1) != attempt or heap[0] >> RANK_SHIFT != urgency):
                     break
                 if alone and not self._may_go(block, number):
                     heappop(heap)
                     continue
                 attempt = attempts.get(at, 1)
                 limit, most = (1, 1) if alone else (limit, most)
-            urgency = heap[0] >> PRIORITY_SHIFT
+            urgency = heap[0] >> RANK_SHIFT
             heappop(heap)
             state[at] = _LEASED
             tasks.append(at)
@@ -208,7 +216,8 @@ class Frontier(Timing):
         outputs, freed = progress.outputs, progress.freed
         state, pending, claims, futures = block.state, block.pending, block.claims, block.futures
         starts, consumers, bounds, inputs = block.starts, block.consumers, block.bounds, block.inputs
-        attempts, watchers, base, replaced = block.attempts, block.watchers, block.base, block.replaced
+        attempts, watchers, replaced = block.attempts, block.watchers, block.replaced
+        base, first = block.base, block.first
         place, anywhere = self._place, self._lanes[ANYWHERE]
         policies, option = block.policies if block.special else None, block.shape.option
         if self._grants:
@@ -231,9 +240,9 @@ class Frontier(Timing):
                         continue
                     state[reader] = _QUEUED
                     if place is None:
-                        heappush(anywhere, base + reader)
+                        heappush(anywhere, first + reader)
                     else:
-                        heappush(self._lane(place(block, reader)), base + reader)
+                        heappush(self._lane(place(block, reader)), first + reader)
             start, end = bounds[at], bounds[at + 1]
             while start < end:
                 read = inputs[start]

@@ -60,11 +60,16 @@ class _OpenDoor:
 _OPEN_DOOR: Any = _OpenDoor()
 
 
+def _at_once(job: Callable[[], None]) -> None:
+    job()
+
+
 # Covariant, which its base is not: nobody but its run puts a value in.
 class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ignore[type-var]  # pyright: ignore[reportInvalidTypeArguments]
     """The value of one output of a run, now or later; can be awaited, and be an argument of further calls."""
 
-    _state = PENDING
+    _end: str = PENDING  # how it has ended; everybody else looks at `_state`
+    _shown = False  # whether somebody who has a real condition may know that
     _result: Any = None
     _exception: BaseException | None = None
     _outcome: Outcome | None = None
@@ -84,11 +89,18 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     def __init__(self, run: RunOf, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
         self.run, self.output = run, output
 
-    # The base class reads these three.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
+    # The base class reads these four.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
     # on one condition.  Checkers are to take a future for one of the base class, which has them as plain attributes.
     if TYPE_CHECKING:
         _done_callbacks: list[Any]
+        _state: str
     else:
+
+        @property
+        def _state(self) -> str:
+            """How it has ended, for whoever comes through its door: an open door says so itself, see `settle`."""
+            made = self.__dict__
+            return self._end if made.get("_shown") or made.get("_made_condition") is _OPEN_DOOR else PENDING
 
         @property
         def _condition(self) -> threading.Condition:
@@ -192,27 +204,38 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             self._result = outcome.value
         elif outcome is not None:
             self._exception = outcome.exception
-        cancelled = status is Status.CANCELLED
-        # First the state, then the door: whoever finds the door open finds the future settled; whoever has made a real
-        # condition before holds it while it looks at the state, and is woken.
-        self._state = CANCELLED_AND_NOTIFIED if cancelled else FINISHED
+        self._end = CANCELLED_AND_NOTIFIED if status is Status.CANCELLED else FINISHED
+        # One step opens the door and shows the end.  Whoever has made a real condition before looks at the state while
+        # it holds that: so nobody can both see the end and be told of it.
         condition = self.__dict__.setdefault("_made_condition", _OPEN_DOOR)
+        if condition is not _OPEN_DOOR:
+            with condition:
+                self._shown = True
+                self._tell_waiters(status)
+                condition.notify_all()
         waiting: Waiters | None = self.__dict__.get("_made_waiting")
         if waiting is not None:
             waiting.wake()
-        if condition is _OPEN_DOOR:
-            if self._forgotten:
-                self._give_up_value()
-            return
-        with condition:
-            for waiter in self.__dict__.get("_made_waiters", ()):
-                (waiter.add_cancelled if cancelled else waiter.add_result)(self)
-            condition.notify_all()
         if "_made_callbacks" in self.__dict__:
-            self._invoke_callbacks()  # type: ignore[attr-defined]
-            self._keep_no_longer()
+            # What settles futures must not wait for what users call: it may be the one that this is to wait for.
+            getattr(self.run.owner, "call_apart", _at_once)(self._call_back)
         if self._forgotten:
             self._give_up_value()
+
+    def _call_back(self) -> None:
+        try:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+        finally:
+            self._keep_no_longer()
+
+    def _tell_waiters(self, status: Status) -> None:
+        for waiter in self.__dict__.get("_made_waiters", ()):
+            if status is Status.SUCCEEDED:
+                waiter.add_result(self)
+            elif status is Status.CANCELLED:
+                waiter.add_cancelled(self)
+            else:
+                waiter.add_exception(self)
 
     def set_result(self, result: Any) -> None:
         """Futures are settled by their run only."""
@@ -239,12 +262,15 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     def _wait(self, timeout: float | None) -> None:
         if self._state is not PENDING:
             return
-        if getattr(self.run, "pid", None) not in (None, os.getpid()):
-            raise UsedAfterFork(f"{self!r}")
+        self._refuse_after_fork()
         waiting: Waiters = self.__dict__.setdefault("_made_waiting", Waiters())
         with lent_slot([getattr(self.run, "owner", None)]):
             if not waiting.wait_for(self.done, timeout):
                 raise TimeoutError(f"{self!r} has not ended within {timeout} s")
+
+    def _refuse_after_fork(self) -> None:
+        if getattr(self.run, "pid", None) not in (None, os.getpid()):
+            raise UsedAfterFork(f"{self!r}")
 
     def _settled_outcome(self, timeout: float | None) -> Outcome:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -343,6 +369,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         """
         if self._state is not PENDING:
             return self._state is CANCELLED_AND_NOTIFIED
+        self._refuse_after_fork()
         cancelled: bool = self.run.owner.cancel(self.run, self.output, force)
         if cancelled and self._steps is not None:
             self._steps.withdraw_before([self])

@@ -6,6 +6,7 @@ Does not cover: the handshake with a running task (running.slot), the event loop
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 SECONDS = 5e-5
 """About what a slot spends on a task that is awaited elsewhere."""
+
+
+def show_escaped() -> None:
+    """Show the exception that is being handled as Python shows what ends a thread; this one is to go on."""
+    kind, error, tb = sys.exc_info()
+    if kind is not None:
+        threading.excepthook(threading.ExceptHookArgs((kind, error, tb, threading.current_thread())))
 
 
 class Lease(Protocol):
@@ -202,8 +210,11 @@ class Host:
     def _serve(self) -> None:
         while not self._closed or self._open:
             ended = self._ended.get()
-            if ended is not None:
-                self._report(ended)
+            try:
+                if ended is not None:
+                    self._report(ended)
+            except BaseException:
+                show_escaped()
             del ended  # an idle thread keeps no values alive
 
     def _report(self, ended: _Ended | None) -> None:

@@ -3,6 +3,9 @@
 A permit is charged from when it is given until one window after the report of the start has come; a report never comes
 before its start, so no window of real starts holds more than its number, whatever the clocks of others say.
 
+Each mind counts its own: on a cluster the scheduler does, over all runs; elsewhere each executor instance, and "sync",
+a pool or `num_workers=` given to one call is an instance of its own.
+
 Covers: counting permits, when the next is free, lines.
 Does not cover: who stands in a line (running.timing).
 """
@@ -21,18 +24,19 @@ NEVER = float("inf")
 class Limit:
     """The permits of one limit."""
 
-    __slots__ = ("_charged", "_most", "_unreported", "_windows", "lines", "running")
+    __slots__ = ("_charged", "_most", "_unreported", "_windows", "lines", "returning", "running")
 
     def __init__(self, of: LimitOf) -> None:
         self._windows, self._most = of.windows, of.most
         self._charged: list[deque[float]] = [deque() for _ in of.windows]  # when each charge ends, ascending
         self._unreported = 0  # given, and not known to have started
         self.running = 0
+        self.returning = 0  # those who have lent their place and want one again: before anybody new
         self.lines: list[Line] = []
 
     def free(self, now: float) -> int:
         """Return how many permits there are now (a large number where only nothing limits them)."""
-        left = 1 << 30 if self._most is None else self._most - self.running
+        left = 1 << 30 if self._most is None else self._most - self.running - self.returning
         for window, charged in zip(self._windows, self._charged, strict=True):
             while charged and charged[0] <= now:
                 charged.popleft()
@@ -44,7 +48,7 @@ class Limit:
 
         NEVER when something must first start or end, or take what it was called for.
         """
-        if self._most is not None and self.running + called >= self._most:
+        if self._most is not None and self.running + self.returning + called >= self._most:
             return NEVER
         latest = now
         for window, charged in zip(self._windows, self._charged, strict=True):
@@ -58,7 +62,7 @@ class Limit:
     def idle(self, now: float) -> bool:
         """Whether there is no permit that still counts."""
         self.free(now)
-        return not (self.running or any(self._charged))
+        return not (self.running or self.returning or any(self._charged))
 
     def take(self) -> None:
         """Give a permit."""
@@ -74,6 +78,10 @@ class Limit:
     def ended(self) -> None:
         """What had started has ended."""
         self.running -= 1
+
+    def may_go_on(self) -> bool:
+        """Whether there is a place for one that has lent its own."""
+        return self._most is None or self.running < self._most
 
     def given_back(self) -> None:
         """What had a permit has not started, and will not."""

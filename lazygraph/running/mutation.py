@@ -85,6 +85,8 @@ def _marks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str,
 
 
 def _mark(value: Any) -> bytes | None:
+    if hasattr(type(value), "__next__"):
+        return None  # reading an iterator changes it; whoever is given one is to read it
     try:
         return Keys(form=_form).token(value)
     except Unkeyable:

@@ -14,9 +14,11 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.running.background import in_thread
 from lazygraph.running.completing import AsCompleted, as_completed, left_until
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future, futures_in
@@ -118,8 +120,7 @@ class Run:
         Raises the original exception of the first output that fails (at once when the run is `fail_fast`), and
         TimeoutError after `timeout` seconds.
         """
-        if self.pid != os.getpid():
-            raise UsedAfterFork(f"{self!r}")
+        self._refuse_after_fork()
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._over():
             with lent_slot([self.owner]):
@@ -136,6 +137,10 @@ class Run:
             raise_original(failure)
         finally:
             del failure, self  # a frame in a traceback must not keep a run, nor a cycle with its exception
+
+    def _refuse_after_fork(self) -> None:
+        if self.pid != os.getpid():
+            raise UsedAfterFork(f"{self!r}")
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._awaited().__await__()
@@ -163,6 +168,7 @@ class Run:
 
     def cancel(self, force: bool = False) -> None:
         """Start nothing more of this run; `force=True`: have what runs leave too, see `Future.cancel`."""
+        self._refuse_after_fork()
         self.owner.cancel(self, -1, force)
 
     def progress(self) -> tuple[int, int]:
@@ -432,9 +438,13 @@ class GroupResult(Sequence[Future[T_co]], Recipe):
         return self._tolerant(None)
 
     def cancel(self, force: bool = False) -> bool:
-        """Cancel every member; True when all answered True.  `force` as in `Future.cancel`."""
-        answers = [member.cancel(force) for member in self._members]
-        return all(answers)
+        """Cancel every member; True when all answered True.  `force` as in `Future.cancel`, of all at the same time."""
+        # First those that have not started, or they would start in the place of those that are made to leave.
+        left = [member for member in self.flat() if not member.cancel()]
+        if not force or len(left) < 2:
+            return not left or (force and left[0].cancel(force=True))
+        answers = [in_thread(partial(member.cancel, force=True)) for member in left]
+        return all(answer.result() for answer in answers)
 
     def revoke(self, terminate: bool = False) -> None:
         """`cancel`, as Celery calls it; `terminate=True` is `force=True`."""

@@ -104,6 +104,7 @@ def run_lease(
     gone: set[int] = set()  # what failed, was replaced or is awaited, and what was skipped because of it
     current = Report()
     failed: BaseException | None = None
+    task: int | None = None
     value, odd = None, False
     since = perf_counter()
     try:
@@ -160,9 +161,19 @@ def run_lease(
         current.seconds = perf_counter() - since
         inside_task.set(before)
         report(current)
+    except Exception as error:  # ours: what was told of a task could not be taken in
+        report(_untold(program, task, current, error))
     finally:
         inside_task.set(before)
         slot.close()
+
+
+def _untold(program: Program, task: int | None, current: Report, error: Exception) -> Report:
+    """Return that what has not been reported has failed; what was taken in all the same stays as it is."""
+    tasks = {*current.done, *(broken.task for broken in current.broken), *(task for task, _ in current.replaced)}
+    if task is not None and task not in current.skipped:
+        tasks.add(task)
+    return Report(broken=[broken_of(program, one, error) for one in sorted(tasks)], skipped=current.skipped)
 
 
 def _calling(program: Program, attempt: int, told: Told | None) -> Callable[[int, Any], Any]:
@@ -221,7 +232,16 @@ def ended_report(
 
 
 def broken_of(program: Program, task: int, error: BaseException) -> Broken:
-    """Return the record of what a task has raised, and whether that is a reason to try it again."""
+    """Return the record of what a task has raised, and whether that is a reason to try it again; never raises."""
+    try:
+        return _broken_of(program, task, error)
+    except Exception as wrong:  # an exception, or a class in its policy, with ideas of its own
+        own = error.__cause__ if type(error) is FusedStepError else error
+        text = f"{type(own).__name__}, of which nothing more can be said: {type(wrong).__name__}\n"
+        return Broken(task, own or error, text, *program.place_of(task, None))
+
+
+def _broken_of(program: Program, task: int, error: BaseException) -> Broken:
     step, asked = None, None
     if isinstance(error, FusedStepError):
         step, cause = error.step, error.__cause__
@@ -229,16 +249,22 @@ def broken_of(program: Program, task: int, error: BaseException) -> Broken:
         error = cause
     if isinstance(error, Retry):
         asked, error = error, error.reason
-        if error.__traceback__ is None:  # it was made for this, and never raised: it happened where it was asked for
-            error.__traceback__ = asked.place()
     node, origin = program.place_of(task, step)
-    error.__traceback__ = _users_part(error.__traceback__)
+    _trace(error, asked)
     text = text_of(error)
     broken = Broken(task, error, text, node, origin, None if step is None or program.is_last(task, step) else step)
     broken.retry = asked is not None or program.tries_again(task, error)
     if asked is not None:
         broken.asked, broken.countdown, broken.max_retries = True, asked.countdown, asked.max_retries
     return broken
+
+
+def _trace(error: BaseException, asked: Retry | None) -> None:
+    """Have an exception's traceback begin in the user's code."""
+    tb = error.__traceback__
+    if tb is None and asked is not None:  # it was made for this, and never raised: it happened where it was asked for
+        tb = asked.place()
+    BaseException.with_traceback(error, _users_part(tb))  # there are classes that refuse the assignment
 
 
 def text_of(error: BaseException) -> str:

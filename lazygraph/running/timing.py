@@ -35,10 +35,15 @@ Attempt = tuple[int, int, int]
 
 
 class _Grant(NamedTuple):
-    """The permits of one attempt."""
+    """The permits of one attempt.
+
+    `lent`: it waits for other work, and is not counted among what runs; `returning`: it would go on.
+    """
 
     limits: tuple[Limit, ...]
     started: bool
+    lent: bool = False
+    returning: bool = False
 
 
 class _Expiry(NamedTuple):
@@ -312,7 +317,7 @@ class Timing(Arrivals):
         self._at(now)
         grant = self._grants.get((base, task, attempt))
         if grant is not None and not grant.started:
-            self._grants[base, task, attempt] = _Grant(grant.limits, True)
+            self._grants[base, task, attempt] = grant._replace(started=True)
             for limit in grant.limits:
                 limit.started(self.now)
             for limit in grant.limits:
@@ -332,12 +337,38 @@ class Timing(Arrivals):
                 self.has_begun(base, task, attempt)
             grant = self._grants.pop((base, task, attempt), None)
             for limit in grant.limits if grant is not None else ():
-                if grant is not None and grant.started:
+                if grant is not None and grant.lent:
+                    limit.returning -= grant.returning
+                elif grant is not None and grant.started:
                     limit.ended()
                 else:
                     limit.given_back()
                 self._woken.append(limit)
         self._let_in()
+
+    def waits(self, base: int, task: int, attempt: int, now: float = 0.0) -> None:
+        """An attempt that runs waits for other work: under its limits somebody else may have its place meanwhile."""
+        self._at(now)
+        grant = self._grants.get((base, task, attempt))
+        if grant is None or grant.lent or not grant.started:
+            return
+        self._grants[base, task, attempt] = grant._replace(lent=True)
+        for limit in grant.limits:
+            limit.ended()
+            self._woken.append(limit)
+        self._let_in()
+
+    def goes_on(self, base: int, task: int, attempt: int) -> bool:
+        """An attempt has waited long enough; False while there is no place for it under each of its limits."""
+        grant = self._grants.get((base, task, attempt))
+        if grant is None or not grant.lent:
+            return True
+        free = all(limit.may_go_on() for limit in grant.limits)
+        self._grants[base, task, attempt] = grant._replace(lent=not free, returning=not free)
+        for limit in grant.limits:
+            limit.returning += (not free) - grant.returning
+            limit.running += free
+        return free
 
     def _let_in(self) -> None:
         """Queue those who wait for permits that are free now, the first of each line before its next."""

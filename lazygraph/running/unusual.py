@@ -56,7 +56,10 @@ def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     try:
         asyncio.get_running_loop()
+        free = False
     except RuntimeError:
+        free = True
+    if free:  # not above: the task's own errors must not come "during handling" of this one
         return asyncio.run(coroutine)
     ended: list[Any] = []
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|m|h|d)")
+_MAX_DELAY = 600.0
+_FOREVER = float("inf")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -29,8 +31,9 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 class RetryPolicy:
     """When and how often a failed attempt is made again.
 
-    `delay` seconds before the first retry, multiplied by `backoff` for each further one, at most `max_delay`;
-    `jitter` is a fraction of the delay.  `on` are the exceptions that are retried, `not_on` exceptions to that.
+    `delay` seconds before the first retry, multiplied by `backoff` for each further one, at most `max_delay` (default:
+    600, or `delay` if that is more); `jitter` is a fraction of the delay.  `on` are the exceptions that are retried,
+    `not_on` exceptions to that.  Raises `InvalidOption`.
     """
 
     max_retries: int = 3
@@ -38,15 +41,28 @@ class RetryPolicy:
     not_on: tuple[type[BaseException], ...] = ()
     delay: float = 0.0
     backoff: float = 2.0
-    max_delay: float = 600.0
+    max_delay: float = _MAX_DELAY
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_retries", "delay", "backoff", "max_delay", "jitter"):
-            if getattr(self, name) < 0:
-                raise InvalidOption(f"RetryPolicy({name}={getattr(self, name)!r}): it cannot be negative")
+            if not _number(getattr(self, name)):
+                raise InvalidOption(f"RetryPolicy({name}={getattr(self, name)!r}): a number of at least 0 is wanted")
+        if self.delay == _FOREVER:
+            raise InvalidOption(f"RetryPolicy(delay={self.delay!r}): a finite number of seconds is wanted")
         if self.jitter > 1:
             raise InvalidOption(f"RetryPolicy(jitter={self.jitter!r}): it is a fraction of the delay, at most 1")
+        for name in ("on", "not_on"):
+            if not _are_exceptions(getattr(self, name)):
+                raise InvalidOption(
+                    f"RetryPolicy({name}={getattr(self, name)!r}): a tuple of exception classes is wanted, "
+                    f"for instance (ConnectionError, TimeoutError)"
+                )
+        if self.delay > self.max_delay:
+            if self.max_delay != _MAX_DELAY:
+                both = f"delay={self.delay!r}, max_delay={self.max_delay!r}"
+                raise InvalidOption(f"RetryPolicy({both}): the first delay would be longer than the longest")
+            object.__setattr__(self, "max_delay", self.delay)  # what was asked for holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +161,19 @@ def _number(value: Any, least: float = 0) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
 
 
+def _are_exceptions(classes: Any) -> bool:
+    return isinstance(classes, tuple) and all(
+        isinstance(one, type) and issubclass(one, BaseException) for one in classes
+    )
+
+
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_seconds(name: str, value: Any) -> None:
-    if value is not None and not _number(value):
-        raise _wrong(name, value, "a number of seconds, at least 0,")
+    if value is not None and not (_number(value) and value < _FOREVER):
+        raise _wrong(name, value, "a finite number of seconds, at least 0,")
 
 
 def _check_retries(name: str, value: Any) -> None:

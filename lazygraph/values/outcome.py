@@ -55,12 +55,11 @@ def add_place(error: BaseException, node: str, key: str, attempt: int, worker: s
 
     One exception has several when it passed through tasks that computed something themselves.
     """
-    noted = getattr(error, "_lazygraph_noted", ())
-    if key in noted:
-        return
     ran = f" on {worker}" if worker else ""
     try:
-        error.add_note(f"lazygraph: node {node!r} (key {key}, attempt {attempt}{ran}), built at {origin}")
-        error._lazygraph_noted = (*noted, key)  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):  # an exception class that forbids attributes still must reach its caller
+        noted = getattr(error, "_lazygraph_noted", ())
+        if key not in noted:
+            error.add_note(f"lazygraph: node {node!r} (key {key}, attempt {attempt}{ran}), built at {origin}")
+            error._lazygraph_noted = (*noted, key)  # type: ignore[attr-defined]
+    except Exception:  # an exception class with ideas of its own still must reach its caller
         return

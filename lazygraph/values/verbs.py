@@ -6,12 +6,14 @@ only import that goes up, and it happens when a verb is called, never before.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.values.node import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     # What verbs return, for the floors below to name it.
@@ -150,6 +152,26 @@ def frozen_graph(node: Any) -> Any:
 def thawed_nodes(graph: Any) -> Any:
     """Return the nodes that a graph was made of, one for each output."""
     return _door().lift(graph)
+
+
+def adopted(collections: Any) -> Any:
+    """Return promises of ours that stand for dask's collections."""
+    return _door().adopted(collections)
+
+
+def dask_graph_of(promise: Any) -> Any:
+    """Return the graph of a promise as dask writes graphs."""
+    return _door().dask_graph_of(promise)
+
+
+def thawed_from_dask(graph: Any, key: str, *, rename: Mapping[str, str] | None = None) -> Any:
+    """Return a promise of what a graph of dask's has under a key, or under the key that is its new name."""
+    return _door().promise_in(graph, (rename or {}).get(key, key))
+
+
+def dasks_own(module: str, name: str) -> Any:
+    """Return something of dask's; only dask asks for it, so it is there."""
+    return getattr(importlib.import_module(f"dask.{module}"), name)
 
 
 def thawed_node(graph: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +32,9 @@ def depth(left: int) -> int:
 
 @delayed(bind=True)
 def where(self: Any, at: int) -> str:
+    until = time.perf_counter() + 0.005
+    while time.perf_counter() < until:
+        os.getpid()
     name: str = self.request.worker
     return name
 
@@ -80,6 +85,10 @@ def test_too_deep_says_what_to_do() -> None:
 
 def test_many_that_wait_at_once(executor: Any) -> None:
     assert compute(*[fibonacci(4) for _ in range(12)], executor=executor, timeout=WAIT) == (3,) * 12
+
+
+def test_many_more_than_may_wait_at_once(client: Client) -> None:
+    assert compute(*[depth(1) for _ in range(250)], executor=client.executor, timeout=WAIT) == (1,) * 250
 
 
 def test_what_a_task_starts_runs_on_the_cluster_it_runs_on(client: Client) -> None:

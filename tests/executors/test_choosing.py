@@ -92,11 +92,6 @@ class TestNames:
         with pytest.raises(ValueError, match="no executor 5"):
             where().compute(executor=5)
 
-    @pytest.mark.parametrize("name", ["dask", "ray", "celery"])
-    def test_those_that_are_not_built_yet(self, name: str) -> None:
-        with pytest.raises(NotImplementedYet, match=name):
-            where().compute(executor=name)
-
     def test_a_standard_executor_is_taken_as_it_is(self) -> None:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             assert where().compute(executor=pool) is False

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import lazygraph
-from lazygraph import compute, delayed, start
-from lazygraph.errors import Closed, UsedAfterFork
+from lazygraph import RetryPolicy, compute, delayed, start
+from lazygraph.errors import Closed, TaskExpired, UsedAfterFork
 from lazygraph.executors.driver import Driver
 from lazygraph.executors.sync import SyncExecutor
 from lazygraph.executors.threads import ThreadExecutor
@@ -340,3 +340,27 @@ def _in_a_child(executor: Driver, act: Callable[[], Any]) -> None:
         act()
     finally:
         executor._pid = mine
+
+
+def test_what_expires_between_two_attempts_has_expired(threads: ThreadExecutor) -> None:
+    flaky = delayed(fails, retries=RetryPolicy(3, delay=3600), expires=0.3)
+    run = start(flaky(OSError("not this one")), executor=threads, fail_fast=False)
+    with pytest.raises(TaskExpired):
+        run.futures[0].result(WAIT)
+    failure = run.futures[0].failure()
+    assert failure is not None
+    assert (run.futures[0].status, failure.attempt, failure.when > 0) == (Status.EXPIRED, 2, True)
+    assert [str(one.exception) for one in run.history[run.futures[0].key]] == ["not this one"]
+
+
+def test_what_is_cancelled_between_two_attempts_was_cancelled(threads: ThreadExecutor) -> None:
+    run = start(delayed(fails, retries=RetryPolicy(3, delay=3600))(OSError("not this one")), executor=threads)
+    assert threads._idle.wait_for(lambda: bool(run.history), WAIT)
+    assert run.futures[0].cancel()
+    with pytest.raises(concurrent.futures.CancelledError) as caught:
+        run.futures[0].result(WAIT)
+    assert "not this one" not in str(caught.value)
+
+
+def fails(error: Exception) -> None:
+    raise error

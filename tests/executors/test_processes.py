@@ -14,7 +14,7 @@ import pytest
 
 import lazygraph
 from lazygraph import compute, delayed
-from lazygraph.errors import InvalidOption, Unserializable, WorkerDied, WouldDeadlock
+from lazygraph.errors import Closed, InvalidOption, Unserializable, WorkerDied, WouldDeadlock
 from lazygraph.executors import PoolExecutor, ProcessExecutor
 from lazygraph.executors.registry import resolve
 
@@ -164,7 +164,7 @@ def test_a_pool_that_was_shut_down_fails_its_tasks() -> None:
 
     pool = concurrent.futures.ThreadPoolExecutor(1)
     pool.shutdown()
-    with pytest.raises(WorkerDied, match="cannot schedule new futures after shutdown"):
+    with pytest.raises(Closed, match="cannot schedule new futures after shutdown"):
         same(1).compute(executor=pool)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import threading
+import weakref
 from typing import Any
 
 import pytest
 
 import lazygraph
 from lazygraph import chain, delayed, start
+from lazygraph.executors import ThreadExecutor
 from lazygraph.executors.driver import Driver
-from tests.executors.driven import inverse, nothing_left
+from tests.executors.driven import WAIT, inverse, nothing_left
 
 
 @delayed
@@ -58,3 +61,17 @@ def test_what_stood_for_a_task_goes_with_its_run(executor: Driver) -> None:
 
     assert grow(20).compute(executor=executor) == 0
     assert nothing_left(executor)
+
+
+def test_threads_that_awaited_something_end_with_their_executor() -> None:
+    async def same_thread() -> threading.Thread:
+        return threading.current_thread()
+
+    executor = ThreadExecutor(1)
+    loop = delayed(same_thread)().compute(executor=executor)
+    known = weakref.ref(executor)
+    del executor
+    gc.collect()
+    assert known() is None
+    loop.join(WAIT)
+    assert not loop.is_alive()

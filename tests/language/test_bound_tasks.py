@@ -113,7 +113,9 @@ class TestRetry:
 
         assert careful().compute(executor=executor) == 2
 
-    @pytest.mark.parametrize("wrong", [{"exc": "text"}, {"countdown": -1}, {"max_retries": "3"}])
+    @pytest.mark.parametrize(
+        "wrong", [{"exc": "text"}, {"countdown": -1}, {"countdown": float("inf")}, {"max_retries": "3"}]
+    )
     def test_wrong_values_are_told(self, executor: str, wrong: dict[str, Any]) -> None:
         @delayed(bind=True)
         def asks(self: Any) -> None:

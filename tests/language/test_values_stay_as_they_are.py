@@ -9,7 +9,7 @@ import pytest
 
 import lazygraph
 from lazygraph import chain, compute, delayed, each, group
-from lazygraph.errors import NotImplementedYet, WrongCall, WrongCanvas
+from lazygraph.errors import WrongCall, WrongCanvas
 
 dask = pytest.importorskip("dask")
 
@@ -75,15 +75,11 @@ def test_a_callback_is_a_canvas(callback: Any) -> None:
         inc.s(1).apply_async(link=callback)
 
 
-def test_a_promise_of_dask_is_refused_wherever_it_stands() -> None:
+def test_a_promise_of_dask_is_taken_for_its_value_wherever_it_stands() -> None:
     theirs = dask.delayed(abs)(-1)
-    for use in (
-        lambda: compute(theirs),
-        lambda: compute([{"k": theirs}]),
-        lambda: inc(theirs),
-        lambda: inc([theirs]),
-        lambda: inc.s(theirs).compute(),
-        lambda: lazygraph.persist(theirs),
-    ):
-        with pytest.raises(NotImplementedYet, match="dask's collections"):
-            use()
+    assert compute(theirs) == (1,)
+    assert compute([{"k": theirs}]) == ([{"k": 1}],)
+    assert inc(theirs).compute() == 2
+    assert listed([theirs, 2]).compute() == [1, 2]
+    assert inc.s(theirs).compute() == 2
+    assert lazygraph.persist(theirs)[0].compute() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIRST_GRAPH = ROOT / "notebooks" / "1_first_graph.ipynb"
 CANVAS = ROOT / "notebooks" / "2_chain_group_chord.ipynb"
+ENGINES = ROOT / "notebooks" / "5_other_engines.ipynb"
 PICTURE = ROOT / "notebooks" / "first_graph.svg"
 
 
@@ -38,6 +40,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
             patch.setenv(variable, str(home / variable.lower()))
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray keeps one in the home directory
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         client.execute()
     assert os.listdir(cwd) == []
     yield notebook
@@ -66,7 +70,7 @@ def texts_in(picture: str) -> list[str]:
 
 
 def test_the_notebooks_that_the_readme_names_are_there() -> None:
-    assert [FIRST_GRAPH, CANVAS] == NOTEBOOKS
+    assert [FIRST_GRAPH, CANVAS, ENGINES] == NOTEBOOKS
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path for path in NOTEBOOKS if f"](notebooks/{path.name})" not in readme] == []
 
@@ -167,6 +171,19 @@ def test_chain_group_chord_draws_what_its_text_says(executed: Any) -> None:
     assert sorted(nodes("each-became")) == ["total", "words", "words", "words"]
     assert picture_of(executed, "each-again") == picture_of(executed, "each")
     assert sorted(nodes("callback-picture")) == ["add", "add", "done", "invert", "on failure", "report", "subtract"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("executed", [ENGINES], ids=lambda path: path.name, indirect=True)
+def test_other_engines_shows_what_its_text_says(executed: Any) -> None:
+    head, *rows = [line.split() for line in said_by(executed, "compare").splitlines()]
+    assert head == ["executor", "seconds", "total", "processes", "moved", "here"]
+    assert [row[0] for row in rows] == ["threads", "processes", "cluster", "dask", "ray"]
+    assert len({row[2] for row in rows}) == 1
+    assert {row[4] for row in rows} == {"0"}
+    assert [row[5] for row in rows] == ["True", "False", "False", "False", "False"]
+    assert "does not honour resources=" in said_by(executed, "refused")
+    assert said_by(executed, "other-way") == "{'to': 2, 'be': 2, 'or': 1, 'not': 1}"
 
 
 def test_picture_in_the_readme_is_what_its_code_draws(tmp_path: Path) -> None:

@@ -1,14 +1,33 @@
-"""Random workflows for the tests of this floor, and what they give, by direct evaluation."""
+"""What the tests of this floor share: all that a graph says; random workflows, and what they give if run directly."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import networkx
 from hypothesis import strategies as st
 
-from lazygraph import delayed
+from lazygraph import Graph, delayed
 from lazygraph.language.promise import Delayed
+from lazygraph.planning.exchange import Input
+
+
+def columns(graph: Graph) -> Any:
+    """All that a graph says."""
+    shape = graph.shape
+    sites = [shape.origin_of(at) for at in range(len(shape))]
+    names = [shape.name_of(at) for at in range(len(shape))]
+    numbers = [
+        shape.option,
+        shape.scope,
+        shape.input_offsets,
+        shape.inputs,
+        shape.kinds,
+        shape.outputs,
+        shape.callbacks,
+    ]
+    return names, sites, list(map(list, numbers)), shape.options, shape.scopes
 
 
 def mix(*args: Any, **kwargs: Any) -> Any:
@@ -77,3 +96,16 @@ def workflows(draw: st.DrawFn, largest: int = 20) -> Workflow:
         calls.append(Call(function, tuple(reads), tuple(constants), draw(st.booleans())))
     asked = draw(st.lists(st.integers(0, len(calls) - 1), min_size=1, max_size=4))
     return Workflow(tuple(calls), tuple(asked))
+
+
+def drawn(workflow: Workflow) -> Any:
+    """Draw it with networkx, as a person would who knows of lazygraph only what attributes it reads."""
+    graph = networkx.MultiDiGraph(outputs=[f"call {at}" for at in workflow.asked])
+    for at, call in enumerate(workflow.calls):
+        reads = [f"call {read}" for read in call.reads]
+        args: list[Any] = [*map(Input, reads), *call.constants] if call.nested else [*call.constants]
+        # What is not in a list has its place by the edge alone.
+        graph.add_node(f"call {at}", function=PLAIN[call.function], args=[args] if call.nested else args, pos=(0, at))
+        for place, read in enumerate(reads):
+            graph.add_edge(read, f"call {at}", weight=1, **({} if call.nested else {"argument": place}))
+    return graph

@@ -11,12 +11,13 @@ import networkx
 import pytest
 from hypothesis import given
 
-from lazygraph import Graph, compute, delayed, group
+from lazygraph import Graph, check, compute, delayed, group
 from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, UnknownOption, WrongCall
 from lazygraph.planning.exchange import Input, from_networkx, promises_of, to_networkx
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import optimize
 from tests.language.canvases import Described, Language, Speller, often
+from tests.planning.graphs import Workflow, columns, drawn, workflows
 
 plus = delayed(operator.add)
 
@@ -88,6 +89,8 @@ def test_what_is_no_call_is_refused_by_name() -> None:
         from_networkx(networkx.DiGraph([("x", "y")]))
     with pytest.raises(InvalidOption, match="undirected"):
         from_networkx(networkx.Graph())
+    with pytest.raises(InvalidOption, match="dict is no networkx graph"):
+        from_networkx({"a": ["b"]})
     lost = networkx.DiGraph()
     lost.add_node("b", function=int, args=(Input("a"),))
     with pytest.raises(InvalidOption, match="node 'b' reads 'a', but no edge"):
@@ -143,9 +146,31 @@ def test_the_methods_of_graphs() -> None:
 def test_any_graph_survives_both_ways(said: Described) -> None:
     graph = Speller(said).canvas().graph
     again = Graph.from_networkx(graph.to_networkx())
-    assert (list(again.edges()), again.shape.kinds) == (list(graph.edges()), graph.shape.kinds)
-    assert (again.shape.outputs, again.shape.callbacks) == (graph.shape.outputs, graph.shape.callbacks)
+    assert columns(again) == columns(graph)
     assert again.compute(executor="sync") == graph.compute(executor="sync")
+
+
+@often(150)
+@given(Language(failing=True, callbacks=True, each=True, options=True, fail_fast=True).described())
+def test_also_with_options_scopes_and_what_answers_for_failures(said: Described) -> None:
+    graph = Speller(said).canvas().graph
+    again = Graph.from_networkx(graph.to_networkx())
+    assert columns(again) == columns(graph)
+
+
+@often(60)
+@given(Language(callbacks=True, each=True, options=True).described())
+def test_through_networkx_and_json(said: Described) -> None:
+    graph = Speller(said).canvas().graph
+    text = Graph.from_networkx(graph.to_networkx()).to_json()
+    assert text == graph.to_json()
+    assert Graph.from_networkx(Graph.from_json(text).to_networkx()).to_json() == text
+
+
+@often(100)
+@given(workflows())
+def test_any_graph_may_be_drawn_by_hand(workflow: Workflow) -> None:
+    assert list(Graph.from_networkx(drawn(workflow)).compute()) == workflow.values()
 
 
 def test_the_order_of_outputs_survives() -> None:
@@ -181,14 +206,147 @@ def test_an_edge_that_is_only_for_order_is_no_argument() -> None:
     assert Graph.from_networkx(graph).compute() == (-20,)
 
 
-def test_callbacks_survive_and_handlers_of_failures_are_refused() -> None:
-    linked = group(plus.s(1, 2), plus.s(3, 4)).link(delayed(sum).s()).graph
-    again = Graph.from_networkx(linked.to_networkx())
-    assert list(again.edges()) == list(linked.edges())
-    assert list(again.shape.callbacks) == list(linked.shape.callbacks) != []
-    handled = plus.s(1, 2).link_error(delayed(repr).s()).graph
-    with pytest.raises(InvalidOption, match=r"which nodes a handler of failures answers for; .* by to_json\(\)"):
-        Graph.from_networkx(handled.to_networkx())
+def test_callbacks_and_handlers_of_failures_survive() -> None:
+    told: list[str] = []
+    canvas = (
+        group(plus.s(1, 2), plus.s(3, "x"))
+        .link(delayed(sum).s())
+        .link_error(delayed(lambda failure: told.append(failure.node)).s())
+    )
+    again = Graph.from_networkx(canvas.graph.to_networkx())
+    assert columns(again) == columns(canvas.graph)
+    with pytest.raises(TypeError):
+        again.compute()
+    assert told == ["add"]
+
+
+def test_a_group_goes_on_without_members_there_too() -> None:
+    canvas = group([plus.s(1, 2), plus.s(3, "x"), plus.s(5, 6)], on_error="skip") | delayed(sum).s()
+    assert Graph.from_networkx(canvas.graph.to_networkx()).compute() == (14,)
+
+
+def test_scopes_that_are_wrong_are_refused() -> None:
+    def scoped(**scope: Any) -> Any:
+        graph = networkx.DiGraph(scopes=[scope])
+        graph.add_node("a", function=int, scope=1)
+        return graph
+
+    assert len(Graph.from_networkx(scoped(given=["a"])).shape.scopes) == 2
+    for wrong, sentence in (
+        ({"parent": 1}, "a scope is within itself"),
+        ({"parent": 2}, "there is no scope 2; there are 1"),
+        ({"ends": ["b"]}, "a scope names node 'b', which is not there"),
+        ({"fail_slow": True}, "a scope has 'fail_slow', which means nothing here; did you mean 'fail_fast'"),
+    ):
+        with pytest.raises(InvalidOption, match=sentence):
+            Graph.from_networkx(scoped(**wrong))
+    graph = scoped()
+    graph.add_node("b", failure_of=0)
+    with pytest.raises(InvalidOption, match="node 'b' is the failure of scope 0, and that is the whole run"):
+        Graph.from_networkx(graph)
+
+
+def test_decorated_functions_are_functions_with_options() -> None:
+    @delayed(retries=2, queue="io", bind=True)
+    def half(context: Any, x: int) -> float:
+        assert context.request.attempt == 1
+        return x / 2
+
+    graph = networkx.DiGraph()
+    graph.add_node("a", function=half, args=(8,), options={"queue": "cpu"}, name="Half of it")
+    made = promises_of(graph)["a"]
+    assert made.compute() == 4.0
+    assert (made._options.retries, made._options.queue, made._options.name) == (2, "cpu", "Half of it")
+
+
+def test_a_value_may_be_made_of_inputs() -> None:
+    graph = networkx.DiGraph()
+    graph.add_node("a", function=int)
+    graph.add_node("both", value=[Input("a"), {"again": Input("a")}])
+    graph.add_edge("a", "both")
+    assert Graph.from_networkx(graph).compute() == ([0, {"again": 0}],)
+    graph.remove_edge("a", "both")
+    with pytest.raises(InvalidOption, match="node 'both' reads 'a', but no edge"):
+        Graph.from_networkx(graph)
+
+
+def test_several_edges_are_several_arguments() -> None:
+    graph = networkx.MultiDiGraph()
+    graph.add_node("x", value=7)
+    graph.add_node("square", function=operator.mul)
+    graph.add_edges_from([("x", "square"), ("x", "square")])
+    assert Graph.from_networkx(graph).compute() == (49,)
+
+
+def test_outputs_may_be_named_by_the_graph_alone() -> None:
+    graph = networkx.DiGraph(outputs=["b", "a"])
+    for name, value in (("a", 1), ("b", 2), ("c", 3)):
+        graph.add_node(name, value=value)
+    assert Graph.from_networkx(graph).compute() == (2, 1)
+    graph.nodes["b"]["output"] = False
+    assert Graph.from_networkx(graph).compute() == (1,)
+    with pytest.raises(InvalidOption, match="the outputs name node 'x', and there is no such node"):
+        Graph.from_networkx(networkx.DiGraph(graph, outputs=["x"]))
+
+
+def test_attributes_of_others_are_left_alone() -> None:
+    graph = networkx.DiGraph(name="mine", layout="dot")
+    graph.add_node("a", function=int, pos=(1, 2), color="red", label="A", group=3, title="t", weight=1.5, size=9)
+    graph.add_node("b", function=operator.neg, shape="box", level=1, type="t", id=7, description="d", x=1, y=2)
+    graph.add_edge("a", "b", weight=2, label="to", color="blue", length=1)
+    assert Graph.from_networkx(graph).compute() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        ({"arg": (1,)}, "node 'a' has 'arg', which means nothing here; did you mean 'args'"),
+        ({"func": int}, "node 'a' has 'func', which means nothing here; did you mean 'function'"),
+        ({"functions": int}, "did you mean 'function'"),
+        ({"kwarg": {}}, "did you mean 'kwargs'"),
+        ({"option": {"retries": 1}}, "did you mean 'options'"),
+        ({"retries": 3}, r"node 'a' has 'retries', which is an option; write options=\{'retries': 3\}"),
+        ({"value": 3}, "node 'a' has function and value, and can be only one of them"),
+        ({"function": plus.s(1)}, r"node 'a': function=.* is a canvas; give the function it is made of"),
+        ({"function": plus(1, 2)}, r"node 'a': function=.* is a promise of a value; give it as value="),
+        ({"function": "int"}, "node 'a': function='int' cannot be called"),
+        ({"scope": 1}, "there is no scope 1; there are 0"),
+    ],
+)
+def test_slips_in_attributes_are_found(node: dict[str, Any], sentence: str) -> None:
+    graph = networkx.DiGraph()
+    graph.add_node("a", **{"function": int, **node})
+    with pytest.raises(InvalidOption, match=sentence):
+        Graph.from_networkx(graph)
+
+
+@pytest.mark.parametrize(
+    ("edge", "sentence"),
+    [
+        ({"arg": 0}, "the edge from 'x' to 'call' has 'arg', which means nothing here; did you mean 'argument'"),
+        ({"kind": "odrer"}, "the edge from 'x' to 'call' has kind='odrer': 'data' or 'order' is wanted"),
+        ({"argument": 1.5}, "the edge from 'x' to 'call' has argument=1.5: a position or a name is wanted"),
+        ({"argument": -1}, "node 'call' has an edge for argument -1, but only 2 arguments"),
+        ({"argument": "k"}, "node 'call' is given argument 'k' more than once, one time by 'x'"),
+        ({"argument": 0}, "node 'call' is given argument 0 more than once, one time by 'y'"),
+    ],
+)
+def test_slips_at_edges_are_found(edge: dict[str, Any], sentence: str) -> None:
+    graph = networkx.DiGraph()
+    graph.add_node("x", value=1)
+    graph.add_node("y", value=2)
+    graph.add_node("call", function=dict, args=(), kwargs={"k": 3})
+    graph.add_edge("x", "call", **edge)
+    graph.add_edge("y", "call", argument=0)
+    with pytest.raises(InvalidOption, match=sentence):
+        Graph.from_networkx(graph)
+
+
+def test_checking_a_drawn_graph_finds_all_that_is_wrong_with_it() -> None:
+    graph = networkx.DiGraph([("a", "b"), ("b", "a"), ("c", "b")])
+    graph.add_node("a", function=int, arg=1)
+    graph.add_node("b", function=7)
+    assert [finding.code for finding in check(graph)] == ["LG001", "LG002", "LG012", "LG012"]
 
 
 def test_a_call_that_its_function_cannot_take_is_refused() -> None:

@@ -18,6 +18,7 @@ from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, Wron
 from lazygraph.planning.optimize import optimize
 from lazygraph.testing.conformance import tasks
 from tests.language.canvases import Described, Language, Speller, often
+from tests.planning.graphs import columns
 
 plus = delayed(operator.add)
 
@@ -26,23 +27,6 @@ def again(graph: Graph) -> Graph:
     read = Graph.from_json(graph.to_json())
     assert isinstance(read, Graph)
     return read
-
-
-def columns(graph: Graph) -> Any:
-    """All that a graph says."""
-    shape = graph.shape
-    sites = [shape.origin_of(at) for at in range(len(shape))]
-    names = [shape.name_of(at) for at in range(len(shape))]
-    numbers = [
-        shape.option,
-        shape.scope,
-        shape.input_offsets,
-        shape.inputs,
-        shape.kinds,
-        shape.outputs,
-        shape.callbacks,
-    ]
-    return names, sites, list(map(list, numbers)), shape.options, shape.scopes
 
 
 @often(150)

@@ -18,6 +18,7 @@ from lazygraph import chain, compute, delayed, group, start
 from lazygraph.errors import InputChanged, ReturnedPromise, WouldDeadlock
 from lazygraph.executors import SyncExecutor, ThreadExecutor
 from lazygraph.executors.driver import Driver
+from lazygraph.running import awaiting
 from lazygraph.running.awaiting import MOST
 from lazygraph.running.context import inside_task
 
@@ -98,6 +99,20 @@ class TestMany:
         task = delayed(counted)
         compute(*[task() for _ in range(MOST + 500)], executor=executor, timeout=WAIT)
         assert (running, most) == (0, MOST)
+
+    @pytest.mark.parametrize("slots", [1, 3])
+    def test_those_that_await_others_of_their_kind_do_not_keep_them_out(
+        self, slots: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(awaiting, "MOST", 5)
+        with ThreadExecutor(slots) as executor:
+
+            async def awaits(x: int) -> int:
+                both = [start(twice(y), executor=executor).futures[0] for y in (x, 1)]
+                return sum(await asyncio.gather(*both))
+
+            asked = [delayed(awaits)(x) for x in range(20)]
+            assert compute(asked, executor=executor, timeout=WAIT) == ([2 * x + 2 for x in range(20)],)
 
 
 class TestEndings:

@@ -307,10 +307,11 @@ class TestDropping:
         with pytest.raises(TypeError, match="cannot be pickled"):
             pickle.dumps(future)
 
-    def test_waiting_in_a_forked_child_is_an_error(self, future: Future[Any]) -> None:
+    def test_waiting_for_it_and_cancelling_it_in_a_forked_child_are_errors(self, future: Future[Any]) -> None:
         future.run.pid = -1  # as it looks from there
-        with pytest.raises(UsedAfterFork):
-            future.result()
+        for ask in (future.result, future.exception, future.cancel, future.run.result, future.run.cancel):
+            with pytest.raises(UsedAfterFork):
+                ask()
 
 
 def test_waiters_and_setters_that_meet(owner: Owner) -> None:

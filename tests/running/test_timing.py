@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.block import Block
 from lazygraph.running.events import (
     CancelRun,
@@ -433,6 +434,20 @@ class TestPriorities:
     def test_different_ones_share_no_lease(self, frontier: Frontier) -> None:
         admitted(frontier, shape_of([[]] * 5, outputs=range(5), said=self.rows(2, 2, 1, 1, 1)))
         assert [leased(frontier, 8), leased(frontier, 8)] == [[0, 1], [2, 3, 4]]
+
+    def test_of_equal_ones_what_was_started_further_inside_comes_first(self, frontier: Frontier) -> None:
+        two = shape_of([[]] * 2, outputs=[0, 1], said=self.rows(0, 1))
+        blocks = [frontier.admit(two, inside=inside)[0] for inside in (0, 1, 1000, 2)]
+        found = [frontier.lease(1) for _ in range(8)]
+        order = [blocks[at] for at in (2, 3, 1, 0)]
+        assert found == [Lease(block, [task]) for task in (1, 0) for block in order]
+
+    def test_and_so_does_what_becomes_ready_there_later(self, frontier: Frontier) -> None:
+        outer = admitted(frontier, shape_of([[]], outputs=[0]))
+        inner = frontier.admit(shape_of([[], [0]], outputs=[1]), inside=1)[0]
+        assert (frontier.lease(1, most=1), frontier.urgency(ANYWHERE)) == (Lease(inner, [0]), 0)
+        frontier.succeeded(inner, [0])
+        assert [frontier.lease(1), frontier.lease(1)] == [Lease(inner, [1]), Lease(outer, [0])]
 
     def test_huge_ones_do_not_hurt(self, frontier: Frontier) -> None:
         admitted(frontier, shape_of([[]] * 3, outputs=range(3), said=self.rows(-(10**30), 0, 10**30)))

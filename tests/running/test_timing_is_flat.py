@@ -14,7 +14,7 @@ import pytest
 from lazygraph.running.block import Block
 from lazygraph.running.events import CancelTask, Failed, Started
 from lazygraph.running.frontier import Frontier
-from lazygraph.values.graph import Shape
+from lazygraph.values.graph import Scope, Shape
 from lazygraph.values.options import Limit, Rate, RetryPolicy, TaskOptions
 from tests.running.shapes import shape_of
 
@@ -157,3 +157,22 @@ def test_ready_tasks_that_find_no_slot_cost_nothing_however_often_it_is_looked()
         frontier.tick(due)
         looks += 1
     assert looks == 0
+
+
+def test_scopes_that_fail_one_after_another() -> None:
+    def work(count: int) -> Callable[[], None]:
+        scopes = [Scope(0, fail_fast=True) for _ in range(count)]
+        rows = {at: at // 2 + 1 for at in range(2 * count)}
+        block, _ = (frontier := Frontier()).admit(
+            shape_of([[]] * (2 * count), outputs=range(2 * count), scopes=scopes, scope=rows), (), False
+        )
+        assert frontier.lease(2 * count) is not None
+
+        def life() -> None:
+            for first in range(0, 2 * count, 2):
+                frontier.handle(Failed(block, first, 1), 0.0)
+            assert not block.open
+
+        return life
+
+    check_flat(work)

@@ -127,6 +127,29 @@ def test_a_retry_policy_has_no_negative_numbers() -> None:
         RetryPolicy(delay=-1)
 
 
+@pytest.mark.parametrize("wrong", [("OSError",), None, OSError, [OSError], (3,), (OSError, "x")])
+@pytest.mark.parametrize("name", ["on", "not_on"])
+def test_a_retry_policy_takes_exception_classes_only(name: str, wrong: Any) -> None:
+    with pytest.raises(InvalidOption, match=rf"RetryPolicy\({name}=.*a tuple of exception classes is wanted"):
+        RetryPolicy(**{name: wrong})
+
+
+def test_a_delay_that_was_asked_for_is_not_cut_by_a_default() -> None:
+    assert RetryPolicy(delay=3600.0).max_delay == 3600.0
+    assert RetryPolicy(delay=1.0).max_delay == 600.0
+    with pytest.raises(InvalidOption, match="the first delay would be longer than the longest"):
+        RetryPolicy(delay=3600.0, max_delay=60.0)
+
+
+@pytest.mark.parametrize("forever", [float("inf"), float("nan")])
+def test_nobody_waits_for_ever(forever: float) -> None:
+    with pytest.raises(InvalidOption, match="delay="):
+        RetryPolicy(delay=forever)
+    for name in ("countdown", "timeout", "expires"):
+        with pytest.raises(InvalidOption, match="a finite number of seconds"):
+            said("here", {name: forever})
+
+
 def test_rows_as_plain_data() -> None:
     row = changed(DEFAULT, "here", {"retries": RetryPolicy(2), "eta": SOON, "queue": "io"})
     plain = dict(as_plain(row))

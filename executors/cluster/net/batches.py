@@ -7,9 +7,10 @@ Does not cover: the verbs (net.client), how plans travel (net.executor).
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lazygraph.errors import Closed, UnsupportedByExecutor
+from lazygraph.errors import UnsupportedByExecutor
 from lazygraph.language.promise import Delayed
 from lazygraph.planning.plan import plan_of
 from lazygraph.running.run import Run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.net.executor import ClusterExecutor
     from lazygraph.running.futures import Future
+    from lazygraph.values.options import TaskOptions
 
 
 class Sender(Protocol):
@@ -81,16 +83,43 @@ def _send(executor: ClusterExecutor, nodes: Sequence[Delayed], futures: Sequence
     """Send one plan; when something in it cannot be sent, only the calls it belongs to fail."""
     if not nodes:
         return
-    plan = plan_of(nodes, fail_fast=False)
-    run = Run(plan, executor, futures)
     try:
+        plan = plan_of(nodes, fail_fast=False)
+        run = Run(plan, executor, futures)
         executor.check(plan)
-        executor.enter(plan, run)
+        again = partial(_send_singly, executor, nodes, [weakref.ref(future) for future in futures])
+        executor.enter(plan, run, again if len(nodes) > 1 else None)
     except (TypeError, UnsupportedByExecutor) as error:
         _send_the_good(executor, nodes, futures, error)
-    except (ConnectionError, Closed) as error:
-        for place in range(len(futures)):
-            run.fail(place, error)
+    except Exception as error:  # the connection is over, or worse: whoever waits must hear of it
+        for node, future in zip(nodes, futures, strict=True):
+            failed(executor, node._function, node._options, node._site, error, future)
+
+
+def failed(
+    executor: ClusterExecutor,
+    function: Any,
+    options: TaskOptions,
+    site: Any,
+    error: BaseException,
+    future: Future[Any] | None = None,
+) -> Future[Any]:
+    """Return the future (default: a new one) of a call that never came to run because of `error`."""
+    plan = plan_of([Delayed(function, (), None, options, site)], fail_fast=False)
+    run = Run(plan, executor, None if future is None else [future])
+    run.fail(0, error)
+    return run.let_go()[0]
+
+
+def _send_singly(
+    executor: ClusterExecutor, nodes: Sequence[Delayed], futures: Sequence[weakref.ref[Future[Any]]]
+) -> None:
+    """Send calls once more that have not run because of others they were sent with: each as a plan of its own."""
+    alive = [(node, future) for node, ref in zip(nodes, futures, strict=True) if (future := ref()) is not None]
+    ours = {id(node): future for node, future in alive}
+    for node, future in alive:  # in the order of the calls: what one reads has moved before it
+        leaves = tuple(ours.get(id(leaf), leaf) for leaf in node._leaves)
+        _send(executor, [Delayed(node._function, leaves, node._template, node._options, node._site)], [future])
 
 
 def _send_the_good(
@@ -101,8 +130,7 @@ def _send_the_good(
     good = [(node, future) for node, future in zip(nodes, futures, strict=True) if id(node) not in bad]
     for node, future in zip(nodes, futures, strict=True):
         if id(node) in bad:
-            alone = Delayed(node._function, (), None, node._options, node._site)
-            Run(plan_of([alone], fail_fast=False), executor, [future]).fail(0, bad[id(node)])
+            failed(executor, node._function, node._options, node._site, bad[id(node)], future)
     _send(executor, [node for node, _ in good], [future for _, future in good])
 
 

@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from lazygraph.errors import InvalidOption
-from lazygraph.executors.cluster.net.batches import Batch
+from lazygraph.executors.cluster.net.batches import Batch, failed
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.holding import ONE_DAY
 from lazygraph.executors.cluster.net.looking import Looking
-from lazygraph.executors.cluster.net.standard import StandardExecutor
 from lazygraph.executors.cluster.net.streams import AHEAD, NO_SENTINEL, QueueStream, Stream
 from lazygraph.executors.current import closed, enter, leave, opened
+from lazygraph.executors.standard import StandardExecutor, each_alone
 from lazygraph.language.calls import site_of
 from lazygraph.language.delayed import DelayedFunction
 from lazygraph.language.promise import Delayed, build, is_lazy
@@ -71,7 +71,6 @@ class Client(Looking):
         self._lock = threading.Lock()
         self._batch: Any = None
         self._result_ttl = result_ttl
-        self._standard: list[StandardExecutor] = []  # their calls are nobody's else
         self._executor: ClusterExecutor | None = None  # while it is being opened
         self._closed = False
         self._opening = Opening(lambda: self._open(address, token, timeout), background=called_by_coroutine())
@@ -254,7 +253,12 @@ class Client(Looking):
         if queues:
             if len(queues) < len(iterables):
                 raise InvalidOption("client.map(): either all of what it reads are queues, or none")
-            return QueueStream(call, queues, sentinel, lambda: self._closed or self.executor.closed).futures
+
+            def failed_call(error: Exception) -> Future[Any]:
+                return failed(self.executor, function, options, site, error)
+
+            over = lambda: self._closed or self.executor.closed  # noqa: E731
+            return QueueStream(call, queues, sentinel, over, failed_call).futures
         if sentinel is not NO_SENTINEL:
             raise InvalidOption("client.map(sentinel=): only what is read from a queue.Queue ends by one")
         if any(isinstance(items, Iterator) for items in iterables):
@@ -329,21 +333,32 @@ class Client(Looking):
         found = [again.get(future, future) for future in asked]
         return found if isinstance(futures, list | tuple | set) else found[0]
 
-    def get_executor(self, **options: Any) -> StandardExecutor:
+    def get_executor(
+        self, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = (), **options: Any
+    ) -> StandardExecutor:
         """Return this cluster as a `concurrent.futures.Executor`; `options` are those of every call.
 
         Every keyword of its `submit` reaches the function.  Its calls go on when nobody holds their futures.
+        `initializer(*initargs)` is called before its first call in each worker process, also in one that has been
+        started again; when it fails the calls raise `concurrent.futures.BrokenExecutor`.
         """
         row = changed(in_context(DEFAULT), "client.get_executor()", options) if options else None
         site = site_of(sys._getframe(1))
 
-        def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        def start(function: Any, calls: Sequence[Any], label: str) -> list[Future[Any]]:
             self.executor.check_usable()
-            own: tuple[Any, TaskOptions, Any] = _call_of(function, {})
-            return self._submit(own[0], args, kwargs, row or own[1], site)
+            function, own, _ = _call_of(function, {})
+            chosen = each_alone(row or own, label)
+            return [self._submit(function, args, dict(kwargs), chosen, site) for args, kwargs in calls]
 
-        self._standard.append(StandardExecutor(call, f"executor of {self!r}"))
-        return self._standard[-1]
+        return StandardExecutor(
+            start,
+            f"executor of {self!r}",
+            self.executor.detached,
+            self.executor,
+            initializer=initializer,
+            initargs=initargs,
+        )
 
     # -- futures -----------------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ import builtins
 import pickle
 import traceback
 from array import array
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -27,7 +29,7 @@ from lazygraph.values.options import RetryPolicy
 from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.planning.plan import Plan
@@ -38,11 +40,29 @@ Buffer = bytes | memoryview
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle anything; functions and classes of `__main__` go by value."""
-    return cloudpickle.dumps(value, protocol=5)  # type: ignore[no-any-return]
+    """Pickle anything; functions and classes of `__main__` go by value.  A failure is an `Exception`, as in `loads`."""
+    try:
+        return cloudpickle.dumps(value, protocol=5)  # type: ignore[no-any-return]
+    except (Exception, TaskCancelled):
+        raise
+    except BaseException as error:
+        raise _ordinary(error) from error
 
 
-loads: Callable[[Buffer], Any] = pickle.loads
+def loads(blob: Buffer) -> Any:
+    """Open a pickle.  A failure is an `Exception`, whatever it is that what is opened raises: it ends no thread."""
+    try:
+        return pickle.loads(blob)
+    except (Exception, TaskCancelled):
+        raise
+    except BaseException as error:
+        raise _ordinary(error) from error
+
+
+def _ordinary(error: BaseException) -> Exception:
+    if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+        raise error  # Ctrl-C
+    return pickle.PickleError(reason_of(error))
 
 
 def reason_of(error: BaseException) -> str:
@@ -146,10 +166,18 @@ def unpack_tables(names: Sequence[str], wire: m.TablesOnWire, body: Buffer) -> T
     try:
         constants, templates = loads(view[at : at + wire.constants]) if wire.constants else ((), (None,))
     except Exception as error:
-        broken = _Unloadable("the arguments", _cannot_open("an argument", error))
+        broken = _Unloadable("the arguments", _cannot_open(_ARGUMENT, error))
         functions = [broken if not isinstance(f, Fused) else f for f in functions]
         constants, templates = _Anything(), _Anything()
     return Tables(tuple(functions), constants, templates)
+
+
+_ARGUMENT = "an argument of this call, or of one that was sent with it,"
+
+
+def is_about_arguments(error: BaseException) -> bool:
+    """Whether a call has failed because an argument of some call of its plan could not be opened."""
+    return isinstance(error, Unserializable) and str(error).startswith(_ARGUMENT)
 
 
 class _Anything:
@@ -194,11 +222,21 @@ def pack_exception(error: BaseException, text: str) -> bytes:
 def stand_in(error: BaseException, text: str) -> RemoteError:
     """Return a `RemoteError` that also derives from the nearest built-in base of `error`."""
     base = next(cls for cls in type(error).__mro__ if cls.__module__ == "builtins")
-    return _make_stand_in(base.__name__, type(error).__qualname__, str(error), text)
+    return _make_stand_in(base.__name__, type(error).__qualname__, _said_by(error), text)
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"(its message cannot be had: {type(problem).__name__})"
 
 
 def _make_stand_in(base: str, type_name: str, message: str, text: str) -> RemoteError:
-    return _class_of_stand_in(base)(type_name, message, text)
+    try:
+        return _class_of_stand_in(base)(type_name, message, text)
+    except TypeError:  # a built-in that is made of something else than a message, as exception groups are
+        return RemoteError(type_name, message, text)
 
 
 @lru_cache
@@ -229,9 +267,22 @@ def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
     if not isinstance(error, BaseException):
         error = RemoteError(type(error).__name__, str(error), text)
     if text:
-        error.add_note(f"Remote traceback of {node!r}:\n{text.rstrip()}")
+        with suppress(
+            Exception
+        ):  # an exception of its own ideas may refuse notes, or have something else in their place
+            _note(error, f"{_REMOTE}{node!r}:\n{text.rstrip()}")
     found: BaseException = error
     return found
+
+
+_REMOTE = "Remote traceback of "
+
+
+def _note(error: BaseException, note: str) -> None:
+    """Add a note in the place of those like it, which its text has in it: else it would double with every trip."""
+    # Not `add_note`, which exceptions that are frozen do not allow.
+    own = [known for known in getattr(error, "__notes__", ()) if not str(known).startswith(_REMOTE)]
+    error.__dict__["__notes__"] = [*own, note]
 
 
 # -- values ----------------------------------------------------------------------------------------
@@ -353,7 +404,7 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
             one.task,
             lease.attempt,
             one.node,
-            one.text,
+            shortened(one.text),
             one.origin,
             one.step,
             one.retry,
@@ -393,6 +444,31 @@ def _unsendable(lease: WorkLease, task: int, value: Any) -> tuple[m.Message, byt
         text = "".join(traceback.format_exception_only(wrong))
         return m.Broke(lease.base, task, lease.attempt, node, text, origin), dumps(wrong)
     return None
+
+
+MOST_TEXT = 200_000
+"""Characters of a traceback that travel."""
+
+
+def shortened(text: str) -> str:
+    """Return a text that can be sent: of one that is too long its beginning and its end, without half characters."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= MOST_TEXT:
+        return text
+    half = MOST_TEXT // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half:,} characters left out) ...\n{text[-half:]}"
+
+
+def given_up(lease: WorkLease, tasks: Sequence[int], error: BaseException) -> list[tuple[m.Message, bytes]]:
+    """Return a `Broke` for each of the tasks: what came of them cannot be told, because of `error`."""
+    said: list[tuple[m.Message, bytes]] = []
+    for task in tasks:
+        node, origin = lease.program.place_of(task, None)
+        why = f"what came of {node!r} cannot be told: {shortened(_said_by(error))}"
+        wrong = RemoteError(type(error).__qualname__, why, "")
+        text = "".join(traceback.format_exception_only(wrong))
+        said.append((m.Broke(lease.base, task, lease.attempt, node, text, origin), dumps(wrong)))
+    return said
 
 
 def failed_input(lease: WorkLease, tasks: Sequence[int], why: str) -> list[tuple[m.Message, bytes]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import CannotConnect, Closed, ConnectionLost
 from lazygraph.executors.cluster.net.hello import connect
+from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.net.peers import PeerLinks
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ class Connection:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+        except BaseException as error:  # SystemExit, say, of what is done here: whoever waits must hear of it
+            self._on_lost(RuntimeError(f"its thread was ended by {error!r}"))
+            if self._link is not None:
+                self._link.abort()
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
         finally:
             self.loop.close()
 
@@ -110,7 +117,7 @@ class Connection:
         count = len(self._later)
         self._work()  # first what was posted before these: a claim is not withdrawn before it is made
         for _ in range(count):
-            self._later.popleft()()
+            self._do(self._later.popleft())
 
     def send_later(self, message: m.Message) -> None:
         """Send a message that nobody waits for (from the loop's thread)."""
@@ -121,23 +128,31 @@ class Connection:
         """Send a message to the scheduler."""
         if self.closed or self.error is not None:
             raise self.why_closed()
-        self.post(lambda: self._scheduler.queue(message, *body))
+        header = encoded(message)  # here, where an error finds whoever has made it
+        self.post(lambda: self._scheduler.queue_encoded(header, *body))
 
     def ask(self, make: Callable[[int], m.Message], worker: str = "") -> concurrent.futures.Future[Any]:
         """Send a question to the scheduler or to a worker; the future gets what `answer` is called with."""
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
         with self._lock:
-            if self.closed or self.error is not None:
-                raise self.why_closed()
             self._asked += 1
             question = self._asked
-            self._questions[question] = answer
         message = make(question)
+        header = b"" if worker else encoded(message)
+        with self._lock:
+            if self.closed or self.error is not None:
+                raise self.why_closed()
+            self._questions[question] = answer
         if worker:
             self.post(lambda: self._peers.ask(worker, message))  # type: ignore[arg-type]
         else:
-            self.post(lambda: self._scheduler.queue(message))
+            self.post(lambda: self._scheduler.queue_encoded(header))
         return answer
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether this is called in the loop's thread, where nothing may wait for an answer."""
+        return threading.current_thread() is self._thread
 
     def why_closed(self) -> Exception:
         """Return the error for using this connection now."""
@@ -157,10 +172,19 @@ class Connection:
 
     def _work(self) -> None:
         self._woken = False
-        while self._jobs:
-            self._jobs.popleft()()
-        if self._link is not None:
-            self._link.flush_now()
+        try:
+            while self._jobs:
+                self._do(self._jobs.popleft())
+        finally:
+            if self._link is not None:
+                self._link.flush_now()
+
+    def _do(self, job: Callable[[], None]) -> None:
+        """Do one job of many: what is wrong with it is said, and the others are done."""
+        try:
+            job()
+        except Exception as error:
+            self.loop.call_exception_handler({"message": "a job of the client has failed", "exception": error})
 
     def _end(self) -> None:
         if self._link is not None:
@@ -181,7 +205,7 @@ class Connection:
         self.answer(question, None if message is None else (message, body))
 
     def _on_lost(self, error: Exception | None) -> None:
-        if self.closed:
+        if self.closed or self.error is not None:
             return
         self.error = ConnectionLost(self.address, str(error) if error else "the scheduler closed it or has ended")
         self._fail_questions(self.error)

@@ -6,25 +6,28 @@ Does not cover: dask's verbs (net.client), the connection itself (net.connection
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import secrets
 import time
 import warnings
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, UsedAfterFork
 from lazygraph.executors.base import CAPABILITIES
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.callbacks import Callbacks
 from lazygraph.executors.cluster.net.connection import Connection
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
+from lazygraph.executors.cluster.net.nesting import Lender
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
+from lazygraph.running.context import inside_task
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run
 from lazygraph.showing.check import large_literals
@@ -32,7 +35,7 @@ from lazygraph.showing.sendable import LARGE
 from lazygraph.values.graph import Tables
 from lazygraph.values.node import Caught
 from lazygraph.values.outcome import Failure, Outcome, Value
-from lazygraph.values.status import State, Status
+from lazygraph.values.status import TERMINAL, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,9 +63,11 @@ class ClusterExecutor(Holding):
         # Weak: a run lives as long as somebody holds it or one of its futures.
         self._runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()
         self._where: dict[tuple[int, int], tuple[str, int]] = {}  # (run, entry) -> worker, block
+        self._singly: weakref.WeakKeyDictionary[Run, Callable[[], None]] = weakref.WeakKeyDictionary()
         self._looked: dict[int, float] = {}
         self._dropped: deque[tuple[int, int]] = deque()
-        self._callbacks = concurrent.futures.ThreadPoolExecutor(1, "lazygraph-callbacks")
+        self._drops_due = False
+        self._callbacks = Callbacks()
         self._pid = os.getpid()
         self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
         self._at_exit()
@@ -79,8 +84,8 @@ class ClusterExecutor(Holding):
         self.check(plan)
         return self.enter(plan, Run(plan, self))
 
-    def enter(self, plan: Plan, run: Run) -> Run:
-        """Send a plan whose run exists already."""
+    def enter(self, plan: Plan, run: Run, singly: Callable[[], None] | None = None) -> Run:
+        """Send a plan whose run exists already; `singly` sends its calls once more when none can be run as they are."""
         self.check_usable()
         tables, blobs = codec.pack_tables(plan.shape, plan.tables)
         if tables.constants > LARGE:
@@ -93,7 +98,6 @@ class ClusterExecutor(Holding):
                 continue
             assert isinstance(external, Future)
             bindings += (external.run.number, external.run.entry_of(external.output))
-        self._runs[run.number] = run
         message = m.Submit(
             run.number,
             run.id,
@@ -103,8 +107,16 @@ class ClusterExecutor(Holding):
             m.ints(bindings),
             plan.skips,
             run.label,
+            lender.inside(self) if isinstance(lender := inside_task.get(), Lender) else 0,
         )
-        self._connection.send(message, *blobs)
+        self._runs[run.number] = run  # before it is sent: its endings may come at once
+        try:
+            self._connection.send(message, *blobs)
+        except BaseException:
+            del self._runs[run.number]
+            raise
+        if singly is not None:
+            self._singly[run] = singly
         return run
 
     def check(self, plan: Plan) -> None:
@@ -167,7 +179,7 @@ class ClusterExecutor(Holding):
         error = self._connection.why_closed()
         for run in runs:
             self._give_up(run, error)
-        self._callbacks.shutdown(wait=False)
+        self._callbacks.close()
 
     # -- what the scheduler says (in the loop's thread) --------------------------------------------
 
@@ -179,6 +191,8 @@ class ClusterExecutor(Holding):
         if run is None:
             return
         run.tasks_done, run.bytes_kept, run.bytes_moved = message.stats
+        if self._singly:
+            self._singly.pop(run, None)
         here: dict[int, Any] = {}
         if message.inlined:
             try:
@@ -196,6 +210,12 @@ class ClusterExecutor(Holding):
         if run is None:
             return
         failure = failure_of(message, body)
+        singly = self._singly.pop(run, None) if self._singly else None
+        if singly is not None and (message.kind == "refused" or codec.is_about_arguments(failure.exception)):
+            del self._runs[run.number]
+            self._connection.send(m.Drop(run.number, m.ints(run.plan.shape.outputs)))
+            singly()
+            return
         status = State(message.state).status
         for entry in m.from_ints(message.entries):
             self._settle(run, entry, status, failure)
@@ -203,7 +223,7 @@ class ClusterExecutor(Holding):
     def _settle(self, run: Run, entry: int, status: Status, outcome: Outcome | None) -> None:
         # Callbacks may wait and may call us: never in the loop's thread.
         if run.wants_values_now(entry):
-            self._callbacks.submit(self._settle_with_value, run, entry, status, outcome)
+            self._callbacks.submit(partial(self._settle_with_value, run, entry, status, outcome))
         else:
             run.settle(entry, status, outcome)
 
@@ -282,12 +302,13 @@ class ClusterExecutor(Holding):
         """A future was collected: withdraw its claim, together with others of this tick."""
         if self._connection.closed:
             return
-        first = not self._dropped
         self._dropped.append((run.number, run.entry_of(output)))
-        if first:
+        if not self._drops_due:
+            self._drops_due = True
             self._connection.post_later(self._send_drops)
 
     def _send_drops(self) -> None:
+        self._drops_due = False  # first: what is dropped after the last look has this called again
         by_run: dict[int, list[int]] = {}
         while self._dropped:
             number, entry = self._dropped.popleft()
@@ -313,6 +334,18 @@ class ClusterExecutor(Holding):
         runs = [(future.run.number, future.run.entry_of(future.output)) for future in futures]
         answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs)).result(timeout)
         return answer
+
+    def status_of(self, run: Run, output: int) -> Status | None:
+        """Ask the scheduler how far an output is (it answers at once; no answer within a second is None)."""
+        if self.closed or self._connection.is_this_thread:
+            return None
+        asked = [(run.number, run.entry_of(output))]
+        try:
+            answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, asked)).result(1.0)
+        except (ConnectionError, TimeoutError):
+            return None
+        state = answer.states[0][0]
+        return State(state).status if state >= 0 and State(state) not in TERMINAL else None
 
     def why(self, run: Run, outputs: Sequence[int]) -> list[str]:
         """Ask the scheduler what outputs wait for."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import LostData, UnknownKey
 from lazygraph.executors.base import Executor, interrupted
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net.nesting import future_of
 from lazygraph.executors.cluster.records import held_shape
 from lazygraph.planning.plan import Plan
 from lazygraph.running.futures import Future
 from lazygraph.running.run import Run, new_number
 from lazygraph.values.graph import Tables
-from lazygraph.values.verbs import future_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +118,8 @@ class Holding(Executor):
         return run
 
     def _opened_run(self, key: str, name: str) -> Run | None:
+        if self._connection.is_this_thread:
+            raise RuntimeError("the answer would come to the thread that waits for it; open it in another thread")
         number = new_number()
         found: Run | None = self._connection.ask(lambda q: m.Open(q, number, key, name)).result(PATIENCE)
         return found
@@ -133,7 +135,7 @@ class Holding(Executor):
 
     def reference(self, future: Future[Any]) -> tuple[Any, ...]:
         """Return what a future pickles to: it claims its value where it is opened."""
-        return future_at, (self.address, future.key)
+        return future_of, (self.address, future.key)
 
     # -- making again ------------------------------------------------------------------------------
 

@@ -44,6 +44,22 @@ _LAST_BUFFER = 256 * 1024
 _log = logging.getLogger(__name__)
 
 
+def encoded(message: Message) -> bytes:
+    """Return a message as a header.  Raises `Unserializable` for one that is too long, or no text or number at all."""
+    kind = type(message).__name__
+    try:
+        header = encode(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Unserializable(f"a {kind}", "what people have written is in it", str(error)) from error
+    if len(header) > MAX_HEADER:
+        raise Unserializable(
+            f"a {kind} of {len(header):,} bytes",
+            "all its tasks together",
+            f"a message may have {MAX_HEADER:,} bytes besides its values; send the work in several parts",
+        )
+    return header
+
+
 class Link(asyncio.BufferedProtocol):
     """One end of a connection.  Everything is called and calls back on the event loop's thread.
 
@@ -130,6 +146,11 @@ class Link(asyncio.BufferedProtocol):
         if self._open:
             self._append(message, body)
 
+    def queue_encoded(self, header: bytes, *body: Piece) -> None:
+        """Queue a message that another thread has `encoded`."""
+        if self._open:
+            self._append_encoded(header, body)
+
     def send_later(self, message: Message, *body: Piece) -> None:
         """Queue a message that nobody waits for: it goes with the next `send`, or by itself after a moment.
 
@@ -147,13 +168,9 @@ class Link(asyncio.BufferedProtocol):
         self._pump()
 
     def _append(self, message: Message, body: tuple[Piece, ...]) -> None:
-        header = encode(message)
-        if len(header) > MAX_HEADER:
-            raise Unserializable(
-                f"a {type(message).__name__} of {len(header):,} bytes",
-                f"to {self.peer}",
-                f"a message may have {MAX_HEADER:,} bytes besides its values; send the work in several parts",
-            )
+        self._append_encoded(encoded(message), body)
+
+    def _append_encoded(self, header: bytes, body: tuple[Piece, ...]) -> None:
         length = sum(map(len, body)) if body else 0
         queue = self._queue
         queue.append(_PREFIX.pack(len(header), length))

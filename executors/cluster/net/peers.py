@@ -58,6 +58,10 @@ class PeerLinks:
             self._opening.pop(address, None)
             self._lost(address)
             return
+        if link.closed:  # lost before this went on
+            self._opening.pop(address, None)
+            self._lost(address)
+            return
         self._links[address] = link
         for question in self._opening.pop(address, ()):
             link.send(question)

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lazygraph.errors import TaskCancelled, WorkerDied
+from lazygraph.executors.cluster.net.nesting import of_this_worker
 from lazygraph.running.frontier import MAX_DEATHS
 from lazygraph.running.hooks import Hooked
 from lazygraph.running.hosting import Host
@@ -58,6 +59,9 @@ class Teller(Protocol):
     def over(self, lease: WorkLease) -> None:
         """Nothing more of a lease will be reported."""
 
+    def escaped(self, lease: WorkLease, error: BaseException) -> None:
+        """A lease could not be run to its end, and nobody runs it any more."""
+
 
 class Running:
     """A lease in the hands of a thread, as running.hosting wants to know it, and executors.warm an isolated one."""
@@ -71,11 +75,21 @@ class Running:
         self.hooked: Any = None  # an isolated one with hooks around it
         self.stopped = False
         self._deaths = 0
+        self._begun: list[int] = []
+        self._told: list[Sequence[int]] = []  # which have been reported as done
+        self._early: set[int] = set()  # of those, the ones that a runner has still to report, as far as it knows
+        self._reporting = threading.Lock()
 
     @property
     def began(self) -> Callable[[int], None] | None:
-        """To be called when a task begins, if the scheduler wants to know at once."""
-        return partial(self._teller.began, self.lease) if self.lease.tell else None
+        """To be called when a task begins; the scheduler is told, if it wants to know at once."""
+        if self.lease.tell:
+            return self._begins
+        return None if self.isolated else self._begun.append
+
+    def _begins(self, task: int) -> None:
+        self._begun.append(task)
+        self._teller.began(self.lease, task)
 
     @property
     def told(self) -> Callable[[int, float, float | None], None]:
@@ -89,18 +103,31 @@ class Running:
         return nesting.of(self.give_back) if nesting is not None else True
 
     def give_back(self) -> None:
-        """A task of it is about to wait: what stands behind it is for others."""
+        """A task of it is about to wait, for what stands before or behind it, perhaps.
+
+        What has been done is told now, and what has not begun is for others.
+        """
+        with self._reporting:
+            told = {task for tasks in self._told for task in tasks}
+            done = [task for task in self._begun[:-1] if task not in told and task in self.values]
+            self._early.update(done)
+            self._told.append(done)
         rest = []
         while self.tasks:
             try:
                 rest.append(self.tasks.pop())
             except IndexError:  # somebody else took it
                 break
-        if rest:
-            self.report(Report(skipped=rest[::-1]))
+        if rest or done:
+            self._teller.report(self.lease, Report(done=done, skipped=rest[::-1]))
 
     def report(self, report: Report) -> None:
         """Tell what has been done."""
+        with self._reporting:
+            if self._early:
+                report.done = [task for task in report.done if task not in self._early]
+                report.broken = [broken for broken in report.broken if broken.task not in self._early]
+            self._told.append(report.done)
         self._teller.report(self.lease, report)
 
     def finished(self) -> None:
@@ -202,9 +229,15 @@ class Runners:
         return running.withdraw(task) or self._isolating.stop(running.hooked or running, task, timeout)
 
     def _serve(self, teller: Teller) -> None:
+        of_this_worker.set(self.nesting)
         while (lease := self._queue.get()) is not None:
             running = self._running[lease] = Running(lease, self, teller)
-            if self._run(running):
+            try:
+                over = self._run(running)
+            except BaseException as error:  # not a task's: those are reported.  This thread has others to run
+                teller.escaped(lease, error)
+                over = True
+            if over:
                 running.finished()
             else:
                 teller.parked(lease)

@@ -13,7 +13,6 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from lazygraph.errors import LazyGraphError
 from lazygraph.running.completing import wait
 from lazygraph.running.waiting import LOOK
 
@@ -74,17 +73,30 @@ class QueueStream:
         sources: Sequence[queue.Queue[Any]],
         sentinel: Any,
         closed: Callable[[], bool],
+        failed: Callable[[Exception], Future[Any]],
     ) -> None:
+        """Make one; `failed` makes the future of a call that could not be submitted."""
+        self._failed = failed
         self.futures: queue.Queue[Any] = queue.Queue(sources[0].maxsize)
         self._submit, self._sources, self._sentinel, self._closed = submit, sources, sentinel, closed
         threading.Thread(target=self._serve, name="lazygraph-map", daemon=True).start()
 
     def _serve(self) -> None:
-        with suppress(_Over, LazyGraphError, ConnectionError):
-            while True:
-                items = [self._take(source) for source in self._sources]
-                self._put(self._submit(*items))
-        self._end()
+        try:
+            with suppress(_Over):
+                while True:
+                    self._put(self._call([self._take(source) for source in self._sources]))
+        finally:
+            self._end()
+
+    def _call(self, items: Sequence[Any]) -> Future[Any]:
+        """Submit a call; one that cannot be has failed, and those after it go on."""
+        try:
+            return self._submit(*items)
+        except Exception as error:
+            if self._closed():
+                raise _Over from None
+            return self._failed(error)
 
     def _take(self, source: queue.Queue[Any]) -> Any:
         """Wait for an item; raises `_Over` when none will come."""

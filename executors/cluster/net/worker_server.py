@@ -16,13 +16,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import TaskCancelled
+from lazygraph.errors import TaskCancelled, Unserializable
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.hello import connect, serve
-from lazygraph.executors.cluster.net.nesting import Nesting
+from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
 from lazygraph.executors.cluster.records import unpack_shape
@@ -78,7 +78,7 @@ class WorkerServer:
         self._woken = False
         self._peers = PeerLinks(token, "peer", self._fetched)
         self._ticking: asyncio.TimerHandle | None = None
-        self._nesting = Nesting(partial(ClusterExecutor, scheduler, token), self._lent)
+        self._nesting = Nesting(scheduler, partial(ClusterExecutor, scheduler, token), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
         self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
         self._telling = False
@@ -88,6 +88,7 @@ class WorkerServer:
         """Listen for peers, join the scheduler, start the threads."""
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Exception | None] = self._loop.create_future()
+        of_this_worker.set(self._nesting)  # for whatever comes over the links that are made from here on
         self._server = await serve(
             self._host,
             0,
@@ -169,8 +170,8 @@ class WorkerServer:
                 for message, body in codec.failed_input(action.lease, action.tasks, action.why):
                     self._link.send(message, body)
             elif isinstance(action, Tell):
-                for message, body in codec.results(action.lease, Report(done=action.tasks)):
-                    self._link.send(message, *((body,) if body else ()))
+                self._tell(action.lease, Report(done=action.tasks))
+                self._link.flush_now()
 
     def _tick(self) -> None:
         self._act(self.mind.tick())
@@ -209,7 +210,7 @@ class WorkerServer:
 
     def told(self, lease: WorkLease, task: int, done: float, total: float | None) -> None:
         """A task says how far it is; of several such messages at once, the last is passed on."""
-        self._progress[lease, task] = done, total
+        self._progress[lease, task] = float(done), None if total is None else float(total)
         if not self._telling:
             self._telling = True
             self._loop.call_soon_threadsafe(self._loop.call_later, TELLING, self._tell_progress)
@@ -222,6 +223,8 @@ class WorkerServer:
         """A task waits for other work (1), or has waited (-1): meanwhile there is a slot more."""
         self.runners.more(more)
         self._say(partial(self._link.queue, m.Parked(more)))
+        if more > 0:
+            self._say(self._give_back)
 
     def over(self, lease: WorkLease) -> None:
         """Nothing more of a lease will be reported: nobody waits for the end of a task of it any longer."""
@@ -238,15 +241,25 @@ class WorkerServer:
 
     def _listen(self) -> None:
         self._woken = False
-        while self._said:
-            self._said.popleft()()
-        self._link.flush_now()
+        try:
+            while self._said:
+                job = self._said.popleft()
+                try:
+                    job()
+                except Exception as error:  # of one task or lease: what others have said is still to be heard
+                    self._loop.call_exception_handler({"message": "what a task has said is lost", "exception": error})
+        finally:
+            self._link.flush_now()
 
     def _park(self, lease: WorkLease) -> None:
         left = len(lease.order) - lease.answered
         if left and sum(self._parked.values()) < MOST_PARKED:
             self._parked[lease] = left
             self._link.queue(m.Parked(left))
+
+    def _give_back(self) -> None:
+        """A task waits: what it waits for is to come before what has not begun here."""
+        self._act(self.mind.give_back())
 
     def _unpark(self, lease: WorkLease, report: Report) -> None:
         ended = len(report.done) + len(report.broken) + len(report.replaced) + len(report.skipped)
@@ -260,18 +273,53 @@ class WorkerServer:
             self._tell_progress()
         if lease in self._parked:
             self._unpark(lease, report)
-        for message, body in codec.results(lease, report):
-            self._link.queue(message, *((body,) if body else ()))
+        self._tell(lease, report)
         self.mind.answered(lease, report)
         if self._stopping:
             left = {broken.task for broken in report.broken if isinstance(broken.exception, TaskCancelled)}
             for task in (*report.done, *(broken.task for broken in report.broken), *(t for t, _ in report.replaced)):
                 self._answer_stop(lease, task, task in left)
 
+    def _tell(self, lease: WorkLease, report: Report) -> None:
+        """Tell what came of tasks; those of which it cannot be told have failed."""
+        try:
+            for message, body in codec.results(lease, report):
+                self._send(lease, message, body)
+        except Exception as error:
+            tasks = [*report.done, *(broken.task for broken in report.broken), *(task for task, _ in report.replaced)]
+            said = codec.given_up(lease, tasks, error)
+            if report.skipped:
+                said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))
+            for message, body in said:
+                self._link.queue(message, body)
+
+    def _send(self, lease: WorkLease, message: m.Message, body: bytes) -> None:
+        try:
+            self._link.queue(message, *((body,) if body else ()))
+        except Unserializable as error:  # too long to be a message, or of texts that are none
+            if not isinstance(message, m.Broke | m.Replaced):
+                raise
+            for instead, why in codec.given_up(lease, [message.task], error):
+                self._link.queue(instead, why)
+
+    def escaped(self, lease: WorkLease, error: BaseException) -> None:
+        """A runner's thread has lost a lease: something came out of it that is not a task's."""
+        self._say(partial(self._escaped, lease, error))
+
+    def _escaped(self, lease: WorkLease, error: BaseException) -> None:
+        lost = self.mind.unanswered(lease)
+        rest = list(lease.tasks)
+        lease.tasks.clear()  # nobody runs it any more
+        for message, body in codec.given_up(lease, lost, error):
+            self._link.queue(message, body)
+        if rest:
+            self._link.queue(m.Returned(lease.base, lease.attempt, m.ints(rest), []))
+        self.mind.answered(lease, Report(skipped=[*lost, *rest]))
+
     def _tell_progress(self) -> None:
         self._telling = False
-        told, self._progress = self._progress, {}
-        for (lease, task), (done, total) in told.items():
+        told, self._progress = self._progress, {}  # a runner may still be writing to it
+        for (lease, task), (done, total) in list(told.items()):
             self._link.queue(m.Told(lease.base, task, lease.attempt, done, total))
         self._link.flush_now()
 

@@ -36,19 +36,25 @@ SAMPLES: Mapping[str, Any] = {
 An executor that honours `queue`, `resources` or `workers` is proved with places that offer what is asked here.
 """
 
+_OTHERS = ("pool", "dask", "ray", "celery")
+
 REASONS: Mapping[str, Mapping[str, str]] = {
     "resources": {
         "": "there is one place only, and nothing that it could run out of",
         "processes": "its children are all alike",
         "pool": "nothing is known of the pool's workers",
+        "celery": "Celery's workers have none",
     },
     "workers": {
         "": "there is one place only",
         "processes": "its children have no names",
         "pool": "the pool's workers have no names",
+        "ray": "Ray places tasks by what they need",
+        "celery": "Celery places tasks by queue",
     },
-    "timeout": {"pool": "what runs in somebody else's pool cannot be killed"},
-    "isolated": {"pool": "what runs in somebody else's pool has no process of its own"},
+    "timeout": dict.fromkeys(_OTHERS, "what runs in other people's workers cannot be killed one by one"),
+    "isolated": dict.fromkeys(_OTHERS, "what runs in other people's workers has no process of its own"),
+    "at_most_once": {"dask": "Dask runs what a lost worker has not finished again by itself"},
     "cache": {"": "not built yet"},
 }
 """Why an option is refused, by executor; "" stands for all others."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
+import traceback
 import types
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
@@ -18,7 +21,7 @@ from lazygraph.executors.cluster.worker_machine import MISSING, WorkerBlock, Wor
 from lazygraph.language.delayed import delayed
 from lazygraph.planning.plan import Plan, plan_of
 from lazygraph.running.program import Program
-from lazygraph.running.runner import Report, run_lease
+from lazygraph.running.runner import Report, broken_of, run_lease
 
 
 def plus(*inputs: Any) -> Any:
@@ -155,6 +158,81 @@ def test_a_class_of_exceptions_that_is_not_here_becomes_a_remote_error() -> None
     again = codec.unpack_exception(blob, "node", "Traceback ...\npackage.Odd: it was so\n")
     assert isinstance(again, RemoteError)
     assert (again.type_name, again.message) == ("package.Odd", "it was so")
+
+
+def test_a_group_of_exceptions_that_cannot_travel_has_a_stand_in() -> None:
+    group = ExceptionGroup("some have failed", [Unsendable(threading.Lock())])
+
+    again = codec.unpack_exception(codec.pack_exception(group, "Traceback ..."), "node", "")
+    assert type(again) is RemoteError and again.type_name == "ExceptionGroup"
+    assert again.message == "some have failed (1 sub-exception)"
+
+
+class Unsendable(Exception):
+    """Has something that cannot be pickled."""
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Allows nothing to be set."""
+
+    code: int
+
+    def __reduce__(self) -> Any:
+        return Frozen, (self.code,)
+
+
+def test_a_frozen_exception_gets_its_note() -> None:
+    again = codec.unpack_exception(codec.pack_exception(Frozen(3), ""), "node", "Traceback ...")
+
+    assert again == Frozen(3) and again.__notes__ == ["Remote traceback of 'node':\nTraceback ..."]
+
+
+def test_what_an_exception_went_through_before_is_told_once() -> None:
+    error: BaseException = ValueError("bottom")
+    error.add_note("mine")
+    for level in range(3):
+        text = "".join(traceback.format_exception(error))
+        error = codec.unpack_exception(codec.pack_exception(error, text), f"level {level}", text)
+
+    assert error.__notes__[0] == "mine" and len(error.__notes__) == 2
+    assert [error.__notes__[1].count(f"level {level}") for level in range(3)] == [1, 1, 1]
+
+
+def test_of_a_very_long_traceback_beginning_and_end_travel() -> None:
+    text = "first\n" + "x" * 1_000_000 + "\nlast"
+    lease, _ = ran(delayed(plus)())
+    broken = broken_of(lease.program, 0, ValueError("why"))
+    broken.text = text
+
+    ((broke, _),) = codec.results(lease, Report(broken=[broken]))
+    assert isinstance(broke, m.Broke) and len(broke.text) < 300_000
+    assert broke.text.startswith("first") and broke.text.endswith("last")
+
+
+class EndsWhoeverOpensIt:
+    """Its pickle raises what is no `Exception`."""
+
+    def __init__(self, how: type[BaseException]) -> None:
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        return raises, (self.how,)
+
+
+def raises(how: type[BaseException]) -> None:
+    raise how
+
+
+@pytest.mark.parametrize("how", [SystemExit, GeneratorExit])
+def test_what_ends_threads_is_an_ordinary_failure_in_a_pickle(how: type[BaseException]) -> None:
+    with pytest.raises(pickle.PickleError, match=how.__name__):
+        codec.loads(codec.dumps(EndsWhoeverOpensIt(how)))
+
+
+def test_ctrl_c_while_a_pickle_is_opened_is_ctrl_c() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        codec.loads(codec.dumps(EndsWhoeverOpensIt(KeyboardInterrupt)))
 
 
 # -- values and results ----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def test_tags_are_numbers_of_one_kind_each() -> None:
         m.Ended(1, m.ints([0]), 8, "n", "k", 1, "raised", "text", "w", "here", 2),
         m.Load(
             0,
-            m.ShapeOnWire(0, *[b""] * 12, ["f"], [{}], [(-1, True, -1, [])], []),
+            m.ShapeOnWire(0, *[b""] * 12, ["f"], [{}], [(-1, True, -1, [], False, [])], []),
             m.TablesOnWire([3], 4),
             [(1, 2)],
         ),

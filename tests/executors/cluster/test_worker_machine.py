@@ -180,6 +180,51 @@ def test_a_chain_is_not_torn() -> None:
     assert list(mind.leases[0].tasks) == [0, 1, 2, 3]
 
 
+def test_what_has_not_begun_goes_back_when_a_task_waits() -> None:
+    mind = mind_of(program_of(*[delayed(step)() for _ in range(5)]))
+    mind.receive(do(0, 1, 2))
+    mind.receive(do(3, 4))
+    first, second = mind.leases
+    first.tasks.popleft()  # it runs, and waits
+
+    assert mind.give_back() == [returned(1, 2), returned(3, 4)]
+    assert mind.leases == [first] and not first.tasks and not second.tasks
+
+
+def test_what_nothing_was_told_of_is_known() -> None:
+    mind = mind_of(program_of(*[delayed(step)() for _ in range(5)]))
+    mind.receive(do(0, 1, 2, 3, 4))
+    (lease,) = mind.leases
+    run(mind, lease, tasks=1)
+    mind.receive(m.TakeBack(-1, b"", 1))
+    for _ in range(2):
+        lease.tasks.popleft()
+
+    assert mind.unanswered(lease) == [1, 2]
+
+
+def test_what_a_runner_takes_while_the_tail_is_looked_at_is_its_own() -> None:
+    taken: list[int] = []
+
+    class LookedAt(dict[int, Any]):
+        """Values whose look-up lets the runner empty the lease."""
+
+        def __contains__(self, entry: object) -> bool:
+            while lease.tasks:
+                taken.append(lease.tasks.popleft())
+            return super().__contains__(entry)
+
+    mind = mind_of(chain(3))
+    mind.store(0, [0], ["value"])
+    mind.receive(do(1, 2))
+    (lease,) = mind.leases
+    mind.blocks[0].values = LookedAt()
+    actions = mind.receive(m.TakeBack(-1, b"", 2))
+
+    assert actions == [Say(m.Returned(-1, 0, b"", [], asked=True))] and taken == [1, 2]
+    assert not lease.tasks  # nothing was put back where nobody looks any more
+
+
 def test_the_newest_lease_gives_first_and_only_one_answer_is_the_answer() -> None:
     mind = mind_of(program_of(*[delayed(step)() for _ in range(4)]))
     mind.receive(do(0, 1))
@@ -247,7 +292,7 @@ def test_a_value_here_becomes_that_of_another_task() -> None:
 
     (told,) = mind.receive(m.Adopt(0, 0, 2, 7, 3, True))
     assert isinstance(told, Tell)
-    assert (told.tasks, told.lease.base, told.lease.attempt, told.lease.wanted) == ([0], 0, 2, {0})
+    assert (told.tasks, told.lease.base, told.lease.attempt, told.lease.wanted) == ([0], 0, 2, frozenset({0}))
     assert told.lease.values[0] == "value" and not mind.leases
     mind.receive(m.Forget(7))
     assert mind.lookup(0, [0]) == ["value"]

@@ -53,8 +53,8 @@ def test_the_token_and_equal_proofs_never_travel() -> None:
         (
             replace(HERE, protocol=HERE.protocol + 1),
             (
-                "the worker speaks wire protocol 5 (lazygraph {0.lazygraph}), the cluster speaks 4 (lazygraph "
-                "{0.lazygraph}); install the same lazygraph on both sides"
+                f"the worker speaks wire protocol {HERE.protocol + 1} (lazygraph {{0.lazygraph}}), the cluster speaks "
+                f"{HERE.protocol} (lazygraph {{0.lazygraph}}); install the same lazygraph on both sides"
             ),
         ),
         (

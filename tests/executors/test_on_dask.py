@@ -1,0 +1,189 @@
+"""The Dask engine: the conformance suite on a real Dask cluster, and what is Dask's own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+import lazygraph
+from lazygraph import Status, delayed
+from lazygraph.errors import CannotConnect, InvalidOption, Unserializable, UnsupportedByExecutor, WorkerDied
+from lazygraph.executors import DaskExecutor
+from lazygraph.testing.conformance import tasks
+from lazygraph.testing.conformance.suite import AsynchronousSuite
+from tests.language.canvases import Described, Language, Same, Speller, often
+from tests.language.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lazygraph.executors.base import Executor
+
+distributed = pytest.importorskip("distributed", reason="pip install 'lazygraph[dask]'")
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # Dask does, in its own thread
+WAIT = 30
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[Any]:
+    """A client of a Dask cluster of two workers with one thread and one "gpu" each."""
+    resources = {"nthreads": 1, "resources": {"gpu": 1}}
+    worker = {"cls": distributed.Nanny, "options": resources}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    with (
+        distributed.SpecCluster(scheduler=scheduler, workers={"worker-1": worker, "worker-2": worker}) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def executor(dask: Any) -> Iterator[DaskExecutor]:
+    with DaskExecutor(dask) as executor:
+        yield executor
+
+
+class TestConformance(AsynchronousSuite):
+    lends = False
+    serves_every_queue = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls, dask: Any) -> Iterator[Executor]:
+        with DaskExecutor(dask) as executor:
+            yield executor
+
+
+@often(20)
+@given(Language(options=True, each=True, replace=True).described(), st.randoms(use_true_random=False))
+def test_random_workflows_give_what_they_mean(executor: Any, said: Described, chance: random.Random) -> None:
+    end = Interpreter(said.shared).end(said.canvas)
+    assert Speller(said, chance, Same.SHAPE).canvas().compute(executor=executor, timeout=WAIT) == end.value
+
+
+@often(20)
+@given(Language(options=True, failing=True).described(), st.randoms(use_true_random=False))
+def test_random_workflows_fail_as_they_must(executor: Any, said: Described, chance: random.Random) -> None:
+    end = Interpreter(said.shared).end(said.canvas)
+    canvas = Speller(said, chance, Same.SHAPE).canvas()
+    if not end.faults:
+        assert canvas.compute(executor=executor, timeout=WAIT) == end.value
+        return
+    with pytest.raises(tasks.Lasting) as caught:
+        canvas.compute(executor=executor, timeout=WAIT)
+    assert caught.value.code in {number for _, number in end.faults}
+
+
+@delayed
+def made(size: int) -> bytearray:
+    return bytearray(size)
+
+
+@delayed
+def process(_: Any = None) -> int:
+    return os.getpid()
+
+
+@delayed
+def dies(value: Any, marker: str, times: int) -> Any:
+    """Kill the worker it runs on, so many times in all."""
+    seen = Path(marker)
+    died = len(seen.read_text()) if seen.exists() else 0
+    if died < times:
+        seen.write_text("x" * (died + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def kept_on(dask: Any) -> list[str]:
+    """The keys that Dask's workers have of `made`, without those of calls that only bring a report."""
+    return [str(key) for keys in dask.has_what().values() for key in keys if str(key).startswith("made-")]
+
+
+class TestValues:
+    def test_they_stay_on_the_workers(self, executor: DaskExecutor, dask: Any) -> None:
+        run = lazygraph.start(made(5_000_000), executor=executor)
+        [future] = run.futures
+        length = delayed(len)(future)
+        assert length.compute(executor=executor) == 5_000_000
+        assert kept_on(dask)
+        assert len(future.result(WAIT)) == 5_000_000
+
+    def test_they_are_given_up_there(self, executor: DaskExecutor, dask: Any) -> None:
+        future = lazygraph.start(made(1_000_000), executor=executor).futures[0]
+        assert len(future.result(WAIT)) == 1_000_000
+        del future
+        gc.collect()  # a run and its futures hold each other
+        for _ in range(100):  # each a conversation with the scheduler, which has heard of it before
+            if not kept_on(dask):
+                return
+        raise AssertionError(kept_on(dask))
+
+    def test_what_cannot_travel_is_named(self, executor: DaskExecutor) -> None:
+        with pytest.raises(Unserializable, match=r"the result of 'give_lock', a .*test_on_dask"):
+            tasks.give_lock().compute(executor=executor)
+
+    def test_one_run_reads_what_another_has_left(self, executor: DaskExecutor) -> None:
+        first = lazygraph.start(made(100_000), executor=executor).futures[0]
+        others = [delayed(len)(first) for _ in range(5)]
+        assert lazygraph.compute(*others, executor=executor) == (100_000,) * 5
+
+    def test_another_executor_gets_it_from_there(self, executor: DaskExecutor) -> None:
+        first = lazygraph.start(made(100_000), executor=executor).futures[0]
+        assert delayed(len)(first).compute(executor="sync") == 100_000
+
+
+class TestWorkers:
+    def test_one_that_dies_is_made_up_for(self, executor: DaskExecutor, tmp_path: Path) -> None:
+        top = made(1000)
+        values = [delayed(len)(dies(top, str(tmp_path / "died"), 1)), delayed(len)(top)]
+        assert lazygraph.compute(*values, executor=executor, timeout=WAIT) == (1000, 1000)
+
+    def test_a_task_that_always_kills_is_named(self, executor: DaskExecutor, tmp_path: Path) -> None:
+        with pytest.raises(WorkerDied, match="dies"):
+            dies(1, str(tmp_path / "died"), 1000).compute(executor=executor, timeout=WAIT)
+
+    def test_a_task_goes_to_those_that_are_named(self, executor: DaskExecutor) -> None:
+        one = {process.options(workers=["worker-1"])(n).compute(executor=executor) for n in range(4)}
+        two = {process.options(workers=["worker-2"])(n).compute(executor=executor) for n in range(4)}
+        assert len(one) == len(two) == 1
+        assert one != two
+
+    def test_what_waits_for_a_worker_keeps_nothing_else_from_going(self, executor: DaskExecutor) -> None:
+        asking = process.options(resources={"gpu": 5})
+        waiting = lazygraph.start(*[asking(n) for n in range(20)], executor=executor).futures
+        assert process().compute(executor=executor) != os.getpid()
+        assert all(future.status is not Status.SUCCEEDED for future in waiting)
+        for future in waiting:
+            future.cancel()
+
+    def test_what_dask_cannot_promise_is_refused(self, executor: DaskExecutor) -> None:
+        with pytest.raises(UnsupportedByExecutor, match="at_most_once="):
+            process.options(at_most_once=True)().compute(executor=executor)
+        with pytest.raises(UnsupportedByExecutor, match="timeout="):
+            process.options(timeout=3)().compute(executor=executor)
+
+
+class TestMaking:
+    def test_from_an_address_or_a_cluster(self, dask: Any) -> None:
+        for given_one in (dask.scheduler.address, dask.cluster):
+            with DaskExecutor(given_one) as executor:
+                assert process().compute(executor=executor) != os.getpid()
+        assert dask.status == "running"  # what was given to it stays as it was
+
+    def test_nobody_at_the_address(self) -> None:
+        with pytest.raises(CannotConnect, match=r"tcp://127\.0\.0\.1:1 "):
+            DaskExecutor("tcp://127.0.0.1:1")
+
+    def test_something_else(self) -> None:
+        with pytest.raises(InvalidOption, match=r"a distributed\.Client"):
+            DaskExecutor(5)
