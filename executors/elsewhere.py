@@ -283,6 +283,7 @@ class ElsewhereDriver(Driver):
         self._site = site
         self._callbacks = Hands(f"lazygraph-{name}-callback")
         self._bringing: list[Ending] = []
+        self._withdrawn: dict[tuple[int, int], int] = {}  # entries that will not come back by themselves -> attempts
         self._elsewhere = ElsewhereEngine(site, name)
         super().__init__(self._elsewhere, name, clock)
         weakref.finalize(self, self._callbacks.close).atexit = False
@@ -308,16 +309,30 @@ class ElsewhereDriver(Driver):
         placed = [work for work in self._busy if work.policy is not None and work.policy.where is not None]
         return super()._slots + len(placed)
 
+    def cancel(self, run: Run, output: int, force: bool) -> bool:
+        """Cancel as everywhere; first take back also what waits over there for its place."""
+        if output >= 0 and run.block is not None:
+            self._withdraw(run.block, run.entry_of(output))
+        return super().cancel(run, output, force)
+
+    def _withdraw(self, block: Block, entry: int) -> None:
+        """Asking for it back may take a while, so the lock is not held."""
+        with self._lock:
+            works = [work for work in self._works_of(block) if work.order == (entry,) and not work.tasks]
+        for work in works:
+            if self._elsewhere.withdraw(work):
+                with self._lock:
+                    self._busy.remove(work)
+                    if work.began is not None:
+                        self._frontier.has_left(block.base, (entry,), work.attempt, self._clock.now(), ran=False)
+                    self._withdrawn[block.base, entry] = work.attempt
+
     def _call_back(self, block: Block, entry: int) -> list[Ending]:
-        """Take back also what waits over there for its place."""
-        endings = super()._call_back(block, entry)
-        for work in self._works_of(block) if not endings else ():
-            if work.order == (entry,) and not work.tasks and self._elsewhere.withdraw(work):
-                self._busy.remove(work)
-                if work.began is not None:
-                    self._frontier.has_left(block.base, (entry,), work.attempt, self._clock.now(), ran=False)
-                return self._handle(Returned(block, [entry], work.attempt))
-        return endings
+        """Take back also what has been taken back over there."""
+        attempt = self._withdrawn.pop((block.base, entry), None)
+        if attempt is not None:
+            return self._handle(Returned(block, [entry], attempt))
+        return super()._call_back(block, entry)
 
     def _known(self, value: Any) -> Outcome | None:
         return None if type(value) is Kept else Value(value)

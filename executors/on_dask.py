@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import CannotConnect, InvalidOption, MissingExtra
 from lazygraph.executors.base import CAPABILITIES
-from lazygraph.executors.elsewhere import ElsewhereDriver, RunnerGone, packed, run_there
+from lazygraph.executors.elsewhere import ElsewhereDriver, Hands, RunnerGone, packed, run_there
 from lazygraph.running.frontier import MAX_DEATHS
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 LARGE = 20_000
 """A packed plan of more bytes goes there once, and not with every call."""
+
+COUNTED_FOR = 1.0
+"""Seconds for which it is taken as known how many threads there are."""
 
 
 class DaskExecutor(ElsewhereDriver):
@@ -83,17 +88,23 @@ class DaskSite:
         self.client, self._cluster, self._close = client, cluster, close or cluster is not None
         self._name, self._numbers = f"lazygraph-{uuid.uuid4().hex[:12]}", itertools.count()
         self._reports: dict[concurrent.futures.Future[bytes], Any] = {}
-        self.slots, self._killed = self._threads(), _library().KilledWorker
+        self._killed = _library().KilledWorker
+        self._hands = Hands("lazygraph-dask", 1)
+        self._count()
 
     def place(self, plan: bytes) -> Any:
-        """A large plan becomes a future.  Once a run: look how many threads there are, which may come and go."""
-        self.slots = self._threads()
+        """A large plan becomes a future.  Runs have somebody look how many threads there are, which may come and go."""
+        if time.monotonic() - self._counted > COUNTED_FOR:
+            self._hands.call(self._count_again)
         return plan if len(plan) < LARGE else self.client.scatter(plan, hash=False)
 
-    def _threads(self) -> int:
+    def _count(self) -> None:
         """As many leases as its workers have threads, and as many again to wait there for their turn."""
-        threads: int = sum(self.client.nthreads().values())
-        return 2 * max(1, threads)
+        self.slots, self._counted = 2 * max(1, sum(self.client.nthreads().values())), time.monotonic()
+
+    def _count_again(self) -> None:
+        with suppress(Exception):  # Dask has ended meanwhile: whoever calls it is told
+            self._count()
 
     def call(self, call: Call) -> tuple[Any, concurrent.futures.Future[bytes]]:
         """Submit a lease, and the task that brings its report; both have the priority of the lease's."""
@@ -132,13 +143,13 @@ class DaskSite:
     def cancel(self, report: concurrent.futures.Future[bytes]) -> None:
         """Withdraw a call: what has begun goes on, and is not listened to."""
         tasks = self._reports.get(report)
-        if tasks is not None:
-            self.client.cancel(tasks)
+        if tasks is not None:  # asked for in Dask's own loop, so that nobody waits: the collector may have asked
+            self.client.loop.add_callback(self.client.cancel, tasks, asynchronous=True)
 
     def withdraw(self, report: concurrent.futures.Future[bytes]) -> bool:
         """What no worker has been given yet has not begun."""
         tasks = self._reports.get(report)
-        if tasks is None or tasks[0].status != "pending":
+        if tasks is None or tasks[0].status != "pending" or self.client.asynchronous:
             return False
         if any(str(tasks[0].key) in map(str, keys) for keys in self.client.processing().values()):
             return False
@@ -147,6 +158,7 @@ class DaskSite:
 
     def close(self) -> None:
         """End the client, and the cluster, that were made for us."""
+        self._hands.close()
         if self._close:
             self.client.close()
         if self._cluster is not None:

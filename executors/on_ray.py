@@ -18,8 +18,6 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from lazygraph.errors import Closed, InvalidOption, LostData, MissingExtra
 from lazygraph.executors.base import interrupted
 from lazygraph.executors.cluster.net import codec
@@ -260,7 +258,7 @@ def _run(plan: bytes, lease: bytes, *inputs: Mapping[int, Sequence[Any]]) -> tup
 
     def leave(entry: int, value: Any) -> None:
         buffers: list[pickle.PickleBuffer] = []
-        head = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        head = codec.dumps(value, buffers.append)
         left[entry] = [pickle.PickleBuffer(head), *buffers]
 
     # Ray would interrupt what it is asked to cancel.  (Not SIG_IGN: programs that tasks start would inherit it.)

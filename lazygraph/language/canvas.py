@@ -429,7 +429,7 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
         members = self.members
         values: list[Any] = []
         given = takes = False
-        rest: Waited = ()
+        holders: Waited = ()
         for member in members:
             if isinstance(member, Delayed):
                 filled = given_in(within.scope, member)
@@ -448,15 +448,14 @@ class Group(Composed[Takes, list[Member], Member, "GroupResult[Member]"]):  # py
             takes = takes or (filled.takes if isinstance(member, Group) else not isinstance(member, Delayed))
             if isinstance(member, Group):
                 values.extend(filled.value)
-                rest = (*rest, *filled.after) if member._links else rest  # what holds an empty one has its callbacks
+                holders = (*holders, *filled.holders) if filled.holders else holders
             else:
                 values.append(as_node(filled))
                 if within.noted is not None and values[-1] is not filled.value:
                     within.noted.append((values[-1], filled))
         # Where nobody takes what comes before, it is waited for; so it is by a group that can do without members.
-        if not takes or contained:
-            rest = (*before.after, *nodes_in(before.values), *rest)
-        whole = Filled(values, rest, given, before.step, self.on_missing, takes)
+        rest: Waited = (*before.after, *nodes_in(before.values)) if not takes or contained else ()
+        whole = Filled(values, (*rest, *holders), given, before.step, self.on_missing, takes, holders)
         if self._handlers or self.fail_fast:
             ends_with(whole, within)
             whole = owned(whole, within, a_list=True)

@@ -80,7 +80,7 @@ class Filled(NamedTuple):
 
     `given` says that the value, or its first, may be in other hands too: no callback may be hung on it; `before` is the
     step that a group was filled behind; `on_error` is what its group does about members that have no value; `takes` is
-    whether a member of it got what comes before.
+    whether a member of it got what comes before; `holders` are the nodes that callbacks of empty groups hang on.
     """
 
     value: Any
@@ -89,6 +89,7 @@ class Filled(NamedTuple):
     before: Filled | None = None
     on_error: str = "raise"
     takes: bool = False
+    holders: Waited = ()
 
 
 Filling = Generator[Any, Any, Filled]
@@ -182,7 +183,8 @@ def _held(filled: Filled, a_list: bool, scope: NodeScope | None = None) -> tuple
     if given and node is values:
         node = build(identity, (node,), {}, GATHER, node._site, (), scope)
     # Nobody reads an empty list, but what comes next can wait for the node that holds it.
-    return (filled._replace(value=[], after=(node,), given=False) if a_list else Filled(node)), node, node
+    empty = filled._replace(value=[], after=(node,), given=False, holders=(node,))
+    return (empty if a_list else Filled(node)), node, node
 
 
 def owned(filled: Filled, within: Within, *, a_list: bool) -> Filled:

@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,19 @@ class TestWorkers:
         assert all(future.status is not Status.SUCCEEDED for future in waiting)
         for future in waiting:
             future.cancel()
+
+    def test_futures_may_be_collected_in_dasks_own_loop(self, executor: DaskExecutor, dask: Any) -> None:
+        asking = process.options(resources={"gpu": 5})
+        futures = [lazygraph.start(asking(n), executor=executor).futures[0] for n in range(5)]
+        collected = threading.Event()
+
+        def collect() -> None:
+            futures.clear()
+            collected.set()
+
+        dask.loop.add_callback(collect)
+        assert collected.wait(WAIT)
+        assert process().compute(executor=executor) != os.getpid()
 
     def test_what_dask_cannot_promise_is_refused(self, executor: DaskExecutor) -> None:
         with pytest.raises(UnsupportedByExecutor, match="at_most_once="):

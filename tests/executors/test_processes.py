@@ -229,7 +229,7 @@ def test_a_process_that_cannot_be_started_fails_its_tasks(monkeypatch: pytest.Mo
 
 def test_what_cannot_be_opened_fails_its_task_and_no_process() -> None:
     before = {*compute(*[pid(i) for i in range(20)])}
-    with pytest.raises(TypeError, match=r"an argument cannot be sent.*not here"):
+    with pytest.raises(TypeError, match=r"an argument of this call.* cannot be sent.*not here"):
         same(Shy()).compute()  # there
     with pytest.raises(TypeError, match=r"cannot be sent.*not here"):
         delayed(Shy)().compute()  # and back

@@ -78,7 +78,9 @@ def test_a_callback_of_a_group_gets_the_whole_list(n: int, note: Any, noted: lis
     assert computed(group(members).link(note.s()) | tsum.s()) == sum(range(n))
     assert noted == [list(range(n))] * 2
     assert computed(group(same.s("a"), group(members).link(note.s()), same.s("b"))) == ["a", *range(n), "b"]
-    assert noted == [list(range(n))] * 3
+    deeper = group(group(group(members).link(note.s())), same.s("b"))
+    assert computed(deeper) == [*range(n), "b"]
+    assert noted == [list(range(n))] * 4
 
 
 def test_callbacks_inside_a_chain_run_too(note: Any, noted: list[Any]) -> None:

@@ -9,9 +9,11 @@ Does not cover: frames (net.link), shapes (cluster.records).
 from __future__ import annotations
 
 import builtins
+import io
 import pickle
 import traceback
 from array import array
+from collections import ChainMap
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -29,7 +31,7 @@ from lazygraph.values.options import RetryPolicy
 from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.planning.plan import Plan
@@ -39,10 +41,34 @@ if TYPE_CHECKING:
 Buffer = bytes | memoryview
 
 
-def dumps(value: Any) -> bytes:
-    """Pickle anything; functions and classes of `__main__` go by value.  A failure is an `Exception`, as in `loads`."""
+class _Reducers(ChainMap[type, Any]):
+    """What cloudpickle and users have said of classes, without what tblib says of exceptions.
+
+    distributed installs that for every class of exceptions there is, when it is imported.  It takes texts of tracebacks
+    along, which travel besides, and there are exceptions that do not survive it which otherwise do.
+    """
+
+    def __getitem__(self, cls: type) -> Any:
+        for table in self.maps:
+            reducer = table.get(cls)
+            if reducer is not None and getattr(reducer, "__module__", None) != "tblib.pickling_support":
+                return reducer
+        raise KeyError(cls)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = _Reducers(*cloudpickle.Pickler.dispatch_table.maps)
+
+
+def dumps(value: Any, buffers: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """Pickle anything; functions and classes of `__main__` go by value.  A failure is an `Exception`, as in `loads`.
+
+    `buffers` is called with large parts, which then are not in what is returned.
+    """
     try:
-        return cloudpickle.dumps(value, protocol=5)  # type: ignore[no-any-return]
+        with io.BytesIO() as file:
+            _Pickler(file, protocol=5, buffer_callback=buffers).dump(value)
+            return file.getvalue()
     except (Exception, TaskCancelled):
         raise
     except BaseException as error:

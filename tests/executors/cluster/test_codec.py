@@ -13,6 +13,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+import tblib.pickling_support  # type: ignore[import-untyped]
 
 from lazygraph.errors import RemoteError, Unserializable
 from lazygraph.executors.cluster import messages as m
@@ -186,6 +187,16 @@ def test_a_frozen_exception_gets_its_note() -> None:
     again = codec.unpack_exception(codec.pack_exception(Frozen(3), ""), "node", "Traceback ...")
 
     assert again == Frozen(3) and again.__notes__ == ["Remote traceback of 'node':\nTraceback ..."]
+
+
+def test_what_others_teach_pickle_of_exceptions_changes_nothing() -> None:
+    # As distributed does, when it is imported, to every class of exceptions there is.
+    tblib.pickling_support.install(Frozen, TakesTwo, BaseExceptionGroup)
+
+    test_a_frozen_exception_gets_its_note()
+    test_an_exception_that_does_not_survive_is_stood_in_for(TakesTwo(1, 2))
+    again = round_trip(BaseExceptionGroup("g", [SystemExit(1)]), "")
+    assert isinstance(again, BaseExceptionGroup) and isinstance(again.exceptions[0], SystemExit)
 
 
 def test_what_an_exception_went_through_before_is_told_once() -> None:
