@@ -332,7 +332,19 @@ class ElsewhereDriver(Driver):
         attempt = self._withdrawn.pop((block.base, entry), None)
         if attempt is not None:
             return self._handle(Returned(block, [entry], attempt))
-        return super()._call_back(block, entry)
+        endings = super()._call_back(block, entry)
+        if not endings:
+            self._callbacks.call(self._give_up, block, entry)
+        return endings
+
+    def _give_up(self, block: Block, entry: int) -> None:
+        """Nobody wants an entry any more.  Asked for in a thread that may wait: the collector has no time."""
+        self._withdraw(block, entry)
+        with self._lock:
+            attempt = self._withdrawn.pop((block.base, entry), None)
+            endings = self._handle(Returned(block, [entry], attempt)) if attempt is not None else []
+        self._settle(endings)
+        self._pump()
 
     def _known(self, value: Any) -> Outcome | None:
         return None if type(value) is Kept else Value(value)

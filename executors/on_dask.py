@@ -32,8 +32,9 @@ class DaskExecutor(ElsewhereDriver):
     """Runs plans on a Dask cluster; values stay on its workers until they are wanted here.
 
     `client` is a `distributed.Client`, a cluster of Dask's, or an address; without one a local cluster of processes is
-    started, and ended with the executor.  Priorities, `resources=` and `workers=` are Dask's own.  Dask runs what a
-    lost worker has not finished again by itself, so `at_most_once` is refused.
+    started, and ended with the executor.  Priorities, `resources=` and `workers=` are Dask's own (a worker that is not
+    there when a task is handed out stands for any on its host).  Dask runs what a lost worker has not finished again by
+    itself, so `at_most_once` is refused.
     """
 
     capabilities = CAPABILITIES["dask"]
@@ -122,7 +123,8 @@ class DaskSite:
         return left, future
 
     def _back(self, report: Any, future: concurrent.futures.Future[bytes]) -> None:
-        self._reports.pop(future, None)
+        if self._reports.pop(future, None) is None:
+            return  # it was withdrawn
         if report.status == "cancelled" or not future.set_running_or_notify_cancel():
             future.cancel()
             future.set_running_or_notify_cancel()
@@ -153,6 +155,8 @@ class DaskSite:
             return False
         if any(str(tasks[0].key) in map(str, keys) for keys in self.client.processing().values()):
             return False
+        if self._reports.pop(report, None) is None:
+            return False  # it is back already
         self.client.cancel(tasks)
         return True
 

@@ -44,8 +44,7 @@ Buffer = bytes | memoryview
 class _Reducers(ChainMap[type, Any]):
     """What cloudpickle and users have said of classes, without what tblib says of exceptions.
 
-    distributed installs that for every class of exceptions there is, when it is imported.  It takes texts of tracebacks
-    along, which travel besides, and there are exceptions that do not survive it which otherwise do.
+    distributed installs that for every class of exceptions there is, and some do not survive it which otherwise do.
     """
 
     def __getitem__(self, cls: type) -> Any:
@@ -293,9 +292,7 @@ def unpack_exception(blob: Buffer, node: str, text: str) -> BaseException:
     if not isinstance(error, BaseException):
         error = RemoteError(type(error).__name__, str(error), text)
     if text:
-        with suppress(
-            Exception
-        ):  # an exception of its own ideas may refuse notes, or have something else in their place
+        with suppress(Exception):  # one of its own ideas may refuse notes, or have something else in their place
             _note(error, f"{_REMOTE}{node!r}:\n{text.rstrip()}")
     found: BaseException = error
     return found
@@ -314,11 +311,7 @@ def _note(error: BaseException, note: str) -> None:
 # -- values ----------------------------------------------------------------------------------------
 
 _FIXED: Mapping[type, int] = {int: 28, float: 24, bool: 28, type(None): 16, complex: 32}
-
-
-_SAMPLES = (10, 4, 2)
-"""Of a container this many members are looked at, of containers in it fewer."""
-
+_SAMPLES = (10, 4, 2)  # so many members of a container are looked at, of containers in it fewer
 _UNKNOWN = 1024
 
 
@@ -472,8 +465,7 @@ def _unsendable(lease: WorkLease, task: int, value: Any) -> tuple[m.Message, byt
     return None
 
 
-MOST_TEXT = 200_000
-"""Characters of a traceback that travel."""
+MOST_TEXT = 200_000  # characters of a traceback that travel
 
 
 def shortened(text: str) -> str:
