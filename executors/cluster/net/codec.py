@@ -56,7 +56,7 @@ class _Reducers(ChainMap[type, Any]):
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    dispatch_table = _Reducers(*cloudpickle.Pickler.dispatch_table.maps)
+    dispatch_table = _Reducers(*vars(cloudpickle.Pickler)["dispatch_table"].maps)
 
 
 def dumps(value: Any, buffers: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
