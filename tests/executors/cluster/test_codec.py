@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 import threading
@@ -189,9 +190,10 @@ def test_a_frozen_exception_gets_its_note() -> None:
     assert again == Frozen(3) and again.__notes__ == ["Remote traceback of 'node':\nTraceback ..."]
 
 
-def test_what_others_teach_pickle_of_exceptions_changes_nothing() -> None:
+def test_what_others_teach_pickle_of_exceptions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # As distributed does, when it is imported, to every class of exceptions there is.
-    tblib.pickling_support.install(Frozen, TakesTwo, BaseExceptionGroup)
+    for kind in (Frozen, TakesTwo, BaseExceptionGroup):
+        monkeypatch.setitem(copyreg.dispatch_table, kind, tblib.pickling_support.pickle_exception)
 
     test_a_frozen_exception_gets_its_note()
     test_an_exception_that_does_not_survive_is_stood_in_for(TakesTwo(1, 2))
