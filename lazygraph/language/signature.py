@@ -15,7 +15,7 @@ from lazygraph.language.calls import Contract, name_of, site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
 from lazygraph.language.filling import NOTHING, NOWHERE, Filled, as_node, linked, nodes_in, scoped
 from lazygraph.language.promise import ATOMS, Delayed, build, is_lazy
-from lazygraph.language.travel import packed, unpacked
+from lazygraph.language.travel import Travelling, packed, unpacked
 from lazygraph.values.options import TaskOptions, over
 from lazygraph.values.template import put_together, take_apart
 
@@ -160,7 +160,7 @@ class Signature(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         inner = [leaves[at] for at in places]
         leaves = [None if is_lazy(leaf) else packed(leaf) for leaf in leaves]
         call = (len(self.args), tuple(self.kwargs), self.immutable, str(self.site), len(self._links))
-        rest = (packed(self.function), self.options, leaves, ops, places, call, self._said)
+        rest = (Travelling(self.function), self.options, leaves, ops, places, call, self._said)
         return _signature_again, (*inner, *self._links, *self._handlers), rest
 
 

@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.values.graph import Graph, Tables
+from lazygraph.values.limiting import limit_as, own_limit_of
 from lazygraph.values.node import External, Node, Recipe
 from lazygraph.values.references import portable, restored
 from lazygraph.values.verbs import frozen_graph, thawed_nodes
@@ -41,6 +42,11 @@ class Travelling:
         return self.function
 
     def __reduce__(self) -> tuple[Any, ...]:
+        name = own_limit_of(self.function)
+        return self._way() if name is None else (_limited_again, (*self._way(), name))
+
+    def _way(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return what makes the callable again, and of what."""
         function = portable(self.function)
         # Inside a pickle by value cloudpickle does the rest, and knows what it has met already: a function may refer
         # to a promise that refers to it.
@@ -54,6 +60,12 @@ class Travelling:
             return pickle.loads, (cloudpickle.dumps(function, protocol=5),)
         finally:
             _by_value.reset(token)
+
+
+def _limited_again(maker: Callable[..., Any], parts: tuple[Any, ...], name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = maker(*parts)
+    limit_as(function, name)
+    return function
 
 
 def _leads_home(function: FunctionType) -> bool:

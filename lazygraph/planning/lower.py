@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotImplementedYet
 from lazygraph.language.calls import name_of
+from lazygraph.language.delayed import map_items, starmap_items
 from lazygraph.language.members import READS_MEMBERS
 from lazygraph.language.promise import Delayed
 from lazygraph.values.graph import DATA, MEMBER, ORDER, Fused, Graph, Scope, Shape, Tables, offsets_of
+from lazygraph.values.limiting import limit_of
 from lazygraph.values.node import Caught, External, Node, NodeScope, Quoted, identity
 from lazygraph.values.options import DEFAULT, limited
 from lazygraph.values.template import PLAIN
@@ -154,6 +156,7 @@ class _Walk:
 
 
 _LAZY = (Node, External)
+_READ_MEMBERS = frozenset(map(id, READS_MEMBERS))  # not every function can be hashed
 
 
 class _Columns:
@@ -197,7 +200,7 @@ class _Columns:
                     arguments.append(~add_constant(held[leaf]))  # type: ignore[index]
                 else:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
-            kinds.extend(bytes(len(reads)) if node._function not in READS_MEMBERS else [MEMBER] * len(reads))
+            kinds.extend(bytes(len(reads)) if id(node._function) not in _READ_MEMBERS else [MEMBER] * len(reads))
             caught = gate.get(node) if gate else None
             if caught is not None and entry[caught] not in reads:
                 reads[entry[caught]] = len(reads)
@@ -233,9 +236,9 @@ class _Columns:
 
     def _option(self, node: Node) -> int:
         row = node._options
-        if row.rate_limit is not None or row.concurrency is not None:
-            function: Any = node._function
-            row = limited(row, f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}")
+        if (row.rate_limit is not None or row.concurrency is not None) and row.limited_as is None:
+            many = node._function is map_items or node._function is starmap_items
+            row = limited(row, limit_of(node._leaves[0] if many else node._function))
         return self.options.add(row)
 
     def _scope(self, scope: NodeScope) -> Scope:

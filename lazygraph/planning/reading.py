@@ -354,7 +354,7 @@ class _CanvasReader:
         member = self.reader.read(row["each"], where)
         if not isinstance(member, Canvas):
             raise InvalidOption(f"{where}: each is of a canvas, not of {member!r}")
-        return Each(member, str(row.get("origin") or "a JSON text"))
+        return Each(member, str(row.get("origin") or "a JSON text"), **_ways(row, where))
 
     def _parts(self, row: Mapping[str, Any], kind: str, where: str) -> list[Any]:
         return [self.reader.read(one, where) for one in listed(row, kind, where)]
@@ -371,6 +371,6 @@ _KINDS: Mapping[str, tuple[Callable[[_CanvasReader, Mapping[str, Any], str], Can
     "chain": (_CanvasReader.chain, frozenset()),
     "group": (_CanvasReader.group, frozenset({"on_error", "fail_fast"})),
     "header": (_CanvasReader.header, frozenset({"on_error", "fail_fast"})),
-    "each": (_CanvasReader.each, frozenset({"origin"})),
+    "each": (_CanvasReader.each, frozenset({"origin", "on_error", "fail_fast"})),
 }
 """What a part can be, how it is read, and which fields it may have."""

@@ -247,7 +247,7 @@ class _CanvasWriter:
 
     def each(self, canvas: Each) -> dict[str, Any]:
         """Write a fan-out."""
-        return {"each": self._special(canvas.member), "origin": str(canvas.site)}
+        return {"each": self._special(canvas.member), "origin": str(canvas.site), **canvas._ways()}
 
     def _special(self, value: Any) -> Any:
         if isinstance(value, Canvas):

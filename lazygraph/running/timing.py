@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _SCHEDULED, _RETRYING, _QUEUED = int(State.SCHEDULED), int(State.RETRYING), int(State.QUEUED)
 
+FEW_LIMITS = 64
+"""So many limits are kept even if nobody uses them any more."""
+
 Attempt = tuple[int, int, int]
 """A block's base, a task, which attempt at it."""
 
@@ -67,6 +70,7 @@ class Timing(Arrivals):
         self._due_lines: list[tuple[float, int, Line]] = []
         self._set = 0
         self._limits: dict[tuple[str, ...], tuple[LimitOf, Limit]] = {}
+        self._many_limits = FEW_LIMITS  # when to forget those that nobody uses
         self._lines: dict[tuple[tuple[Limit, ...], Where | None], Line] = {}
         self._grants: dict[Attempt, _Grant] = {}
         self._called: dict[int, Line] = {}  # tasks, by number, that were let in and have not been handed out yet
@@ -253,6 +257,8 @@ class Timing(Arrivals):
                             f"Limit({of.key[1]!r}) is {_said(of)} here, and {_said(other)} for another task; "
                             "one name is one limit"
                         )
+        if len(self._limits) + sum(key not in self._limits for key in named) > self._many_limits:
+            self._forget_limits()
         for key, of in named.items():
             if key not in self._limits or self._limits[key][0] != of:
                 self._limits[key] = of, Limit(of)
@@ -263,6 +269,21 @@ class Timing(Arrivals):
         return not limit.idle(self.now) or any(
             policy is not None and of in policy.limits for block in blocks for policy in block.policies
         )
+
+    def _forget_limits(self) -> None:
+        """Forget limits that count nothing and that nobody here names; next when there are twice as many as are left.
+
+        There may be one for every function that was ever made in another.
+        """
+        policies = (policy for block in self.blocks.values() if block.special for policy in block.policies)
+        named = {of.key for policy in policies if policy is not None for of in policy.limits}
+        kept = {key: one for key, one in self._limits.items() if key in named or not one[1].idle(self.now)}
+        limits = {limit for _, limit in kept.values()}
+        self._limits = kept
+        self._lines = {of: line for of, line in self._lines.items() if limits.issuperset(of[0])}
+        for limit in limits:
+            limit.lines = [line for line in limit.lines if limits.issuperset(line.limits)]
+        self._many_limits = max(FEW_LIMITS, 2 * len(kept))
 
     def _limits_of(self, policy: Policy) -> tuple[Limit, ...]:
         return tuple([self._limits[of.key][1] for of in policy.limits])

@@ -133,7 +133,7 @@ class TaskOptions:
     nout: int | None = None
     name: str | None = None
     bind: bool = False
-    limited_as: str | None = None  # set in lowering: whose calls share `rate_limit` and `concurrency`
+    limited_as: str | None = None  # set in lowering, to values.limiting's name of the function
 
     def asked(self) -> tuple[str, ...]:
         """Return the names of the options that say something, in declared order."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.door import compute
+from lazygraph.language.delayed import delayed
 from lazygraph.testing.conformance import timed
 from lazygraph.testing.conformance.needs import needs
 from lazygraph.testing.conformance.tasks import give, total
@@ -45,6 +47,13 @@ class LimitCases:
         assert len(give([limited(path, f"n{n}") for n in range(13)]).compute()) == 13
         assert len(noted(path)) == 13
         assert fullest(path, 1.0) <= 10
+
+    @needs("rate_limit")
+    def test_every_decorated_function_has_a_limit_of_its_own(self) -> None:
+        # Shared, the second call would come in an hour.
+        one, other = (delayed(timed.giving(n), rate_limit="1/h") for n in range(2))
+        assert compute(one(), other()) == (0, 1)
+        assert compute(delayed(timed.giving(2), rate_limit="1/h")()) == (2,)
 
     @needs("rate_limit", "retries")
     def test_every_attempt_counts(self, tmp_path: Path) -> None:
