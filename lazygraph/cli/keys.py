@@ -5,15 +5,16 @@ Exit status 0: done, or the keys are equal; 1: they differ; 2: the command canno
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from lazygraph.cli.preparing import working_directory_first
+from lazygraph.cli.targets import attribute_at, module_at
 from lazygraph.errors import LazyGraphError
 from lazygraph.values.differences import Account, diff_keys, explain_key, from_json
 from lazygraph.values.node import Node, Recipe
@@ -102,23 +103,7 @@ def _account_of(target: str) -> Account:
         return from_json(Path(target).read_text(encoding="utf-8"))
     if not colon or not module or not path:
         raise click.UsageError(f"{target!r} is neither a file nor of the form MODULE:attr")
-    value = _found(module, path)
+    working_directory_first()
+    value = attribute_at(module_at(module, target), path)
     # A promise stays what it is; a canvas becomes the promise of its value.
     return explain_key(value.to_delayed() if isinstance(value, Recipe) and not isinstance(value, Node) else value)
-
-
-def _found(module: str, path: str) -> Any:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        value: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise click.UsageError(f"module {module!r} cannot be imported: {error}") from error
-    walked = module
-    for name in path.split("."):
-        try:
-            value = getattr(value, name)
-        except AttributeError:
-            raise click.UsageError(f"{walked} has no attribute {name!r}") from None
-        walked = f"{walked}.{name}"
-    return value

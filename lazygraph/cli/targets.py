@@ -52,7 +52,7 @@ def lazy_at(target: str, app: str | None, preload: tuple[str, ...]) -> list[Any]
     """
     working_directory_first()
     for option, module in [*([("-A", app)] if app else []), *(("--preload", one) for one in preload)]:
-        _module(module, f"{option} {module}")
+        module_at(module, f"{option} {module}")
     try:
         found = _found(target)
     except (LazyGraphError, OSError, UnicodeDecodeError) as error:
@@ -68,7 +68,7 @@ def _found(target: str) -> Any:
         return _plan(Path(target).read_text(encoding="utf-8"), target)
     if not colon or not module or not path:
         raise click.UsageError(f"{target!r} is neither the file of a plan nor of the form MODULE:attr")
-    value = _attribute(_module(module, target), path)
+    value = attribute_at(module_at(module, target), path)
     if isinstance(value, FunctionType):
         value = _by_users(value, f"{target} was called, and raised")
     return _lazy(value, target)
@@ -94,7 +94,8 @@ def _lazy(value: Any, target: str) -> Any:
     return value
 
 
-def _module(name: str, what: str) -> ModuleType:
+def module_at(name: str, what: str) -> ModuleType:
+    """Import a module.  Raises `click.UsageError`, with the user's traceback where the module itself has failed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -107,7 +108,8 @@ def _module(name: str, what: str) -> ModuleType:
         raise _failed(f"{what} could not be imported", error) from None
 
 
-def _attribute(module: ModuleType, path: str) -> Any:
+def attribute_at(module: ModuleType, path: str) -> Any:
+    """Return what a dotted path leads to.  Raises `click.UsageError` where it does not."""
     value: Any = module
     walked = module.__name__
     for name in path.split("."):

@@ -31,18 +31,23 @@ class Settings:
 """
 
 
+def run(folder: Path, *words: str, seed: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `lazygraph keys ...` in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "lazygraph.cli", "keys", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 class Answer:
     """What `lazygraph keys ...` said and how it ended."""
 
     def __init__(self, folder: Path, *words: str, seed: int = 0) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "lazygraph.cli", "keys", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(folder, *words, seed=seed)
         self.status, self.said, self.complaint = done.returncode, done.stdout, done.stderr
         assert "Traceback" not in self.complaint
 
@@ -117,7 +122,8 @@ def test_two_machines_are_compared_by_a_file(here: Path, there: Path, tmp_path: 
     [
         ("explain work", "neither a file nor of the form MODULE:attr"),
         ("explain work:", "neither a file nor of the form MODULE:attr"),
-        ("explain nowhere:x", "module 'nowhere' cannot be imported"),
+        ("explain nowhere:x", "nowhere:x: there is no module 'nowhere' in"),
+        ("diff work:total work.nowhere:x", "work.nowhere:x: there is no module 'work.nowhere' in"),
         ("explain work:nothing", "work has no attribute 'nothing'"),
         ("explain work:Settings.nothing", "work.Settings has no attribute 'nothing'"),
         ("explain work:hole", "add"),
@@ -133,3 +139,24 @@ def test_what_cannot_be_done_ends_with_2_and_a_sentence(here: Path, words: str, 
     assert answer.status == 2
     assert sentence in answer.complaint
     assert answer.said == ""
+
+
+@pytest.mark.parametrize("words", ["explain broken:x", "diff work:total broken:x", "save broken:x account.json"])
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("rate = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("rate =", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_module_that_fails_is_shown_where_it_does(here: Path, words: str, text: str, last: str) -> None:
+    (here / "broken.py").write_text(f"\n{text}\n")
+    done = run(here, *words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")
+    assert f'File "{here / "broken.py"}", line 2' in done.stderr
+    assert last in done.stderr
+    assert "lazygraph/cli" not in done.stderr  # nothing of ours
+    assert "importlib" not in done.stderr
