@@ -6,7 +6,7 @@ Does not cover: making it happen (testing.watching, testing.sim).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from lazygraph.errors import InvalidOption, LazyGraphError
 
@@ -30,15 +30,20 @@ class Fault:
     attempts: tuple[int, ...]
     exception: BaseException | type[BaseException] | None
     kills: bool = False
-    happened: int = 0
+    happened: set[int] = field(default_factory=set)
 
     def __repr__(self) -> str:
         which = " and ".join(map(str, self.attempts))
         return f"{'kill the worker at' if self.kills else 'fail'} attempt {which} of {self.name!r}"
 
+    @property
+    def left(self) -> tuple[int, ...]:
+        """The attempts of which none has gone wrong yet."""
+        return tuple(attempt for attempt in self.attempts if attempt not in self.happened)
+
     def raise_(self, attempt: int) -> None:
         """Make it happen."""
-        self.happened += 1
+        self.happened.add(attempt)
         if self.kills:
             raise WorkerKilled
         raise InjectedFault(self.name, attempt) if self.exception is None else self.exception
@@ -80,10 +85,14 @@ class Faults:
             if fault.name == name and attempt in fault.attempts:
                 fault.raise_(attempt)
 
+    def strikes(self, name: str, attempt: int) -> bool:
+        """Whether something is to go wrong with this attempt."""
+        return any(fault.name == name and attempt in fault.attempts for fault in self._faults)
+
     @property
     def missed(self) -> list[Fault]:
-        """What was to go wrong and has not."""
-        return [fault for fault in self._faults if not fault.happened]
+        """What was to go wrong and has not, each with the attempts that have not been made."""
+        return [replace(fault, attempts=fault.left) for fault in self._faults if fault.left]
 
 
 def _attempts(attempt: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -15,13 +15,16 @@ import random
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption, NestingTooDeep, TaskCancelled, TaskTimeout
 from lazygraph.executors.base import Engine
 from lazygraph.executors.clock import Clock
 from lazygraph.executors.driver import Driver
+from lazygraph.running.context import MAX_NESTING, holding, patience
 from lazygraph.running.runner import Report, broken_of, run_lease
+from lazygraph.running.stack import with_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +32,6 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Work
     from lazygraph.planning.plan import Plan
     from lazygraph.running.run import Run
-
-
-DEEPEST = 25
-"""How deep tasks may compute in tasks: they do it in one thread, so that Python's stack is the bound."""
 
 
 class VirtualClock(Clock):
@@ -69,7 +68,7 @@ class SimEngine(Engine):
     simulates = True
     """Isolated tasks run here, as all others; their timeouts are of virtual time."""
 
-    def __init__(self, slots: int, seed: int, clock: VirtualClock, seconds_of: Callable[[str], float]) -> None:
+    def __init__(self, slots: int, seed: int, clock: VirtualClock, seconds_of: Callable[[Work], float]) -> None:
         self.slots = slots
         self._random, self._clock, self._seconds_of = random.Random(seed), clock, seconds_of
         self._given: list[Work] = []
@@ -97,8 +96,6 @@ class SimEngine(Engine):
 
     def _begin(self, work: Work) -> None:
         reports: list[Report] = []
-        shape = work.program.shape
-        seconds = sum(self._seconds_of(shape.name_of(task)) for task in work.tasks)
         try:
             run_lease(
                 work.program,
@@ -115,6 +112,7 @@ class SimEngine(Engine):
             while self._given:
                 self._given.pop().abandoned()
             raise
+        seconds = self._seconds_of(work)
         if work.timeout is not None and seconds > work.timeout:
             limit = seconds = work.timeout
             reports = [_ended(work, reports, lambda node, origin: TaskTimeout(node, limit, origin))]
@@ -163,58 +161,89 @@ class SimExecutor(Driver):
             raise InvalidOption(f"SimExecutor(slots={slots!r}): at least one is needed")
         self.clock, self.seed = clock or VirtualClock(), seed
         self._depth = 0
-        self.seconds_of: Callable[[str], float] = lambda name: 0.0
-        """How long a call of a task takes."""
-        self._sim = SimEngine(slots, seed, self.clock, lambda name: self.seconds_of(name))
+        self.seconds_of: Callable[[Work], float] = lambda work: 0.0
+        """How long the calls of a lease have taken."""
+        self._sim = SimEngine(slots, seed, self.clock, lambda work: self.seconds_of(work))
         self._turn = threading.RLock()
         self._held = False
         super().__init__(self._sim, "sim", self.clock)
 
     def submit(self, plan: Plan) -> Run:
-        """Run a plan; return when everything has ended."""
-        with self._turn:
-            run = super().submit(plan)
-            if not self._held:
-                self.run()
-            return run
+        """Run a plan; return when everything has ended.  Raises `TimeoutError` when its caller waits no longer."""
+        return with_room(partial(self._submit, plan), self._give_up) if self._depth else self._submit(plan)
+
+    def _submit(self, plan: Plan) -> Run:
+        seconds, token = patience.get(), patience.set(None)
+        try:
+            with self._turn:
+                run = super().submit(plan)
+                if not self._held:
+                    self._run_for(run, seconds)
+                return run
+        finally:
+            patience.reset(token)
+
+    def _run_for(self, run: Run, seconds: float | None) -> None:
+        if seconds is None:
+            self.run()
+            return
+        until = self.clock.now() + seconds
+        self._go(until, lambda: not run.block.open)
+        if run.block.open:
+            self.clock.sleep_until(until)
+            self.cancel(run, -1, False)
+            raise TimeoutError(f"{run!r} has not ended within {seconds} s")
 
     def run(self, until: float | None = None) -> None:
         """Run what there is; the clock jumps to what is due next, at most to the moment `until`."""
         with self._turn:
-            while until is not None or not self._all_done():
-                if self._sim.step():
-                    continue
-                moments = (self._sim.next_time(), self.next_time())
-                due = min((moment for moment in moments if moment is not None), default=None)
-                if due is None or (until is not None and due > until):
-                    break
-                self.clock.sleep_until(due)
-                self.tick()
-            if until is not None:
+            if until is None:
+                self._go(float("inf"), self._all_done)
+            else:
+                self._go(until, lambda: False)
                 self.clock.sleep_until(until)
+
+    def _go(self, until: float, over: Callable[[], bool]) -> None:
+        while not over() and self.clock.now() <= until:
+            if self._sim.step():
+                continue
+            moments = (self._sim.next_time(), self.next_time())
+            due = min((moment for moment in moments if moment is not None), default=None)
+            if due is None or due > until:
+                break
+            self.clock.sleep_until(due)
+            self.tick()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, `submit` returns at once and time stands until `run(until=...)`; at the end what is left runs."""
-        before, self._held = self._held, True
+        """Inside, `submit` returns at once and time stands until `run(until=...)`; at the end what is left runs.
+
+        Whoever waits inside, without a timeout, for what has not ended gets `WouldDeadlock`.
+        """
+        before, self._held, token = self._held, True, holding.set(self)
         try:
             yield
         finally:
             self._held = before
+            holding.reset(token)
         if not before:
             self.run()
 
     @property
     def nested(self) -> SimExecutor:
         """What a task's own graphs run on: another one of the same time, which does nothing else meanwhile."""
-        if self._depth >= DEEPEST:
-            raise NestingTooDeep(DEEPEST)
+        if self._depth >= MAX_NESTING:
+            raise NestingTooDeep(MAX_NESTING)
         inner = SimExecutor(self.seed, self._sim.slots, self.clock)
         inner._depth, inner.seconds_of = self._depth + 1, self.seconds_of
         around = getattr(self._engine, "around", None)
         if around is not None:  # whoever sees what runs here sees what runs there
             inner._engine = around(inner._engine)
         return inner
+
+    def _give_up(self) -> None:
+        """Start nothing more."""
+        self.close(wait=False)
 
     def _arm(self) -> None:
         """`run` sees to what is due."""

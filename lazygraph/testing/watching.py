@@ -3,8 +3,11 @@
 An engine around the executor's own: each lease gets a program whose functions tell what they are called with.  Users'
 functions are not touched, so a test sees what ran, not what a patched name would have run.
 
-Covers: executors whose tasks run in this process.
-Does not cover: tasks in other processes, isolated ones among them: there is no shared memory to note them in.
+Of an isolated task, which runs in a child, the executor is told when it begins and what it comes to; what it was given
+is known here.
+
+Covers: executors whose tasks run in this process, what tasks of theirs compute, their isolated tasks.
+Does not cover: executors of other processes, what an isolated task computes: there is no shared memory to note it in.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import InvalidOption
 from lazygraph.executors.base import Engine
 from lazygraph.executors.driver import Driver
+from lazygraph.language.calls import name_of
+from lazygraph.language.delayed import map_items, starmap_items
 from lazygraph.running.attempt import Attempt
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report
@@ -42,53 +47,72 @@ class Lookout:
 class _Seen:
     """Stands for a task's function in one lease: notes the call, lets go wrong what is to go wrong, and calls it."""
 
-    def __init__(self, function: Callable[..., Any], name: str, program: _SeenProgram) -> None:
-        self.function, self.__name__, self._program = function, name, program
+    def __init__(self, function: Callable[..., Any], name: str, program: _SeenProgram, own: bool = False) -> None:
+        """Make one; `own`: calls go by this name, whatever their task is called."""
+        self.function, self.__name__, self._program, self._own = function, name, program, own
+
+    def __lazygraph_key__(self) -> Any:
+        return self.function
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        call = self._program.began(self.__name__, args, kwargs)
-        lookout = self._program.lookout
+        call = self._program.began(self.__name__, args, kwargs, self._own)
         try:
-            lookout.faults.strike(call.name, call.attempt)
+            self._program.lookout.faults.strike(call.name, call.attempt)
             value = self.function(*args, **kwargs)
         except BaseException as error:
-            call.ended, call.exception = lookout.now(), error
+            call.ended, call.exception = self._program.moment(call), error
             raise
         if isinstance(value, Coroutine):
             return self._awaited(value, call)
-        call.ended, call.value = lookout.now(), value
+        call.ended, call.value = self._program.moment(call), value
         return value
 
     async def _awaited(self, value: Coroutine[Any, Any, Any], call: Call) -> Any:
         __tracebackhide__ = True
-        lookout = self._program.lookout
         try:
             call.value = await value
         except BaseException as error:
             call.exception = error
             raise
         finally:
-            call.ended = lookout.now()
+            call.ended = self._program.moment(call)
         return call.value
 
 
-class _SeenProgram(Program):
-    """A program for one lease, whose functions are seen."""
+class _SeenMany:
+    """Stands, in one lease, for what makes many calls of a function (`.map`, `.starmap`): each of them is seen."""
 
-    __slots__ = ("_key_of", "_program", "_task", "attempt", "lookout")
+    def __init__(self, many: Callable[..., Any], program: _SeenProgram) -> None:
+        self._many, self._program = many, program
+        self.function = _itself(many)  # by which a bound task knows that it is one
+
+    def __call__(self, function: Callable[..., Any], items: Any) -> Any:
+        __tracebackhide__ = True
+        return self._many(_Seen(function, name_of(function), self._program, own=True), items)
+
+
+class _SeenProgram(Program):
+    """A program for one lease, whose functions are seen.  `spent`: the virtual seconds that its calls have taken."""
+
+    __slots__ = ("_key_of", "_program", "_task", "attempt", "lookout", "spent")
 
     def __init__(self, program: Program, attempt: int, lookout: Lookout, key_of: Callable[[str, int], str]) -> None:
         for cls in type(program).__mro__:
             for name in getattr(cls, "__slots__", ()):
                 setattr(self, name, getattr(program, name))
         self._program, self.attempt, self.lookout, self._key_of, self._task = program, attempt, lookout, key_of, 0
+        self.spent = 0.0
         tables, names = program.tables, program.shape.names
-        functions = tuple(
-            f if isinstance(f, Fused) or _ours(f) else _Seen(f, name, self)
-            for f, name in zip(tables.functions, names, strict=True)
-        )
+        functions = tuple(map(self._seen, tables.functions, names))
         self.tables = Tables(functions, tables.constants, tables.templates)
+
+    def _seen(self, function: Any, name: str) -> Any:
+        if isinstance(function, Fused):
+            return function
+        if _itself(function) is map_items or _itself(function) is starmap_items:
+            return _SeenMany(function, self)
+        return function if _ours(function) else _Seen(function, name, self)
 
     def _continued(self, value: Replacement, fused: Fused, first: int, numbers: Sequence[int]) -> Replacement:
         # With the functions themselves: what they become part of is a plan of its own, whose calls are seen then.
@@ -100,15 +124,26 @@ class _SeenProgram(Program):
         self._task = task
         return super().run(task, values, attempt)
 
-    def began(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def began(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], own: bool = False) -> Call:
         """Note a call that begins."""
         if args and isinstance(args[0], Attempt):  # `bind=True`: not what the test gave
             args = args[1:]
-        if not isinstance(self.tables.functions[self.shape.function[self._task]], Fused):
+        if not own and not isinstance(self.tables.functions[self.shape.function[self._task]], Fused):
             name = self.shape.name_of(self._task)
-        call = Call(name, args, kwargs, self.attempt, self._key_of(name, self._task), self.lookout.now())
+        key = self._key_of(name, self._task)
+        call = Call(name, args, kwargs, self.attempt, key, self.lookout.now() + self.spent)
+        self.spent += self.lookout.faults.seconds_of(name)
         self.lookout.recorder.calls.append(call)
         return call
+
+    def moment(self, call: Call) -> float:
+        """Return when a call has ended that ends now."""
+        return max(self.lookout.now(), call.began + self.lookout.faults.seconds_of(call.name))
+
+
+def spent_on(work: Work) -> float:
+    """Return the virtual seconds that the calls of a lease have taken."""
+    return work.program.spent if isinstance(work.program, _SeenProgram) else 0.0
 
 
 def _itself(function: Any) -> Any:
@@ -123,14 +158,25 @@ def _ours(function: Any) -> bool:
     return ours or _itself(function) is identity
 
 
+def _given_to(program: Program, task: int, values: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a task that is no fused one is called with."""
+    asking, tables = copy(program), program.tables
+    asking.tables = Tables((_given,) * len(tables.functions), tables.constants, tables.templates)
+    given: tuple[tuple[Any, ...], dict[str, Any]] = asking.run(task, values)
+    return given
+
+
+def _given(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
+
+
 class _SeenWork:
     """A lease on its way through the engine behind."""
 
-    def __init__(self, work: Work, lookout: Lookout, given: dict[int, _SeenWork]) -> None:
+    def __init__(self, work: Work, given: dict[int, _SeenWork]) -> None:
         self._work, self._given = work, given
         given[id(work)] = self
-        course: Any = work.course  # type: ignore[attr-defined]  # a driver's lease knows its run
-        self.program = _SeenProgram(work.program, work.attempt, lookout, course.key_of)
+        self._course: Any = work.course  # type: ignore[attr-defined]  # a driver's lease knows its run
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._work, name)
@@ -157,6 +203,55 @@ class _SeenWork:
         self._work.abandoned()
 
 
+class _SeenHere(_SeenWork):
+    """A lease that runs in this process: an isolated task too, of which an attempt is to go wrong."""
+
+    isolated = False
+
+    def __init__(self, work: Work, lookout: Lookout, given: dict[int, _SeenWork]) -> None:
+        super().__init__(work, given)
+        self.program = _SeenProgram(work.program, work.attempt, lookout, self._course.key_of)
+
+
+class _SeenApart(_SeenWork):
+    """A lease whose one task runs in a child: seen when the child has begun it, and when it has ended."""
+
+    def __init__(self, work: Work, lookout: Lookout, given: dict[int, _SeenWork]) -> None:
+        super().__init__(work, given)
+        self._lookout = lookout
+        self._call: Call | None = None
+
+    def began(self, task: int) -> None:
+        """The child has begun the task."""
+        work, name = self._work, self._work.program.shape.name_of(task)
+        if self._call is None:
+            args, kwargs = _given_to(work.program, task, work.values)
+            key = self._course.key_of(name, task)
+            self._call = Call(name, args, kwargs, work.attempt, key, self._lookout.now())
+            self._lookout.recorder.calls.append(self._call)
+        if work.began is not None:
+            work.began(task)
+
+    def report(self, report: Report) -> None:
+        """Note what the task has come to, and pass it on."""
+        for task in report.done:
+            self._ended(self._work.values[task], None)
+        for broken in report.broken:
+            self._ended(None, broken.exception)
+        for _, plan in report.replaced:
+            self._ended(plan, None)
+        self._work.report(report)
+
+    def lost(self, tasks: Sequence[int], suspect: int | None) -> None:
+        """The child has died."""
+        self._ended(None, WorkerKilled())
+        self._work.lost(tasks, suspect)
+
+    def _ended(self, value: Any, exception: BaseException | None) -> None:
+        if self._call is not None:
+            self._call.ended, self._call.value, self._call.exception = self._lookout.now(), value, exception
+
+
 class WatchedEngine(Engine):
     """The engine of an executor, seen by a lookout."""
 
@@ -174,12 +269,15 @@ class WatchedEngine(Engine):
         return self.engine.slots
 
     def start(self, work: Work) -> None:
-        """Have the engine behind run the lease.  What runs in a child process cannot be seen from here."""
-        if work.isolated and not getattr(self.engine, "simulates", False):
-            self.engine.start(work)
-            return
-        seen: Any = _SeenWork(work, self.lookout, self._given)  # what it does not have itself is the lease's
+        """Have the engine behind run the lease."""
+        seen: Any = self._seen(work)  # what it does not have itself is the lease's
         self.engine.start(seen)
+
+    def _seen(self, work: Work) -> _SeenWork:
+        apart = work.isolated and not getattr(self.engine, "simulates", False)
+        if apart and not self.lookout.faults.strikes(work.program.shape.name_of(work.tasks[0]), work.attempt):
+            return _SeenApart(work, self.lookout, self._given)
+        return _SeenHere(work, self.lookout, self._given)
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
         """Have the engine behind stop a task."""
