@@ -7,12 +7,25 @@ Does not cover: how a replacement is admitted (running.frontier).
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from lazygraph.errors import WrongCanvas
 from lazygraph.language.calls import site_of
 from lazygraph.language.canvas import DEEPEST_SHOWN, Canvas, Gives, Takes
-from lazygraph.language.filling import NOWHERE, Before, Filled, Within, as_node, linked, run, scoped
+from lazygraph.language.filling import (
+    NOWHERE,
+    Before,
+    Filled,
+    Within,
+    as_node,
+    ends_with,
+    linked,
+    owned,
+    run,
+    scoped,
+)
+from lazygraph.language.members import check_on_error
 from lazygraph.language.promise import Delayed, build
 from lazygraph.language.travel import Row, promises_in, rows_of, thawed
 from lazygraph.values.node import Quoted, Recipe, Replacement, Site, identity
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
+_AS_USUAL: Mapping[str, Any] = MappingProxyType({})
 _OF_THE_FAN_OUT = frozenset({"queue", "priority", "workers"})
 """Options of a fan-out that say where its members run, and so where it runs itself."""
 
@@ -67,11 +81,15 @@ def quote(value: T) -> T:
     return Quoted(value)  # type: ignore[return-value]  # the task gets the value
 
 
-def each(canvas: Canvas[A, T]) -> Each[Iterable[A], list[T]]:
+@overload
+def each(canvas: Canvas[A, T], *, fail_fast: bool = False) -> Each[Iterable[A], list[T]]: ...
+@overload
+def each(canvas: Canvas[A, Any], *, on_error: str, fail_fast: bool = False) -> Each[Iterable[A], Any]: ...
+def each(canvas: Canvas, *, on_error: str = "raise", fail_fast: bool = False) -> Each:
     """Compose a fan-out: one member for every item of the list that comes before it; the value is the list of theirs.
 
-    The list is known only at run time: `load.s() | each(parse.s()) | total.s()`.  No items give `[]`.  Raises
-    `WrongCanvas` for what is no canvas.
+    The list is known only at run time: `load.s() | each(parse.s()) | total.s()`.  No items give `[]`.  `on_error` and
+    `fail_fast` as of `group`.  Raises `WrongCanvas` for what is no canvas, `InvalidOption` for another `on_error`.
 
     >>> from lazygraph import delayed
     >>> (delayed(range).s(3) | each(delayed(str).s())).compute()
@@ -79,25 +97,39 @@ def each(canvas: Canvas[A, T]) -> Each[Iterable[A], list[T]]:
     """
     if not isinstance(canvas, Canvas):
         raise WrongCanvas(f"each({canvas!r}): a member is a signature or a canvas; for a function f write f.s()")
-    return Each(canvas, site_of(sys._getframe(1)))
+    return Each(canvas, site_of(sys._getframe(1)), on_error, fail_fast)
 
 
 class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
-    """One member for every item of a list that is known only at run time."""
+    """One member for every item of a list that is known only at run time.
 
-    __slots__ = ("member", "site")
+    `on_error`: what the value has for a member that has none; `fail_fast`: the first that fails ends the others.
+    """
+
+    __slots__ = ("fail_fast", "member", "on_missing", "site")
 
     member: Canvas[Any, Any, Any]
     site: Site | str
+    on_missing: str
+    fail_fast: bool
 
-    def __init__(self, member: Canvas, site: Site | str) -> None:
+    def __init__(self, member: Canvas, site: Site | str, on_error: str = "raise", fail_fast: bool = False) -> None:
+        check_on_error("each", on_error)
         object.__setattr__(self, "member", member)
         object.__setattr__(self, "site", site)
+        object.__setattr__(self, "on_missing", on_error)
+        object.__setattr__(self, "fail_fast", fail_fast)
         self._said, self._links, self._handlers = (), (), ()
+
+    def _ways(self) -> dict[str, Any]:
+        """Return what else it was made with."""
+        ways = {"on_error": self.on_missing, "fail_fast": self.fail_fast}
+        return {name: way for name, way in ways.items() if way not in ("raise", False)}
 
     def shown(self, depth: int) -> str:
         """Return `each(f.s())`."""
-        return f"each({self.member.shown(depth + 1) if depth <= DEEPEST_SHOWN else '…'})"
+        member = self.member.shown(depth + 1) if depth <= DEEPEST_SHOWN else "…"
+        return f"each({', '.join([member, *(f'{name}={way!r}' for name, way in self._ways().items())])})"
 
     def filling(self, before: Before, within: Within) -> Filling:
         """Make the one node that becomes the members when it runs."""
@@ -113,7 +145,9 @@ class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
         member, promises = _apart(self.member)
         args = (items, Quoted(member), promises, Quoted(holds), Quoted(dict(before.kwargs)), *rest)
         options = over(TaskOptions(name=self.shown(DEEPEST_SHOWN - 1)), own)
-        node = build(spread, args, {}, options, self.site, before.after, within.scope)
+        ways = self._ways()
+        kwargs = {"ways": Quoted(ways)} if ways else {}
+        node = build(spread, args, kwargs, options, self.site, before.after, within.scope)
         if within.noted is not None:
             within.noted.append((node, before.step))
         done: Filled = yield linked(Filled(node), self._links, a_list=False)
@@ -121,13 +155,14 @@ class Each(Canvas[Takes, Gives, Gives, "Future[Gives]"]):
 
     def state(self) -> tuple[Callable[..., Any], Sequence[Any], Any]:
         """Return the maker, the member and callbacks, and the rest."""
-        return _each_again, (self.member, *self._links, *self._handlers), (str(self.site), len(self._links), self._said)
+        rest = (str(self.site), len(self._links), self._said, self._ways())
+        return _each_again, (self.member, *self._links, *self._handlers), rest
 
 
-def _each_again(parts: list[Any], rest: tuple[str, int, Said]) -> Each:
-    site, links, holds = rest
+def _each_again(parts: list[Any], rest: tuple[str, int, Said, dict[str, Any]]) -> Each:
+    site, links, holds, ways = rest
     member, *callbacks = parts
-    again = Each(member, site)
+    again = Each(member, site, **ways)
     again._said, again._links, again._handlers = holds, tuple(callbacks[:links]), tuple(callbacks[links:])
     return again
 
@@ -158,18 +193,41 @@ def _together(rows: list[Row], places: list[int], values: list[Any]) -> Canvas:
 
 
 def spread(
-    items: Any, member: Canvas | Rows, promises: list[Any], holds: Said, kwargs: Mapping[str, Any], *rest: Any
+    items: Any,
+    member: Canvas | Rows,
+    promises: list[Any],
+    holds: Said,
+    kwargs: Mapping[str, Any],
+    *rest: Any,
+    ways: Mapping[str, Any] = _AS_USUAL,
 ) -> Replacement:
-    """Become one member for every item: the task behind `each`."""
+    """Become one member for every item: the task behind `each`.  `ways`: what was said of failures."""
     canvas = _together(*member, promises) if isinstance(member, tuple) else member
     try:
         found = list(items)
     except TypeError:
         raise WrongCanvas(f"each() fans out over a list, but what came before it is {type(items).__name__}") from None
-    within = Within(holds)
     following = tuple(map(_as_data, rest))
-    nodes = [as_node(run(canvas.filling(Before((_as_data(item), *following), (), kwargs), within))) for item in found]
-    return Replacement(as_node(Filled(nodes)))
+    before = [Before((_as_data(item), *following), (), kwargs) for item in found]
+    return Replacement(as_node(run(_members(canvas, before, Within(holds), **ways))))
+
+
+def _members(
+    canvas: Canvas, before: Sequence[Before], within: Within, on_error: str = "raise", fail_fast: bool = False
+) -> Filling:
+    """Fill a canvas once behind each of these, as a group fills its members."""
+    within = yield scoped((), within, fail_fast, contained=on_error != "raise")
+    values: list[Any] = []
+    given = False
+    for one in before:
+        filled = yield canvas.filling(one, within)
+        given = filled.given if not values else given
+        values.append(as_node(filled))
+    whole = Filled(values, given=given, on_error=on_error)
+    if fail_fast:
+        ends_with(whole, within)
+        whole = owned(whole, within, a_list=True)
+    return whole
 
 
 def _as_data(item: Any) -> Any:

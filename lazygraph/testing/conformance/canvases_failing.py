@@ -199,6 +199,33 @@ class FailingCases:
                 canvas.link_error(tasks.say_failure.s(ear.path)).delay().get(WAIT)
         assert ear.lines(2) == ["inverse attempt 1: ZeroDivisionError('division by zero')"] * 2
 
+    def test_a_fan_out_goes_on_without_members_as_a_group_does(self) -> None:
+        items, inverse = tasks.pack.s(1, 0, 2, 0), tasks.inverse.s()
+        assert (items | each(inverse, on_error="skip")).compute() == [1.0, 0.5]
+        assert (items | each(inverse, on_error="skip") | total.s()).compute() == 1.5
+        assert (tasks.pack.s(0, 0) | each(give.s() | inverse, on_error="skip")).compute() == []
+        assert (tasks.pack.s() | each(inverse, on_error="collect")).compute() == []
+        collected = (items | each(inverse, on_error="collect")).compute()
+        assert [collected[0], collected[2]] == [1.0, 0.5]
+        assert [type(failure.exception) for failure in (collected[1], collected[3])] == [ZeroDivisionError] * 2
+        rows = tasks.pack.s([1, 0], [2])
+        assert (rows | each(each(inverse, on_error="skip"))).compute() == [[1.0], [0.5]]
+        assert (rows | each(each(inverse), on_error="skip")).compute() == [[0.5]]
+
+    def test_what_a_fan_out_goes_on_without_is_no_failure_of_what_is_around_it(self, ear: Ear) -> None:
+        handler = tasks.say_failure.s(ear.path)
+        fan_out = tasks.pack.s(1, 0) | each(tasks.inverse.s().link_error(handler), on_error="skip")
+        assert fan_out.link_error(handler).delay().get(WAIT) == [1.0]
+        assert len(ear.lines(1)) == 1
+
+    def test_the_first_failure_in_a_fan_out_ends_the_others_where_it_is_said(self) -> None:
+        late = each(tasks.inverse.s() | give.s().set(countdown=3600), fail_fast=True)
+        with pytest.raises(ZeroDivisionError):
+            (tasks.pack.s(1, 0, 2) | late).delay().get(WAIT)
+        # Of a group that goes on without members there is one that has failed, or was ended because of it.
+        kept = (tasks.pack.s(1, 0, 2) | each(late.member, on_error="skip", fail_fast=True)).delay().get(WAIT)
+        assert kept == []
+
     def test_no_handler_runs_when_nothing_fails(self, ear: Ear) -> None:
         canvas = group(give.s(1), give.s(2)).link_error(tasks.say_failure.s(ear.path)).link(tasks.say.s(ear.path))
         assert canvas.delay().get(WAIT) == [1, 2]
