@@ -11,6 +11,9 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
+from lazygraph.executors.aside import serve_aside
+from lazygraph.running.hosting import show_escaped
+
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable
@@ -22,7 +25,10 @@ NEAR = 0.001
 
 
 class Alarm:
-    """Calls `ring` at the earliest moment it was set to.  Keeps alive whom it calls only while it is set."""
+    """Calls `ring` at the earliest moment it was set to.  Keeps alive whom it calls only while it is set.
+
+    One that is off stays set for the moment it was set to, and does nothing then: to set it anew wakes nobody.
+    """
 
     def __init__(self, ring: weakref.WeakMethod[Callable[[], None]]) -> None:
         self._ring = ring
@@ -31,40 +37,52 @@ class Alarm:
         self._latch = allocate_lock()  # free when the thread should look again
         self._latch.acquire()
         self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._serving = False
+        self._over = False
 
     def ring_in(self, seconds: float) -> None:
         """Ring after so many seconds, unless it rings before."""
         when = time.monotonic() + seconds
         with self._guard:
+            self._held = self._ring()
             if when > self._due - NEAR:
                 return
-            self._due, self._held = when, self._ring()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._wait, name="lazygraph-alarm", daemon=True)
-                self._thread.start()
-            elif self._latch.locked():
+            if not self._serving:  # first: when Ctrl-C comes here, the next one starts it
+                serve_aside(self._wait, "lazygraph-alarm")
+                self._serving = True
+            self._due = when
+            if self._latch.locked():
                 self._latch.release()
 
     def off(self) -> None:
         """Nothing is due any more."""
         with self._guard:
-            self._due, self._held = _NEVER, None
+            self._held = None
+
+    def end(self) -> None:
+        """End the thread; nothing is due any more.
+
+        For finalizers: it waits for no lock, since the collector may call it in a thread that has the lock.
+        """
+        self._over = True
+        if self._latch.locked():
+            self._latch.release()
 
     def _wait(self) -> None:
-        while True:
+        while not self._over:
             with self._guard:
                 due = self._due
             left = due - time.monotonic()
             if left > 0:
                 self._latch.acquire(timeout=min(left, threading.TIMEOUT_MAX) if due < _NEVER else 60.0)
-                if due == self._due == _NEVER and self._ring() is None:
-                    return
                 continue
             with self._guard:
                 ring, due_now = self._held, self._due <= time.monotonic()
                 if due_now:
                     self._due, self._held = _NEVER, None
             if ring is not None and due_now:
-                ring()
+                try:
+                    ring()
+                except Exception:  # of ours: what is due later must still be done
+                    show_escaped()
             del ring  # who is held by nobody else may go

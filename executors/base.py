@@ -237,10 +237,14 @@ class Work(Protocol):
         """Whom a task that waits gives its slot to (for `run_lease`)."""
         ...
 
-    def send(self, stop: Callable[[], object] | None = None) -> tuple[list[int], list[int]]:
-        """Take all tasks out, for a place from where none can be taken back; with them those whose values to bring.
+    def send(
+        self, stop: Callable[[], object] | None = None, back: Callable[[int | None], list[int]] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Take all tasks out, to be run in another place; with them those whose values to bring.
 
-        `stop` is called when some of them are not wanted any more: begin none, report what is left as skipped.
+        `stop` is called when some of them are not wanted any more: begin none, report what is left as skipped.  `back`
+        is called, where it is certain what has begun, with a task (None: any) to be taken back with what stands behind
+        it: it returns what has not begun and never will, [] if the task has.  It must not wait, nor call the work.
         """
         ...
 
@@ -262,9 +266,16 @@ class Engine(ABC):
 
     slots: int = 1
 
+    tells_early: bool = False
+    """Whether what has ended in a lease is known while another task of it takes long."""
+
     @abstractmethod
     def start(self, work: Work) -> None:
         """Run a lease, now or soon."""
+
+    def tell_early(self) -> None:
+        """Have that reported which has ended in leases whose running tasks take long, unless it is anyway."""
+        return
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
         """Make a task of this lease that runs leave; return whether it has left within `timeout` seconds."""

@@ -2,17 +2,20 @@
 
 A child is `python -m lazygraph.cli child` (never multiprocessing: no `if __name__ == "__main__"` is needed).  Plans and
 leases reach it as parcels (executors.remote) over its standard input, whose end ends it; it says when a task begins and
-how far it is, where somebody asked, and then what came of the lease.  It notes in a shared file which task it is at,
-so that when it dies the right one is blamed.
+how far it is, where somebody asked, and what came of the lease, on the way and at the end.  It notes in a shared file
+which task it is at, so that when it dies the right one is blamed.
 
-Covers: starting a child, talking to it, ending it; what a child does (`serve`, called by cli.child).
-Does not cover: which lease goes to which child (executors.processes, executors.isolated).
+It runs one lease at a time.  One of which something is still awaited then is *parked*: the next can come, and what is
+awaited is told when it has ended.  From then on a thread of the parent's hears what the child says.
+
+Covers: starting a child, talking to it, ending it.
+Does not cover: what a child does (executors.serving_child), which lease goes to which child (executors.processes,
+executors.isolated).
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import select
 import signal
@@ -23,28 +26,37 @@ import tempfile
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from lazygraph.executors.cluster.local import module_path
-from lazygraph.executors.remote import PLAN_NAME, opened_plan, run
+from lazygraph.executors.remote import PLAN_NAME
+from lazygraph.running.hosting import show_escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lazygraph.executors.remote import Buffer
-    from lazygraph.running.program import Program
-
     Began = Callable[[int], None]
     Told = Callable[[int, float, float | None], None]
+    Part = Callable[[bytearray], None]
 
 _HEAD = struct.Struct("<cQ")
-_PLAN, _LEASE, _BEGAN, _TOLD, _RESULT = b"P", b"L", b"B", b"T", b"R"
-_TASK = struct.Struct("<q")
-_PROGRESS = struct.Struct("<qdd")
-"""A task, how much it has done, and of how much (NaN: it did not say)."""
-_NOTE = struct.Struct("<ii")
-"""What parent and child share: the task it is at, and whether what is left of its lease is still wanted."""
-_STOP = 4  # where that stands
+PLAN, LEASE, LEAVE = b"P", b"L", b"C"
+"""What a child is told: a plan, a lease, and of one that is parked (or soon will be) a task that is to leave."""
+BEGAN, TOLD, PART, PARKED, LATER, RESULT = b"B", b"T", b"S", b"K", b"A", b"R"
+"""What it says: what came of a lease so far, that it is parked, what came of a parked one, what came of the rest."""
+TASK = struct.Struct("<qq")
+"""Which lease of the child's, from 1, and a task of it."""
+PROGRESS = struct.Struct("<qqdd")
+"""A task of a lease, how much it has done, and of how much (NaN: it did not say)."""
+AFTER = struct.Struct("<q?")
+"""Which lease that is parked, and whether it is over."""
+NOTE = struct.Struct("<iiqq")
+"""What parent and child share: the task it is at, whether what is left of its lease is not wanted any more, and of what
+it awaits the lease and task that runs just now."""
+_AT = struct.Struct("<ii")
+STOP, STEPS = 4, 8
+"""Where the others stand."""
 NOTHING = -1
 PLANS = 8
 """A child keeps so many plans open, the last that came."""
@@ -84,6 +96,19 @@ def _read(stream: Any, length: int) -> bytearray | None:
     return data
 
 
+class Hearing(Protocol):
+    """Who hears of a lease that is parked."""
+
+    def later(self, data: bytearray, over: bool) -> None:
+        """What came of it, and whether it is over."""
+
+    def told(self, task: int, done: float, total: float | None) -> None:
+        """A task says how far it is."""
+
+    def lost(self, suspect: int | None) -> None:
+        """The child has died, perhaps by this task."""
+
+
 class Child:
     """One child process, as its parent has it."""
 
@@ -97,10 +122,16 @@ class Child:
         self._exit = _exit_of(self._process.pid)
         self._plans: deque[bytes] = deque(maxlen=PLANS)  # the names of those it has open
         self._reaping = threading.Lock()  # or `kill` could hit a process that has got its number since
+        self._writing = threading.Lock()
+        self._number = 0  # of the last lease
+        self._parked: dict[int, Hearing] = {}
+        self._hears: threading.Thread | None = None  # what is said, once something was parked
+        self._heard: SimpleQueue[tuple[bytes, bytearray] | None] = SimpleQueue()
+        self._parking = threading.Semaphore(0)
 
     @staticmethod
     def _started(note: Any) -> subprocess.Popen[bytes]:
-        note.write(_NOTE.pack(NOTHING, False))
+        note.write(NOTE.pack(NOTHING, False, NOTHING, NOTHING))
         note.flush()
         return subprocess.Popen(
             [sys.executable, "-m", "lazygraph.cli", "child", str(note.fileno())],
@@ -117,6 +148,16 @@ class Child:
         """Whether it has been asked to run anything."""
         return bool(self._plans)
 
+    @property
+    def parked(self) -> int:
+        """How many leases are parked there."""
+        return len(self._parked)
+
+    @property
+    def number(self) -> int:
+        """Which lease of its it was asked for last."""
+        return self._number
+
     def ask(
         self,
         plan: bytes,
@@ -124,44 +165,116 @@ class Child:
         began: Began | None = None,
         told: Told | None = None,
         limit: float | None = None,
-    ) -> bytearray | None:
-        """Have a lease run; return what came of it, or None when the child has died.
+        part: Part | None = None,
+    ) -> tuple[bool, bytearray] | None:
+        """Have a lease run; return whether it is parked, and what came of it; None when the child has died.
 
-        `began` and `told` are called in this thread when the child says so (see `packed_lease`).  Raises `Overdue` when
-        `limit` seconds after a task of it began nothing has come of it.
+        `began` and `told` are called in this thread when the child says so (see `packed_lease`), `part` with what came
+        of it so far, which is not in what is returned.  Raises `Overdue` when `limit` seconds after a task of it began
+        nothing has come of it.  After one that is parked, `park` must be called.
         """
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
         deadline: float | None = None
         try:
-            self._send(stdin, plan, lease)
-            while True:
-                if not self._something_to_read(stdout.fileno(), deadline):
-                    return None
-                frame = read_frame(stdout)  # type: ignore[arg-type]
-                if frame is None:
-                    return None
-                kind, data = frame
-                if kind == _RESULT:
-                    return data
-                if kind == _TOLD:
-                    task, done, total = _PROGRESS.unpack(data)
-                    if told is not None:
-                        told(task, done, None if total != total else total)
-                    continue
+            self._send(plan, lease)
+        except BrokenPipeError:
+            return None
+        while (frame := self._next(deadline)) is not None:
+            kind, data = frame
+            if kind in (RESULT, PARKED):
+                return kind == PARKED, data
+            if kind == PART:
+                if part is not None:
+                    part(data)
+            elif kind == TOLD:
+                number, *progress = PROGRESS.unpack(data)
+                if told is not None and number == self._number:
+                    told(*_progress(*progress))
+            elif kind == BEGAN:
                 if limit is not None:
                     deadline = time.monotonic() + limit
                 if began is not None:
-                    began(*_TASK.unpack(data))
-        except BrokenPipeError:
-            return None
+                    began(TASK.unpack(data)[1])
+        return None
 
-    def _send(self, stdin: Any, plan: bytes, lease: bytes) -> None:
+    def _send(self, plan: bytes, lease: bytes) -> None:
         name = plan[:PLAN_NAME]
-        if name not in self._plans:
-            _write_all(stdin, _PLAN, plan)
-            self._plans.append(name)
-        _write_all(stdin, _LEASE, name, lease)
+        with self._writing:
+            self._number += 1
+            if name not in self._plans:
+                self._write(PLAN, plan)
+                self._plans.append(name)
+            self._write(LEASE, name, lease)
+
+    def _write(self, kind: bytes, *parts: bytes) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        for part in (_HEAD.pack(kind, sum(map(len, parts))), *parts):
+            left = memoryview(part)
+            while left:
+                left = left[stdin.write(left) :]
+
+    def leave_task(self, number: int, task: int) -> None:
+        """Have a task leave that is awaited there; what came of it is told as always."""
+        with self._writing, contextlib.suppress(OSError, ValueError):  # it has ended
+            self._write(LEAVE, TASK.pack(number, task))
+
+    # -- what it says ------------------------------------------------------------------------------
+
+    def _next(self, deadline: float | None) -> tuple[bytes, bytearray] | None:
+        """Return what is said next of what was asked for; None when it has died."""
+        if self._hears is None:
+            return self._read(deadline)
+        try:
+            return self._heard.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Empty:
+            raise Overdue from None
+
+    def _read(self, deadline: float | None) -> tuple[bytes, bytearray] | None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        if not self._something_to_read(stdout.fileno(), deadline):
+            return None
+        return read_frame(stdout)  # type: ignore[arg-type]
+
+    def park(self, hearing: Hearing) -> None:
+        """The last lease is parked, and what came of it so far has been taken in: from here on this hears of it."""
+        self._parked[self._number] = hearing
+        if self._hears is None:
+            self._hears = threading.Thread(target=self._hear, name="lazygraph-hears", daemon=True)
+            self._hears.start()
+        else:
+            self._parking.release()
+
+    def _hear(self) -> None:
+        while (frame := self._read(None)) is not None:
+            try:
+                self._take_in(*frame)
+            except BaseException:
+                show_escaped()
+            del frame
+        self._heard.put(None)
+        lease, task = struct.unpack("<qq", os.pread(self._note.fileno(), 16, STEPS))
+        while self._parked:
+            number, hearing = self._parked.popitem()
+            try:
+                hearing.lost(task if number == lease else None)
+            except BaseException:
+                show_escaped()
+
+    def _take_in(self, kind: bytes, data: bytearray) -> None:
+        if kind == LATER:
+            number, over = AFTER.unpack_from(data)
+            hearing = self._parked.pop(number) if over else self._parked[number]
+            hearing.later(data[AFTER.size :], over)
+            return
+        if kind == TOLD:
+            number, *progress = PROGRESS.unpack(data)
+            if number in self._parked:
+                self._parked[number].told(*_progress(*progress))
+                return
+        self._heard.put((kind, data))
+        if kind == PARKED:  # what comes after it comes after it
+            self._parking.acquire()
 
     def _something_to_read(self, replies: int, deadline: float | None) -> bool:
         """Wait until the child has said something (True), or has died in silence (False)."""
@@ -177,16 +290,16 @@ class Child:
 
     def at(self) -> int:
         """Return the task that it was at when it last noted one (NOTHING: it had not begun)."""
-        number: int = _NOTE.unpack(os.pread(self._note.fileno(), _NOTE.size, 0))[0]
+        number: int = _AT.unpack(os.pread(self._note.fileno(), _AT.size, 0))[0]
         return number
 
     def stop(self) -> None:
         """Have it begin nothing more of the lease it is at."""
-        os.pwrite(self._note.fileno(), struct.pack("<i", True), _STOP)
+        os.pwrite(self._note.fileno(), struct.pack("<i", True), STOP)
 
     def rest(self) -> None:
         """Note that the lease it was at is over: it is at nothing, and may begin what comes."""
-        os.pwrite(self._note.fileno(), _NOTE.pack(NOTHING, False), 0)
+        os.pwrite(self._note.fileno(), _AT.pack(NOTHING, False), 0)
 
     def kill(self) -> None:
         """Kill it and what its task has started, at once; `end` is still to be called.  From any thread."""
@@ -197,10 +310,14 @@ class Child:
 
     def leave(self) -> None:
         """End its input: it ends, soon."""
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            with contextlib.suppress(OSError):  # it had ended with something unread
-                stream.close()
+        self._close(self._process.stdin)
+        if self._hears is None:
+            self._close(self._process.stdout)
+
+    @staticmethod
+    def _close(stream: Any) -> None:
+        with contextlib.suppress(OSError):  # it had ended with something unread
+            stream.close()
 
     def end(self) -> None:
         """End it, and wait until it has; safe to call twice."""
@@ -213,17 +330,19 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._hears is not None:
+            if self._hears is not threading.current_thread():
+                self._hears.join(PATIENCE)
+            self._close(self._process.stdout)
+        with self._reaping:
             if self._exit is not None:
                 os.close(self._exit)
                 self._exit = None
         self._note.close()
 
 
-def _write_all(stream: Any, kind: bytes, *parts: bytes) -> None:
-    for part in (_HEAD.pack(kind, sum(map(len, parts))), *parts):
-        left = memoryview(part)
-        while left:
-            left = left[stream.write(left) :]
+def _progress(task: int, done: float, total: float) -> tuple[int, float, float | None]:
+    return task, done, None if total != total else total
 
 
 def _exit_of(pid: int) -> int | None:
@@ -235,68 +354,3 @@ def _exit_of(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None
-
-
-# -- over there ------------------------------------------------------------------------------------
-
-
-class _Saying:
-    """What a child says of the lease it is at; nothing any more once that is over."""
-
-    def __init__(self, replies: BinaryIO) -> None:
-        self._replies, self._writing, self._open = replies, threading.Lock(), False
-
-    def began(self, task: int) -> None:
-        self._say(_BEGAN, _TASK.pack(task))
-
-    def told(self, task: int, done: float, total: float | None) -> None:
-        self._say(_TOLD, _PROGRESS.pack(task, done, float("nan") if total is None else total))
-
-    def _say(self, kind: bytes, data: bytes) -> None:
-        with self._writing:  # a task may have threads, and they may outlive it
-            if self._open:
-                write_frame(self._replies, kind, data)
-
-    def of(self, program: Program, lease: Buffer, begins: Callable[[int], bool]) -> None:
-        """Run a lease and say what came of it."""
-        self._open = True
-        result = run(program, lease, begins, self.began, self.told)
-        with self._writing:
-            self._open = False
-            write_frame(self._replies, _RESULT, result)
-
-
-def serve(requests: BinaryIO, replies: BinaryIO, note: int) -> None:
-    """Run leases from one stream, answer on the other, until the first ends: the life of a child."""
-    saying = _Saying(replies)
-    plans: dict[bytes, Program] = {}
-    with mmap.mmap(note, _NOTE.size) as shared:
-
-        def begins(task: int) -> bool:
-            struct.pack_into("<i", shared, 0, task)
-            return not shared[_STOP]
-
-        while (request := read_frame(requests)) is not None:
-            kind, data = request
-            if kind == _PLAN:
-                if len(plans) == PLANS:
-                    del plans[next(iter(plans))]
-                plans[bytes(data[:PLAN_NAME])] = opened_plan(data)
-                continue
-            saying.of(plans[bytes(data[:PLAN_NAME])], data[PLAN_NAME:], begins)
-
-
-def serve_apart(requests: int, replies: int, note: int, end: Callable[[], Any]) -> None:
-    """Serve in this thread, while another sees to it that the end of the requests ends a task in the middle too."""
-    inner_read, inner_write = os.pipe()
-
-    def pump() -> None:
-        while data := os.read(requests, 1 << 16):
-            left = memoryview(data)
-            while left:
-                left = left[os.write(inner_write, left) :]
-        end()
-
-    threading.Thread(target=pump, name="lazygraph-lifeline", daemon=True).start()
-    with os.fdopen(inner_read, "rb") as asked, os.fdopen(replies, "wb") as said:
-        serve(asked, said, note)

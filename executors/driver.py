@@ -271,7 +271,7 @@ class Driver(Handing):
         with self._lock:
             self._limited.pop(threading.get_ident(), None)
             course.worked(len(report.done) + len(report.broken), report.seconds)
-            if work.spared:
+            if work.spared and not report.early:
                 self._spare_no_longer(work)
             progress = self._frontier.succeeded(block, report.done, work.attempt, self._clock.now())
             run, values = course.run, course.values
@@ -306,6 +306,7 @@ class Driver(Handing):
             work.attempt,
             broken.exception,
             broken.text,
+            broken.worker,
             when=self._clock.wall(),
             origin=broken.origin,
         )

@@ -19,6 +19,7 @@ from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.context import MAX_NESTING
 from lazygraph.running.course import Work
 from lazygraph.running.events import CancelRun, Returned, Started
+from lazygraph.running.hosting import show_escaped
 from lazygraph.running.lease import fitting
 from lazygraph.running.waiting import Waiters
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from lazygraph.running.timing import Attempt
 
 
+EARLY = 0.01
+"""Seconds after which it is told what has ended in a lease, although another task of it takes long."""
+
+
 class Handing(Answering):
     """The part of a driver that starts leases in an engine while there are free slots and ready tasks."""
 
@@ -39,11 +44,13 @@ class Handing(Answering):
         super().__init__(clock)
         self._engine = engine
         self._alarm = Alarm(weakref.WeakMethod(self.tick))
+        weakref.finalize(self, self._alarm.end).atexit = False
         # Not reentrant: the collector may drop futures while this very thread holds it, and must see that.
         self._lock = threading.Lock()
         self._idle = Waiters()
         self._lent = 0
         self._look = 0.0  # when permits may be free again of what begins now
+        self._early = 0.0  # when to look for what has ended in leases that go on; 0.0: there are none
         self._limited: dict[int, Attempt] = {}  # threads that are at an attempt which has permits
 
     @abstractmethod
@@ -57,6 +64,8 @@ class Handing(Answering):
         with self._lock:
             if work in self._busy:
                 self._busy.remove(work)
+            if not self._busy:
+                self._early = 0.0
             self._has_left(work)
             self._spare_no_longer(work)
             if not work.course.block.open:
@@ -122,6 +131,14 @@ class Handing(Answering):
 
     def tick(self) -> None:
         """Do what is due."""
+        if self._early and self._early <= self._clock.now():
+            try:
+                self._engine.tell_early()
+            except Exception:  # of ours: what is due must still be done
+                show_escaped()
+            with self._lock:
+                together = any(len(work.order) > 1 for work in self._busy)
+                self._early = self._clock.now() + EARLY if together else 0.0
         with self._lock:
             endings = self._perform(self._frontier.tick(self._clock.now()))
         self._settle(endings)
@@ -153,6 +170,8 @@ class Handing(Answering):
         now, when = self._clock.now(), self._frontier.next_time()
         if self._look > now:
             when = self._look if when is None else min(when, self._look)
+        if self._early:
+            when = self._early if when is None else min(when, self._early)
         if when is None:
             self._alarm.off()
         else:
@@ -175,7 +194,9 @@ class Handing(Answering):
         if lease is None:
             return None
         self._fill_externals(course, lease.tasks)
-        work = Work(self, course, lease)
+        work = Work(self, course, lease, self._clock.now())
+        if not self._early and len(lease.tasks) > 1 and self._engine.tells_early:
+            self._early = self._clock.now() + EARLY
         policy = block.policy(lease.tasks[0]) if block.special else None
         if policy is not None:
             work.policy, work.isolated, work.timeout = policy, policy.isolated, policy.timeout
@@ -237,10 +258,22 @@ class Handing(Answering):
         """
         longest = max(self._busy, key=lambda work: len(work.tasks), default=None)
         waiting = list(longest.tasks) if longest is not None else []
-        later = waiting[len(waiting) - len(waiting) // 2 :]
+        late = longest is not None and self._clock.now() - longest.since > EARLY  # then also the last one
+        later = waiting[(len(waiting) + (not late)) // 2 :]
         # Decided before anything is taken: to a lease that the runner has emptied meanwhile nothing can be given back.
         if longest is None or not any(longest.course.block.pending[task] == 0 for task in later):
-            return False
+            return self._take_sent(endings)
         taken = longest.take_from(later[0])
         endings += self._handle(Returned(longest.course.block, taken, longest.attempt))
         return bool(taken)
+
+    def _take_sent(self, endings: list[Ending]) -> bool:
+        """Take back what waits somewhere else behind a task that takes long."""
+        now = self._clock.now()
+        for work in self._busy:
+            if len(work.sent) > 1 and now - work.since > EARLY:
+                work.since = now  # nobody asks for some time
+                if taken := work.take_sent():
+                    endings += self._handle(Returned(work.course.block, taken, work.attempt))
+                    return True
+        return False

@@ -30,6 +30,7 @@ from lazygraph.executors.reporting import Reporter
 from lazygraph.running.context import FixedSlots
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of, run_lease
+from lazygraph.running.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
 class PoolEngine(Engine):
     """Runs each lease as one call of a pool, `slots` of them at once.
 
-    What a pool calls back may be called anywhere, so what follows from it is done by a thread of this engine's.
+    What a pool calls back may be called anywhere, so what follows from it is done by a thread of this engine's.  From a
+    pool of processes nothing comes back before the end of its call: what has ended in a lease is told with the rest.
     """
 
     def __init__(self, pool: concurrent.futures.Executor, slots: int, here: bool) -> None:
         self.pool, self.slots, self.here = pool, slots, here
+        self.tells_early = here
+        self._slots: dict[int, Slot] = {}  # of what runs here, by the identity of leases
         self._reporter = Reporter("lazygraph-pool")
 
     def start(self, work: Work) -> None:
@@ -60,27 +64,36 @@ class PoolEngine(Engine):
 
     def _submit(self, work: Work, tasks: Sequence[int], wanted: Sequence[int]) -> concurrent.futures.Future[Any]:
         if self.here:
-            return self.pool.submit(_run_here, work)
+            return self.pool.submit(self._run_here, work)
         assert work.program.packed is not None
         lease = packed_lease(work.program, tasks, work.values, wanted, work.attempt)
         return self.pool.submit(run_parcels, work.program.packed, lease)
 
+    def _run_here(self, work: Work) -> None:
+        slot = self._slots[id(work)] = Slot()
+        try:
+            run_lease(
+                work.program,
+                work.tasks,
+                work.values,
+                work.report,
+                FixedSlots(work.lender),
+                attempt=work.attempt,
+                began=work.began,
+                told=work.told,
+                slot=slot,
+            )
+        finally:
+            del self._slots[id(work)]
+
+    def tell_early(self) -> None:
+        """Have that reported which has ended while a task takes long, in threads of this process."""
+        for slot in list(self._slots.values()):
+            slot.tell_early()
+
     def close(self) -> None:
         """The pool is its owner's to shut down."""
         self._reporter.close()
-
-
-def _run_here(work: Work) -> None:
-    run_lease(
-        work.program,
-        work.tasks,
-        work.values,
-        work.report,
-        FixedSlots(work.lender),
-        attempt=work.attempt,
-        began=work.began,
-        told=work.told,
-    )
 
 
 def _not_taken(work: Work, tasks: list[int], error: Exception) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 
 class ProcessEngine(Engine):
-    """At most `slots` children at once, each fed by a thread of this process; they start when they are needed."""
+    """So many children at once, each fed by a thread of this process; they start when they are needed.
+
+    `slots` are more while leases are only awaited in their children.
+    """
+
+    tells_early = True
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
+        self.slots = self._most = slots
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0  # leases
@@ -38,7 +44,7 @@ class ProcessEngine(Engine):
         with self._counting:
             self._unfinished += 1
             count = len(self._threads)
-            if self._unfinished > count < self.slots:
+            if self._unfinished > count < self._most:
                 thread = threading.Thread(target=self._serve, name=f"lazygraph-feeds-{count}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -53,11 +59,20 @@ class ProcessEngine(Engine):
             del work  # an idle thread keeps no values alive
 
     def _run(self, work: Work) -> None:
+        over = True
         try:
-            self._children.run(work)
+            over = self._children.run(work, partial(self._parked, work))
         finally:
             with self._counting:
                 self._unfinished -= 1
+            if over:
+                work.finished()
+
+    def _parked(self, work: Work, is_now: bool) -> None:
+        """A lease is only awaited from now on, and holds no slot; or it is over."""
+        with self._counting:
+            self.slots += 1 if is_now else -1
+        if not is_now:
             work.finished()
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:

@@ -70,7 +70,7 @@ def _by_name(name: str) -> Executor:
         raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
     if name == "sync" or (name in BUILT and inside_task.get()):
         # A new one each time: it belongs to the calling thread, and inside a task no slot may wait for a slot.
-        return _load(BUILT["sync"])(_children())  # type: ignore[no-any-return]
+        return _load(BUILT["sync"])(_children()).within(inside_task.get())  # type: ignore[no-any-return]
     found = _warm.get(name)
     if found is None or getattr(found, "closed", False):
         if name.startswith("tcp://"):

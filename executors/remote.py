@@ -47,7 +47,8 @@ class There(NamedTuple):
     """A lease on its way: tasks in order, whose values are wanted, what they read, what they can know of their run.
 
     `say` is whether somebody wants to hear when a task begins, and how far it is.  `places` are what they read that is
-    not in `values` but comes beside it: an entry, in which of the inputs it is, and under which number.
+    not in `values` but comes beside it: an entry, in which of the inputs it is, and under which number.  `parks`: what
+    is awaited may be told after the rest, when other leases run there.
     """
 
     tasks: list[int]
@@ -59,6 +60,7 @@ class There(NamedTuple):
     worker: str
     say: tuple[bool, bool]
     places: tuple[tuple[int, int, int], ...] = ()
+    parks: bool = False
 
 
 class BrokenThere(NamedTuple):
@@ -74,6 +76,7 @@ class BrokenThere(NamedTuple):
     asked: bool
     countdown: float | None
     max_retries: int | None
+    worker: str = ""
 
 
 class Back(NamedTuple):
@@ -138,6 +141,7 @@ def packed_lease(
     attempt: int = 1,
     say: tuple[bool, bool] = (False, False),
     places: Sequence[tuple[int, int, int]] = (),
+    parks: bool = False,
 ) -> bytes:
     """Return a lease as bytes, but for what comes beside it.  Raises `Unsendable`: which value cannot travel."""
     shape = program.shape
@@ -148,7 +152,7 @@ def packed_lease(
     except Exception as error:
         raise _culprit(shape, taken, error) from error
     about = attempt, program.label, program.run_id, program.worker
-    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places)))
+    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places), parks))
 
 
 class Unsendable(Exception):
@@ -220,78 +224,173 @@ program_of = lru_cache(maxsize=8)(opened_plan)
 def run(
     program: Program,
     lease: Buffer,
-    begins: Callable[[int], bool] | None = None,
-    began: Callable[[int], None] | None = None,
-    told: Callable[[int, float, float | None], None] | None = None,
     inputs: Sequence[Mapping[int, Any]] = (),
     leave: Callable[[int, Any], object] | None = None,
 ) -> bytes:
     """Run a lease in this process; return what became of it.
 
-    `begins` is asked about each task before it begins; once it says no, the rest comes back as it is.  So it does after
-    a failure, which others may wait to hear of.  `began` and `told` are called if whoever sent the lease wants it.
-    `inputs` have what comes beside the lease; `leave` is called with wanted values that are not small, which then do
-    not come back; it raises if one cannot be left here.
+    After a failure, which others may wait to hear of, the rest comes back as it is.  `inputs` have what comes beside
+    the lease; `leave` is called with wanted values that are not small, which then do not come back; it raises if one
+    cannot be left here.
     """
-    tasks, wanted, packed, attempt, label, run_id, worker, say, places = _there_of(lease)
-    program.label, program.run_id, program.worker = label, run_id, worker  # the same in all leases of a packed plan
-    try:
-        values: dict[int, Any] = codec.loads(packed)
-        values.update((entry, inputs[at][number]) for entry, at, number in places)
-    except Exception as error:
-        return _encode(Back([], [], 0.0, codec.dumps({}), [], [_unopened(program, task, error) for task in tasks], []))
-    whole = Report()
-
-    failed = False
-
-    def go_on(task: int) -> bool:
-        return not failed and (begins is None or begins(task))
-
-    def report(part: Report) -> None:
-        nonlocal failed
-        failed = failed or bool(part.broken)
-        whole.done += part.done
-        whole.broken += part.broken
-        whole.replaced += part.replaced
-        whole.skipped += part.skipped
-        whole.seconds += part.seconds
-
-    left = _Noting(tasks, go_on)
+    there = LeaseThere(program, lease, inputs=inputs, leave=leave)
     run_lease(
         program,
-        left,
-        values,
-        report,
+        there.tasks,
+        there.values,
+        there.made.add,
         interruptible=False,
-        attempt=attempt,
-        began=began if say[0] else None,
-        told=told if say[1] else None,
+        attempt=there.attempt,
     )
-    whole.skipped += left
-    # What was skipped will run elsewhere, and may read what was made here.
-    kept = {*wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
-    plain = {task: values[task] for task in sorted(kept) if _is_plain(values[task], small=leave is not None)}
-    others: list[tuple[int, Any]] = []
-    replaced: list[tuple[int, Any]] = []
-    for task in sorted(kept.difference(plain)):
-        what = f"the result of {program.place_of(task, None)[0]!r}, a {type(values[task]).__name__},"
-        packing = partial(codec.dumps, values[task]) if leave is None else partial(leave, task, values[task])
-        _pack(program, task, packing, others, whole.broken, what)
-    for task, becomes in whole.replaced:
-        _pack(program, task, partial(_packed_replacement, becomes), replaced, whole.broken)
-    lost = {broken.task for broken in whole.broken}
-    return _encode(
-        Back(
-            [task for task in whole.done if task not in lost],
-            whole.skipped,
-            whole.seconds,
-            codec.dumps(plain),
-            others if leave is None else [],
-            [_packed_broken(broken) for broken in whole.broken],
-            replaced,
-            tuple([task for task, _ in others]) if leave is not None else (),
+    return there.made.all(there.tasks)
+
+
+class LeaseThere:
+    """A lease that was sent to this process, opened.
+
+    `begins` is asked about each task before it begins; once it says no, the rest stays in `tasks`.  So it does after a
+    failure.  `began` and `told` are called if whoever sent the lease wants it.
+    """
+
+    lender = True
+
+    def __init__(
+        self,
+        program: Program,
+        lease: Buffer,
+        begins: Callable[[int], bool] | None = None,
+        began: Callable[[int], None] | None = None,
+        told: Callable[[int, float, float | None], None] | None = None,
+        inputs: Sequence[Mapping[int, Any]] = (),
+        leave: Callable[[int, Any], object] | None = None,
+    ) -> None:
+        tasks, wanted, packed, attempt, label, run_id, worker, say, places, parks = _there_of(lease)
+        # The same in all leases of a packed plan.
+        program.label, program.run_id, program.worker = label, run_id, worker or f"process-{os.getpid()}"
+        self.program, self.attempt, self.parks = program, attempt, parks
+        self.began, self.told = began if say[0] else None, told if say[1] else None
+        self.values: dict[int, Any] = {}
+        self.made = _Made(program, tasks, wanted, self.values, leave)
+        self._begins = begins
+        self.tasks: deque[int] = _Noting(tasks, self._goes_on)
+        try:
+            self.values.update(codec.loads(packed))
+            self.values.update((entry, inputs[at][number]) for entry, at, number in places)
+        except Exception as error:
+            self.tasks.clear()
+            self.made.add(Report(broken=[_unopened(program, task, error) for task in tasks]))
+
+    def _goes_on(self, task: int) -> bool:
+        return not self.made.failed and (self._begins is None or self._begins(task))
+
+
+class _Made:
+    """What a lease has made and has not told; it is told in one parcel at the end, or in several on the way."""
+
+    def __init__(
+        self,
+        program: Program,
+        tasks: Sequence[int],
+        wanted: Iterable[int],
+        values: dict[int, Any],
+        leave: Callable[[int, Any], object] | None,
+    ) -> None:
+        self._program, self._tasks, self._values, self._leave = program, tasks, values, leave
+        self._wanted = set(wanted)
+        self._new = Report()
+        self._over: set[int] = set()  # has been told
+        self._readers: dict[int, list[int]] | None = None
+        self.failed = False
+
+    def add(self, part: Report) -> None:
+        """Take in what the runner has done."""
+        new = self._new
+        self.failed = self.failed or bool(part.broken)
+        new.done += part.done
+        new.broken += part.broken
+        new.replaced += part.replaced
+        new.skipped += part.skipped
+        new.seconds += part.seconds
+
+    def all(self, left: Iterable[int]) -> bytes:
+        """Return the last parcel; `left` has not begun."""
+        self._new.skipped += left
+        return self._parcel(self._new)
+
+    def so_far(self, left: Iterable[int] = ()) -> bytes | None:
+        """Return a parcel of what can be told while the lease goes on, if there is anything; `left` will not begin.
+
+        A value that only tasks of the lease read stays here: whoever made it is told with the last of them.  Nothing is
+        told before what it has read.
+        """
+        new = self._new
+        new.skipped += left
+        self._wanted |= reads_of(self._program.shape, new.skipped)  # these will run elsewhere
+        told = self._tellable()
+        if not told and not new.broken:
+            return None
+        part, self._new = Report(), Report()
+        part.broken, part.seconds = new.broken, new.seconds
+        for task in new.done:
+            (part if task in told else self._new).done.append(task)
+        for task, plan in new.replaced:
+            (part if task in told else self._new).replaced.append((task, plan))
+        part.skipped = new.skipped
+        self._over |= told
+        return self._parcel(part)
+
+    def _tellable(self) -> set[int]:
+        inputs_of, readers, over = self._program.shape.inputs_of, self._readers_here(), self._over
+        ended = [*self._new.done, *(task for task, _ in self._new.replaced)]
+        kept = {task for task in self._new.done if task not in self._wanted}
+        told = {*ended, *self._new.skipped}
+        before = 0
+        while before != len(told):
+            before = len(told)
+            for task in reversed(ended):
+                if task in kept and any(one not in told and one not in over for one in readers.get(task, ())):
+                    told.discard(task)
+            for task in ended:
+                if any(read in readers and read not in told and read not in over for read in inputs_of(task)):
+                    told.discard(task)
+        return told
+
+    def _readers_here(self) -> dict[int, list[int]]:
+        if self._readers is None:
+            self._readers = {task: [] for task in self._tasks}
+            for task in self._tasks:
+                for read in self._program.shape.inputs_of(task):
+                    if read in self._readers:
+                        self._readers[read].append(task)
+        return self._readers
+
+    def _parcel(self, whole: Report) -> bytes:
+        program, values, leave = self._program, self._values, self._leave
+        # What was skipped will run elsewhere, and may read what was made here.
+        kept = {*self._wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
+        plain = {task: values[task] for task in sorted(kept) if _is_plain(values[task], small=leave is not None)}
+        others: list[tuple[int, Any]] = []
+        replaced: list[tuple[int, Any]] = []
+        for task in sorted(kept.difference(plain)):
+            what = f"the result of {program.place_of(task, None)[0]!r}, a {type(values[task]).__name__},"
+            packing = partial(codec.dumps, values[task]) if leave is None else partial(leave, task, values[task])
+            _pack(program, task, packing, others, whole.broken, what)
+        for task, becomes in whole.replaced:
+            _pack(program, task, partial(_packed_replacement, becomes), replaced, whole.broken)
+        lost = {broken.task for broken in whole.broken}
+        self.failed = self.failed or bool(lost)
+        return _encode(
+            Back(
+                [task for task in whole.done if task not in lost],
+                whole.skipped,
+                whole.seconds,
+                codec.dumps(plain),
+                others if leave is None else [],
+                [_packed_broken(broken) for broken in whole.broken],
+                replaced,
+                tuple([task for task, _ in others]) if leave is not None else (),
+            )
         )
-    )
 
 
 def _is_plain(value: Any, small: bool) -> bool:
@@ -315,10 +414,10 @@ def _pack(
         broken.append(Broken(task, wrong, str(wrong), node, origin))
 
 
-def _unopened(program: Program, task: int, error: Exception) -> BrokenThere:
+def _unopened(program: Program, task: int, error: Exception) -> Broken:
     node, origin = program.place_of(task, None)
     wrong = Unserializable(f"an input of {node!r}", f"built at {origin}", codec.reason_of(error))
-    return _packed_broken(Broken(task, wrong, str(wrong), node, origin))
+    return Broken(task, wrong, str(wrong), node, origin)
 
 
 def _packed_broken(broken: Broken) -> BrokenThere:
@@ -333,6 +432,7 @@ def _packed_broken(broken: Broken) -> BrokenThere:
         broken.asked,
         broken.countdown,
         broken.max_retries,
+        broken.worker,
     )
 
 

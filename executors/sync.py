@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NestingTooDeep
 from lazygraph.executors.base import Engine
 from lazygraph.executors.isolated import IsolatingDriver, Isolation
-from lazygraph.running.context import inside_task
+from lazygraph.running.context import MAX_NESTING, inside_task, patience
+from lazygraph.running.events import CancelRun
 from lazygraph.running.hosting import Host
+from lazygraph.running.stack import with_room
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.course import Work as Handed
     from lazygraph.running.run import Run
+    from lazygraph.running.runner import Report
 
 
-DEEPEST = 50
-"""So deep may tasks run tasks in one thread: each level takes about a dozen of the 1000 frames that Python gives."""
+FOREVER, LATE = float("inf"), -1.0
 
 
 class SyncEngine(Engine):
@@ -82,7 +86,11 @@ class SyncEngine(Engine):
 
 
 class SyncExecutor(IsolatingDriver):
-    """Runs everything in the calling thread; `submit` returns when the run has ended.  Threads take turns."""
+    """Runs everything in the calling thread; `submit` returns when the run has ended.  Threads take turns.
+
+    Tasks in tasks run there too, until they have used up half of its stack: the next one is run by a thread of its own,
+    for which this one waits.
+    """
 
     shares_memory = True
 
@@ -91,23 +99,71 @@ class SyncExecutor(IsolatingDriver):
         super().__init__(SyncEngine(isolation), "sync")
         self.depth = 0
         self._turn = threading.RLock()
+        self._until = FOREVER  # the moment at which whoever submitted stops waiting; LATE when that was too soon
+
+    def within(self, outer: Any) -> SyncExecutor:
+        """Have those see what runs here who see what runs on `outer`, whose task this is made for; return this."""
+        driver = getattr(outer, "executor", outer)
+        around = getattr(getattr(driver, "_engine", None), "around", None)
+        if around is not None:
+            self._engine = around(self._engine)
+        return self
 
     def submit(self, plan: Plan) -> Run:
-        """Run a plan; return when it has ended.  Raises `NestingTooDeep`."""
-        depth = getattr(inside_task.get(), "depth", -1) + 1
-        if depth > DEEPEST:
-            raise NestingTooDeep(DEEPEST)
+        """Run a plan; return when it has ended.  Raises `NestingTooDeep`.
+
+        Raises `TimeoutError` when its caller waits no longer: between two tasks, and nothing more of it is started.
+        """
+        outer = inside_task.get()
+        depth = getattr(outer, "depth", 0) + 1 if outer else 0
+        if depth > MAX_NESTING:
+            raise NestingTooDeep(MAX_NESTING)
+        return with_room(partial(self._run, plan, depth), self._give_up) if depth else self._run(plan, 0)
+
+    def _run(self, plan: Plan, depth: int) -> Run:
+        seconds, token = patience.get(), patience.set(None)
         with self._turn:
-            self.depth = depth
-            run = super().submit(plan)
+            before = self._until
+            self.depth, self._until = depth, self._clock.now() + (FOREVER if seconds is None else seconds)
             try:
-                while run.block.open and (when := self.next_time()) is not None:
-                    self._clock.sleep_until(when)
-                    self.tick()
-            except BaseException:  # Ctrl-C: nobody will ever hold this run
-                self.cancel(run, -1, False)
-                raise
-            return run
+                run = super().submit(plan)
+                try:
+                    while run.block.open and (when := self.next_time()) is not None:
+                        self._clock.sleep_until(min(when, self._until))
+                        self.tick()
+                        self._end_what_is_late()
+                except BaseException:  # Ctrl-C: nobody will ever hold this run
+                    self.cancel(run, -1, False)
+                    raise
+                if self._until < 0:
+                    raise TimeoutError(f"{run!r} has not ended within {seconds} s")
+                return run
+            finally:
+                self._until = before
+                patience.reset(token)
+
+    def reported(self, work: Handed, report: Report) -> None:
+        """Take in what has been done; start nothing more of it when nobody waits any longer."""
+        super().reported(work, report)
+        self._end_what_is_late()
+
+    def _end_what_is_late(self) -> None:
+        if 0 <= self._until <= self._clock.now():
+            with self._lock:
+                blocks = [block for block in self._frontier.blocks.values() if block.open]
+                if blocks:
+                    self._until = LATE
+                endings = [ending for block in blocks for ending in self._handle(CancelRun(block))]
+            self._settle(endings)
+
+    def _give_up(self) -> None:
+        """Start nothing more, and have leave what runs."""
+        with self._lock:
+            blocks = list(self._frontier.blocks.values())
+            running = [one for block in blocks for one in self._running_of(block, -1)]
+        self.close(wait=False)
+        for work, task in running:
+            self._engine.stop(work, task, 0.0)
 
     def _arm(self) -> None:
         """`submit` waits itself."""

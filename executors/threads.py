@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption
+from lazygraph.executors.aside import serve_aside
 from lazygraph.executors.base import Engine
 from lazygraph.executors.isolated import IsolatingDriver, Isolation
 from lazygraph.running.hosting import Host, show_escaped
@@ -22,6 +22,8 @@ class ThreadEngine(Engine):
 
     They start when they are needed and are daemons: after Ctrl-C the interpreter does not wait for them.
     """
+
+    tells_early = True
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -40,17 +42,9 @@ class ThreadEngine(Engine):
         with self._counting:
             self._unfinished += 1
             if self._unfinished > self._threads:
-                thread = threading.Thread(target=self._serve, name=f"lazygraph-{self._threads}", daemon=True)
-                # Not by this thread: Ctrl-C while `Thread.start` waits may come out of it as something else.
-                _thread.start_new_thread(self._begin, (thread,))
+                serve_aside(self._serve, f"lazygraph-{self._threads}")
                 self._threads += 1
         self._queue.put(work)
-
-    def _begin(self, thread: threading.Thread) -> None:
-        try:
-            thread.start()
-        except RuntimeError:  # the system gives no further thread: this one does it
-            self._serve()
 
     def _serve(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -72,6 +66,10 @@ class ThreadEngine(Engine):
             with self._counting:
                 self._unfinished -= 1
             end()
+
+    def tell_early(self) -> None:
+        """Have that reported which has ended while a task takes long."""
+        self._host.tell_early()
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
         """Kill an isolated task; raise `TaskCancelled` in any other."""

@@ -1,5 +1,8 @@
 """Warm children: each runs one lease at a time, and is kept for the next unless it died.
 
+A lease of which something is still awaited is parked in its child, and others run there meanwhile.  A task that is to
+be ended with its child, or must not be run twice, is neither parked nor with one that has anything parked.
+
 Covers: taking a child for a lease and giving it back, what is reported of it, killing one, packing what children need.
 Does not cover: the conversation with a child (executors.children), whose leases they are (executors.processes,
 executors.isolated).
@@ -8,6 +11,7 @@ executors.isolated).
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lazygraph.errors import TaskCancelled, TaskTimeout, Unserializable
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from lazygraph.running.program import Program
     from lazygraph.values.graph import Shape
     from lazygraph.values.options import TaskOptions
+
+    Parked = Callable[[bool], None]
 
 
 class Lease(Protocol):
@@ -64,8 +70,11 @@ class _Held:
         self.child: Child | None = None
         self.halted = False  # nothing more of it is to begin
         self.killed: int | None = None  # for the sake of this task
-        self.withdrawn: set[int] = set()  # have not begun, and never will: they have been reported already
+        self.settled: set[int] = set()  # have been reported, or taken back: have not begun, and never will
         self.over = False
+        self.parked = False  # what is left of it is only awaited
+        self.number = 0  # of this lease, as the child counts
+        self.leaving: dict[int, threading.Event] = {}  # tasks that are to leave
         self.left = threading.Event()
 
     def halt(self) -> None:
@@ -74,38 +83,60 @@ class _Held:
         if self.child is not None:
             self.child.stop()
 
-    def withdraw(self, task: int) -> bool:
-        """Have a task not begin; return whether it has not."""
-        if self.over or task in self.withdrawn or task not in self.tasks:
-            return False
+    def take_back(self, first: int | None = None) -> list[int]:
+        """Have a task (default: any) and what stands behind it not begin; return what has not, and never will."""
+        if self.over or self.parked or (first is not None and first not in self._behind()):
+            return []
         self.halt()
-        if self.child is not None:
-            if len(self.tasks) == 1:
-                return False  # nothing else is lost with its child, which may be at its inputs already
-            at = self.child.at()  # after the halt: what it begins from now on it has noted before
-            if at in self.tasks and self.tasks.index(task) <= self.tasks.index(at):
-                return False
-        self.withdrawn.add(task)
-        return True
+        taken = [task for task in self._behind() if task not in self.settled]  # after the halt: begun is noted before
+        self.settled.update(taken)
+        return taken
+
+    def _behind(self) -> Sequence[int]:
+        """Return what stands behind the task that the child is at."""
+        at = self.child.at() if self.child is not None else NOTHING
+        return self.tasks[self.tasks.index(at) + 1 :] if at in self.tasks else self.tasks
 
     def kill(self, task: int) -> bool:
         """Kill the child if it is at a task; return whether it is."""
-        if self.over or self.child is None or (len(self.tasks) > 1 and self.child.at() != task):
+        if self.over or self.parked or self.child is None or task in self.settled:
+            return False
+        if len(self.tasks) > 1 and self.child.at() != task:
             return False
         if self.killed is None:
             self.killed = task
             self.child.kill()
         return True
 
+    def leave(self, task: int) -> threading.Event:
+        """Have a task leave that may be awaited; what is returned is set when its end has been reported."""
+        gone = self.leaving.setdefault(task, threading.Event())
+        if self.over or self.child is None or task in self.settled:
+            gone.set()
+        else:
+            self.child.leave_task(self.number, task)
+        return gone
+
+    def settle(self, report: Report) -> None:
+        """Note what is about to be reported; what was taken back has been."""
+        report.skipped = [task for task in report.skipped if task not in self.settled]
+        self.settled.update(report.done, report.skipped)
+        self.settled.update(broken.task for broken in report.broken)
+        self.settled.update(task for task, _ in report.replaced)
+
 
 class _End(NamedTuple):
-    """How it ended: with what came back, or the task a child was `at` when it died, was killed or was too late."""
+    """How it ended: with what came back, or the task a child was `at` when it died, was killed or was too late.
+
+    `parked` is the child when it has not ended, and is awaited there.
+    """
 
     back: bytearray | None
     at: int
     killed: int | None
     overdue: bool
     untouched: bool
+    parked: Child | None
 
 
 class Children:
@@ -135,8 +166,11 @@ class Children:
         finally:
             self._over(lease, held)
 
-    def run(self, work: Work) -> None:
-        """Run a lease of any number of tasks, and report."""
+    def run(self, work: Work, parked: Parked | None = None) -> bool:
+        """Run a lease of any number of tasks, and report; return False when it goes on without this thread.
+
+        Then `parked(True)` has been called before anything was reported, and `parked(False)` will be when it is over.
+        """
         held = _Held([*work.tasks])
         with self._lock:
             self._held[work] = held
@@ -145,20 +179,28 @@ class Children:
             with self._lock:
                 held.halt()
 
+        def back(first: int | None) -> list[int]:
+            with self._lock:
+                return held.take_back(first)
+
         try:
-            tasks, wanted = work.send(halt)
+            tasks, wanted = work.send(halt, back)
             held.tasks = tasks  # others may have been taken back
             if tasks:
-                self._run(work, held, tasks, wanted)
+                self._run(work, held, tasks, wanted, parked if _may_park(work) else None)
         finally:
-            self._over(work, held)
+            if not held.parked:
+                self._over(work, held)
+        return not held.parked
 
     def _over(self, lease: Any, held: _Held) -> None:
         with self._lock:
             self._held.pop(lease, None)
             child, held.child = held.child, None
         held.left.set()
-        if child is not None:  # Ctrl-C before it was asked
+        for gone in held.leaving.values():
+            gone.set()
+        if child is not None and not held.parked:  # Ctrl-C before it was asked
             self._give_back(child, alive=False)
 
     def stop(self, lease: Any, task: int, timeout: float) -> bool:
@@ -167,13 +209,15 @@ class Children:
             held = self._held.get(lease)
             if held is None:
                 return True
-            withdrawn = held.withdraw(task)
-            if not withdrawn and not held.kill(task):
-                return True  # it is over
-        if withdrawn:
-            lease.report(Report(broken=[broken_of(lease.program, task, TaskCancelled())]))
+            # Nothing else is lost with the child of one task, which may be at its inputs already.
+            taken = held.take_back(task) if len(held.tasks) > 1 or held.child is None else []
+            killed = not taken and held.kill(task)
+            gone = held.leave(task) if not taken and not killed else held.left
+        if taken:
+            broken = [broken_of(lease.program, task, TaskCancelled())] if task in taken else []
+            lease.report(Report(broken=broken, skipped=[one for one in taken if one != task], early=True))
             return True
-        return held.left.wait(timeout)
+        return gone.wait(timeout)
 
     def close(self) -> None:
         """End the children; one that is at a lease ends after it.  Safe to call twice."""
@@ -187,16 +231,26 @@ class Children:
 
     # -- one lease ---------------------------------------------------------------------------------
 
-    def _run(self, lease: Lease, held: _Held, tasks: Sequence[int], wanted: Sequence[int]) -> None:
+    def _run(
+        self,
+        lease: Lease,
+        held: _Held,
+        tasks: Sequence[int],
+        wanted: Sequence[int],
+        parked: Parked | None = None,
+    ) -> None:
         program = lease.program
         try:
             if program.packed is None:  # it came here in parts
                 program.packed = packed_isolated(program.shape, program.tables)
             say = lease.began is not None or lease.timeout is not None, lease.told is not None
-            parcel = packed_lease(program, tasks, lease.values, wanted, lease.attempt, say)
-            end = self._ask(lease, held, tasks, parcel)
+            parcel = packed_lease(program, tasks, lease.values, wanted, lease.attempt, say, parks=parked is not None)
+            end = self._ask(lease, held, tasks, parcel, parked is None)
             while end.untouched:
-                end = self._ask(lease, held, tasks, parcel)
+                end = self._ask(lease, held, tasks, parcel, parked is None)
+            if end.parked is not None and parked is not None:
+                self._park(lease, held, end.parked, end.back, parked)
+                return
         except Unsendable as unsendable:
             lease.report(refused(program, self._still(held), unsendable))
         except Exception as error:  # Unserializable, OSError where the system gives no further process, any other
@@ -207,18 +261,20 @@ class Children:
                 self._replace()
 
     def _still(self, held: _Held) -> list[int]:
-        """Return the tasks of a lease that is over which have not been reported yet."""
+        """Return the tasks of a lease that is over which have been neither reported yet nor taken back."""
         with self._lock:
             held.over = True
-            return [task for task in held.tasks if task not in held.withdrawn]
+            return [task for task in held.tasks if task not in held.settled]
 
-    def _ask(self, lease: Lease, held: _Held, tasks: Sequence[int], parcel: bytes) -> _End:
-        """Have a lease run in a child; say how that ended."""
-        child = self._take(held)
-        used, back, overdue = child.used, None, False
+    def _ask(self, lease: Lease, held: _Held, tasks: Sequence[int], parcel: bytes, alone: bool) -> _End:
+        """Have a lease run in a child, if `alone` in one that has nothing parked; say how that ended."""
+        child = self._take(held, alone)
+        used, back, parked, overdue = child.used, None, False, False
         assert lease.program.packed is not None
         try:
-            back = child.ask(lease.program.packed, parcel, lease.began, lease.told, lease.timeout)
+            part = partial(self._take_in, lease, held)
+            answer = child.ask(lease.program.packed, parcel, lease.began, lease.told, lease.timeout, part)
+            parked, back = answer or (False, None)
         except Overdue:
             overdue = True
         finally:  # also after Ctrl-C
@@ -227,17 +283,49 @@ class Children:
                 died = back is None and held.killed is None and not overdue
                 # One that was warm and has not begun anything may have been dead before it was asked.
                 untouched = died and used and at == NOTHING
-                held.child, held.over, killed = None, not untouched, held.killed
-            self._give_back(child, back is not None and killed is None)
-        return _End(back, at if at in tasks else tasks[0], killed, overdue, untouched)
+                killed, held.parked = held.killed, parked
+                if not parked:
+                    held.child, held.over = None, not untouched
+            if not parked:
+                self._give_back(child, back is not None and killed is None)
+        return _End(back, at if at in tasks else tasks[0], killed, overdue, untouched, child if parked else None)
 
-    def _take(self, held: _Held) -> Child:
-        """Return a child for a lease."""
+    def _park(self, lease: Any, held: _Held, child: Child, back: bytearray | None, parked: Parked) -> None:
+        """Have others run in a child where something of a lease is only awaited from now on."""
+        parked(True)
+        try:
+            if back:
+                self._take_in(lease, held, back)
+            else:
+                lease.report(Report())  # somebody else can have the slot
+        finally:
+            child.park(_Hearing(self, lease, held, parked))
+            self._give_back(child, held.killed is None)
+
+    def _take_in(self, lease: Lease, held: _Held, data: bytearray) -> None:
+        """Report what has ended in a lease that goes on."""
+        report, values, _ = opened(data, lease.program)
+        report.early = True
         with self._lock:
-            child = self._idle.pop() if self._idle else None
+            held.settle(report)
+        for entry, value in values.items():
+            lease.values[entry] = value
+        lease.report(report)
+        for task in list(held.leaving):
+            if task in held.settled:
+                held.leaving[task].set()
+
+    def _take(self, held: _Held, alone: bool) -> Child:
+        """Return a child for a lease: the one that has least to await, if `alone` nothing."""
+        with self._lock:
+            child = min(reversed(self._idle), key=lambda one: one.parked, default=None)
+            if child is not None and alone and child.parked:
+                child = None
+            if child is not None:
+                self._idle.remove(child)
         child = child or Child()
         with self._lock:
-            held.child = child
+            held.child, held.number = child, child.number + 1
             if held.halted:
                 child.stop()
         return child
@@ -261,6 +349,44 @@ class Children:
             self._give_back(Child(), alive=True)
         except OSError:  # the system gives no further process just now: it is tried again with the next lease
             return
+
+
+def _may_park(work: Work) -> bool:
+    """Whether what is awaited of a lease may be awaited beside others, and die with them."""
+    policy = work.policy
+    return not (work.isolated or work.timeout is not None or (policy is not None and policy.at_most_once))
+
+
+class _Hearing:
+    """Hears of a lease that is parked."""
+
+    def __init__(self, children: Children, lease: Any, held: _Held, parked: Parked) -> None:
+        self._children, self._lease, self._held, self._parked = children, lease, held, parked
+
+    def later(self, data: bytearray, over: bool) -> None:
+        try:
+            self._children._take_in(self._lease, self._held, data)
+        except Exception as error:
+            tasks = self._children._still(self._held)
+            self._lease.report(Report(broken=[broken_of(self._lease.program, task, error) for task in tasks]))
+        if over:
+            self._end()
+
+    def told(self, task: int, done: float, total: float | None) -> None:
+        if self._lease.told is not None:
+            self._lease.told(task, done, total)
+
+    def lost(self, suspect: int | None) -> None:
+        tasks = self._children._still(self._held)
+        try:
+            if tasks:
+                self._lease.lost(tasks, suspect if suspect in tasks else None)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._children._over(self._lease, self._held)
+        self._parked(False)
 
 
 def _tell(lease: Lease, tasks: Sequence[int], end: _End) -> None:

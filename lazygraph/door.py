@@ -22,6 +22,7 @@ from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.optimize import optimize as optimized
 from lazygraph.planning.plan import plan_of
 from lazygraph.planning.sharing import share
+from lazygraph.running.context import patience
 from lazygraph.running.futures import Future as Future
 from lazygraph.running.run import SKIPPED, Run
 from lazygraph.running.steps import asked_of, wired
@@ -86,13 +87,17 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
     collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
     on before the exception is raised; `on_error="collect"` puts a `Failure` in the place of each value that is missing,
     `"skip"` leaves it out of whatever held it; `num_workers=` so many threads, for this once; `timeout=` seconds, then
-    TimeoutError and the run is cancelled; `run_name=`.
+    TimeoutError and the run is cancelled (on sync between two tasks: one that runs is waited for); `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
     for name in kwargs:
         if name not in _KEYWORDS:
             raise UnknownOption("compute()", name, _KEYWORDS)
-    run = start(*args, **kwargs)
+    token = patience.set(timeout)
+    try:
+        run = start(*args, **kwargs)
+    finally:
+        patience.reset(token)
     try:
         return run.result(timeout)  # type: ignore[no-any-return]
     except (TimeoutError, KeyboardInterrupt):

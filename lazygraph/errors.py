@@ -259,9 +259,15 @@ class NestingTooDeep(LazyGraphError, RecursionError):
 
 
 class WouldDeadlock(LazyGraphError, RuntimeError):
-    """A task waits for other work of its own executor, which may need the very slot that it holds."""
+    """Something waits for work that may need what it holds: its own slot, its event loop, the time of a test."""
 
-    def __init__(self, executor: str, on_loop: bool = False) -> None:
+    def __init__(self, executor: str, on_loop: bool = False, held: bool = False) -> None:
+        if held:
+            super().__init__(
+                f"on executor {executor!r} nothing runs until held() ends or time is let pass, which this waits for; "
+                f"call advance(seconds) first, or give a timeout"
+            )
+            return
         if on_loop:
             super().__init__(
                 f"an async task on executor {executor!r} waits for a future of the same executor and holds up the "

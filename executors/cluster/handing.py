@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _QUEUED = int(State.QUEUED)
 
 WORTH_MOVING = 0.002
-"""Seconds of work below which an idle worker does not ask a busy one for tasks."""
+"""Seconds of work below which an idle worker does not ask a busy one for tasks, unless that one is at a long one."""
 
 
 class Handing:
@@ -262,7 +262,8 @@ class Handing:
                 return True
         laden = [w for w in map(self.workers.__getitem__, self._laden) if not w.recalled and not w.reluctant]
         busiest = max([w for w in laden if has_for(w, worker)], key=lambda w: w.outstanding, default=None)
-        if busiest is None or (self._seconds and self._seconds * busiest.outstanding < WORTH_MOVING):
+        short = bool(self._seconds) and busiest is not None and self._seconds * busiest.outstanding < WORTH_MOVING
+        if busiest is None or (short and not busiest.late):
             return any(w.restricted for w in laden)
         busiest.recalled = True
         self._send(busiest.id, m.TakeBack(-1, b"", to_give_back(busiest)))

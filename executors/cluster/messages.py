@@ -331,12 +331,13 @@ class Adopt(Message, tag=37, frozen=True):
 
 
 class Stop(Message, tag=38, frozen=True):
-    """Make an attempt that runs leave.  Answered by `Stopped`, when it has or when it would not."""
+    """Have an attempt not begin, or, with `force`, leave if it runs.  Answered by `Stopped`, also when it would not."""
 
     question: int
     block: int
     task: int
     attempt: int
+    force: bool
 
 
 # -- worker to scheduler ---------------------------------------------------------------------------

@@ -171,7 +171,7 @@ class SchedulerMachine(Keeping):
             self._handle(events.CancelRun(record.block), now)
             cancelled = True
         elif record is not None:
-            if message.force and self._stop(peer, message.question, record, message.entry):
+            if self._stop(peer, message, record):
                 return
             owner, origin = record.block.owner(message.entry)
             if record.keys is None or not _HANDED_OUT[owner.state[origin]]:
@@ -181,15 +181,17 @@ class SchedulerMachine(Keeping):
                 self._keep_no_longer(owner, origin, now)
         self._send(peer, m.Answer(message.question, cancelled))
 
-    def _stop(self, client: int, question: int, record: RunRecord, entry: int) -> bool:
-        """Ask whoever runs a task to make it leave; return whether anybody does.  The answer follows."""
-        here, at = record.block, entry
+    def _stop(self, client: int, message: m.Cancel, record: RunRecord) -> bool:
+        """Ask whoever was handed a task to have it not begin, or leave; return whether one was.  The answer follows."""
+        here, at = record.block, message.entry
         block, entry = here.owner(at) if record.keys is not None else (here, at)
         home = self.records[block.base]
         others = home.client != client and home.client in self.clients
         if not _HANDED_OUT[block.state[entry]] or others or {*block.watchers.get(entry, ())} - {(here, at)}:
             return False  # it does not run, or another run or client wants it too
-        return self._have_stopped(home, entry, client, question)
+        if not message.force and block.state[entry] == _RUNNING:
+            return False  # it has been told that it has begun
+        return self._have_stopped(home, entry, client, message.question, message.force)
 
     def _stop_all(self, run: Block) -> None:
         """Make everything of a run leave that runs; nobody waits for that."""
@@ -198,14 +200,14 @@ class SchedulerMachine(Keeping):
                 if _HANDED_OUT[block.state[entry]] and not block.watchers.get(entry):
                     self._have_stopped(self.records[block.base], entry, NOWHERE, 0)
 
-    def _have_stopped(self, record: RunRecord, entry: int, client: int, question: int) -> bool:
+    def _have_stopped(self, record: RunRecord, entry: int, client: int, question: int, force: bool = True) -> bool:
         worker, block = record.home[entry], record.block
         if worker not in self.workers:
             return False
         self._asked += 1
         self._stopping[self._asked] = client, question
         self._asked_of[self._asked] = worker
-        self._send(worker, m.Stop(self._asked, block.base, entry, block.attempt(entry)))
+        self._send(worker, m.Stop(self._asked, block.base, entry, block.attempt(entry), force))
         return True
 
     def _stopped(self, peer: int, message: m.Stopped, body: bytes | memoryview, now: float) -> None:
@@ -239,7 +241,7 @@ class SchedulerMachine(Keeping):
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
         self._loaded(worker, -len(tasks))
-        worker.reluctant = False
+        worker.reluctant = worker.late = False
         self._left(worker, message.block, tasks, message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None:
@@ -392,6 +394,7 @@ class SchedulerMachine(Keeping):
             self._handle(events.ValuesLost([(record.block, lost)]), now)
 
     def _began(self, peer: int, message: m.Began, body: bytes | memoryview, now: float) -> None:
+        self.workers[peer].late = True
         record = self.records.get(message.block)
         if record is not None and record.home[message.task] == peer:
             self._handle(events.Started(record.block, message.task, message.attempt), now)

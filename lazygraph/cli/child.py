@@ -8,7 +8,7 @@ import signal
 import click
 
 from lazygraph.cli.serving import end_at_once
-from lazygraph.executors.children import serve_apart
+from lazygraph.executors.serving_child import serve
 
 
 @click.command(hidden=True)
@@ -21,4 +21,4 @@ def child(note: int) -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    serve_apart(requests, replies, note, end_at_once)
+    serve(requests, replies, note, end_at_once)

@@ -79,7 +79,7 @@ class AsCompleted:
         if not self._left:
             raise StopIteration
         try:
-            with lent_slot(owners_of(self._known)):
+            with lent_slot(owners_of(self._known), self._timeout):
                 future = self._ended.get(timeout=left_until(self._deadline))
         except Empty:
             raise self._too_late() from None
@@ -180,7 +180,7 @@ def as_completed(futures: Iterable[Any], timeout: float | None = None, with_resu
 def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
     """Wait for futures; return the two sets `done` and `not_done`."""
     futures = list(futures)
-    with lent_slot(owners_of(futures)):
+    with lent_slot(owners_of(futures), timeout):
         return concurrent.futures.wait(futures, timeout, return_when)
 
 

@@ -27,6 +27,13 @@ awaited_here: ContextVar[Any] = ContextVar("lazygraph_awaited_here", default=Non
 """The coroutine of an `async def` task that this belongs to (running.awaiting), None elsewhere."""
 
 
+patience: ContextVar[float | None] = ContextVar("lazygraph_patience", default=None)
+"""So many seconds whoever submits will wait; None: for ever.  For executors that return when a run has ended."""
+
+holding: ContextVar[Any] = ContextVar("lazygraph_holding", default=None)
+"""The executor whose time stands until this code lets it pass (testing.sim)."""
+
+
 class FixedSlots:
     """Stands for an executor whose slots cannot be lent: a task of it that waited for another might wait for ever."""
 
@@ -35,12 +42,18 @@ class FixedSlots:
 
 
 @contextmanager
-def lent_slot(owners: Iterable[Any] = ()) -> Iterator[None]:
+def lent_slot(owners: Iterable[Any] = (), timeout: float | None = None) -> Iterator[None]:
     """Let somebody else use the slot of the task that runs here, while it waits for work of `owners`.
 
-    Raises `WouldDeadlock` where the slot cannot be lent and one of them is the task's own executor, and in `async def`
-    tasks, which wait for it with `await` only.
+    `timeout` None: it would wait for ever.  Raises `WouldDeadlock` where the slot cannot be lent and one of them is the
+    task's own executor, in `async def` tasks, which wait for it with `await` only, and where nothing runs until whoever
+    waits lets time pass.
     """
+    held = holding.get()
+    if held is not None and timeout is None:
+        owners = list(owners)
+        if any(owner is held for owner in owners):
+            raise WouldDeadlock(held.name, held=True)
     lender = inside_task.get()
     if on_loop.get():
         if any(owner is lender for owner in owners):

@@ -118,6 +118,7 @@ class Work:
     """A lease in the hands of an engine.  The driver may take tasks back from the right of `tasks`."""
 
     __slots__ = (
+        "_back",
         "_driver",
         "_stop",
         "attempt",
@@ -128,6 +129,7 @@ class Work:
         "policy",
         "program",
         "sent",
+        "since",
         "spared",
         "tasks",
         "timeout",
@@ -135,8 +137,8 @@ class Work:
         "values",
     )
 
-    def __init__(self, driver: Any, course: Course, lease: Lease) -> None:
-        self._driver, self.course, self.attempt = driver, course, lease.attempt
+    def __init__(self, driver: Any, course: Course, lease: Lease, now: float = 0.0) -> None:
+        self._driver, self.course, self.attempt, self.since = driver, course, lease.attempt, now
         assert course.program is not None
         self.program, self.values = course.program, course.values
         self.tasks = deque(lease.tasks)
@@ -144,6 +146,7 @@ class Work:
         self.spared: set[int] = set()
         self.sent: frozenset[int] = frozenset()
         self._stop: Callable[[], object] | None = None
+        self._back: Callable[[int | None], list[int]] | None = None
         self.policy: Policy | None = None
         self.isolated = False
         self.timeout: float | None = None
@@ -157,6 +160,8 @@ class Work:
 
     def report(self, report: Report) -> None:
         """Tell the driver what has been done so far."""
+        if self.sent:
+            self.sent = self.sent.difference(report.done)
         self._driver.reported(self, report)
 
     def finished(self) -> None:
@@ -167,14 +172,17 @@ class Work:
         """Tell the driver that the program was interrupted in the middle of this lease."""
         self._driver.abandoned(self)
 
-    def send(self, stop: Callable[[], object] | None = None) -> tuple[list[int], list[int]]:
-        """Take all tasks out, to be run where none can be taken back; return them, and whose values are wanted.
+    def send(
+        self, stop: Callable[[], object] | None = None, back: Callable[[int | None], list[int]] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Take all tasks out, to be run somewhere else; return them, and whose values are wanted.
 
-        `stop` asks that place to begin none of them any more and to give back what is left.  Wanted is what a future
-        names, what another run waits for, or what something reads that is not among them.
+        `stop` asks that place to begin none of them any more and to give back what is left.  `back` takes back a task
+        (None: any) and all behind it that has certainly not begun, if the place can tell; under the driver's lock.
+        Wanted is what a future names, what another run waits for, or what something reads that is not among them.
         """
         tasks = self._pop(len(self.tasks))
-        self.sent, self._stop = frozenset(tasks), stop
+        self.sent, self._stop, self._back = frozenset(tasks), stop, back
         block, inside = self.course.block, set(tasks)
         claimed = (block.futures, block.watchers)
         wanted = [
@@ -198,6 +206,8 @@ class Work:
     def take_less_urgent(self, urgency: int) -> list[int]:
         """Take back what is less urgent, and has not started; what is where none can be taken back is asked for."""
         block = self.course.block
+        if self._back is not None:
+            return self.take_sent() if any(block.priority(at) < urgency for at in self.sent) else []
         if self.sent:
             if self._stop is not None and len(self.sent) > 1 and any(block.priority(at) < urgency for at in self.sent):
                 self._stop()
@@ -207,8 +217,18 @@ class Work:
 
     def take_from(self, first: int) -> list[int]:
         """Take back `first` and what stands behind it, which may need it; [] when it has started."""
+        if self.sent:
+            return self.take_sent(first) if first in self.sent else []
         waiting = list(self.tasks)
         return self._pop(len(waiting) - waiting.index(first)) if first in waiting else []
+
+    def take_sent(self, first: int | None = None) -> list[int]:
+        """Take back from somewhere else all that has not begun there, if that can be told, and `first` is of it."""
+        taken = self._back(first) if self._back is not None else []
+        if taken:
+            self.sent = self.sent.difference(taken)
+            self.order = tuple(task for task in self.order if task not in taken)
+        return taken
 
     def _pop(self, count: int) -> list[int]:
         taken: list[int] = []

@@ -264,7 +264,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             return
         self._refuse_after_fork()
         waiting: Waiters = self.__dict__.setdefault("_made_waiting", Waiters())
-        with lent_slot([getattr(self.run, "owner", None)]):
+        with lent_slot([getattr(self.run, "owner", None)], timeout):
             if not waiting.wait_for(self.done, timeout):
                 raise TimeoutError(f"{self!r} has not ended within {timeout} s")
 

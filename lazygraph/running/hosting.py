@@ -93,12 +93,19 @@ class Host:
     loop nor a slot; or (`reports=False`) by whoever calls `wait`.
     """
 
-    def __init__(self, parked: Callable[[int], object], reports: bool = True) -> None:
+    def __init__(
+        self,
+        parked: Callable[[int], object],
+        reports: bool = True,
+        interruptible: bool = True,
+        noted: Callable[[Any, int, Any], Any] | None = None,
+    ) -> None:
         """Make one; `parked` is told by how many more (or fewer) leases are only awaited now, and hold no slot.
 
-        It is called while a lock is held.
+        It is called while a lock is held.  `interruptible` is as for `run_lease`.  `noted` is given what is to be
+        awaited, of which lease and task, and returns what is awaited in its place.
         """
-        self._parked, self._reports = parked, reports
+        self._parked, self._reports, self._interruptible, self._noted = parked, reports, interruptible, noted
         self._slots: dict[int, Slot] = {}  # by the identity of leases that run
         self._open: dict[int, _Open] = {}  # the same
         self._awaiting = Awaiting()
@@ -107,8 +114,11 @@ class Host:
         self._closed = False
         self._lock = threading.Lock()
 
-    def run(self, lease: Lease, program: Program | None = None) -> bool:
-        """Run a lease in this thread; return False when it goes on without it, and calls `finished` when it is over."""
+    def run(self, lease: Lease, program: Program | None = None, awaits: bool = True) -> bool:
+        """Run a lease in this thread; return False when it goes on without it, and calls `finished` when it is over.
+
+        `awaits=False`: what is to be awaited is awaited in this thread.
+        """
         slot = self._slots[id(lease)] = Slot()
         try:
             run_lease(
@@ -117,15 +127,21 @@ class Host:
                 lease.values,
                 lease.report,
                 lease.lender,
+                self._interruptible,
                 attempt=lease.attempt,
                 began=lease.began,
                 told=lease.told,
                 slot=slot,
-                later=partial(self._later, lease),
+                later=partial(self._later, lease) if awaits else None,
             )
         finally:
             del self._slots[id(lease)]
         return id(lease) not in self._open or not self._park(self._open[id(lease)])
+
+    def tell_early(self) -> None:
+        """Have that told which has ended in leases whose running tasks take long."""
+        for slot in list(self._slots.values()):
+            slot.tell_early()
 
     def stop(self, lease: Any, task: int, timeout: float) -> bool:
         """Make a task of a lease leave; return whether it has within `timeout` seconds.
@@ -182,6 +198,9 @@ class Host:
             if self._reports and self._reporter is None:
                 self._reporter = threading.Thread(target=self._serve, name="lazygraph-awaited", daemon=True)
                 self._reporter.start()
+
+        if self._noted is not None:
+            coroutine = self._noted(lease, task, coroutine)
 
         def done(value: Any, error: BaseException | None) -> None:
             self._ended.put(_Ended(lease, task, value, error))

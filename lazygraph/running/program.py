@@ -6,6 +6,7 @@ Does not cover: which task is next (running.frontier), catching exceptions (runn
 
 from __future__ import annotations
 
+from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.promise import Delayed
@@ -38,8 +39,8 @@ class Program:
     """Call tasks by number.  `values` is anything indexed by entry: a list, or the dict of a worker's block.
 
     Whoever makes it says whose it is: `label` is the part of keys that no other run has, `run_id` what the user calls
-    the run, `worker` who runs it.  `bound` are the option rows of tasks that take their attempt first, `policies` the
-    exceptions that rows try again, and the exceptions to that.
+    the run, `worker` who runs it (where that is empty, the thread that does).  `bound` are the option rows of tasks
+    that take their attempt first, `policies` the exceptions that rows try again, and the exceptions to that.
     """
 
     __slots__ = (
@@ -127,7 +128,7 @@ class Program:
         shape = self.shape
         if shape.option[task] not in self.bound:
             return None
-        request = Request(self.key_of(task), attempt, self.run_id, self.worker)
+        request = Request(self.key_of(task), attempt, self.run_id, self.worker or current_thread().name)
         return Attempt(task, self.place_of(task, None)[0], request, shape.options[shape.option[task]], told)
 
     def tries_again(self, task: int, error: BaseException) -> bool:

@@ -123,7 +123,7 @@ class Run:
         self._refuse_after_fork()
         deadline = None if timeout is None else time.monotonic() + timeout
         if not self._over():
-            with lent_slot([self.owner]):
+            with lent_slot([self.owner], timeout):
                 if not self._waiters.wait_for(self._over, timeout):
                     raise TimeoutError(f"{self!r} has not ended within {timeout} s")
         failure = self._first_failure

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 import traceback
+from _thread import allocate_lock
 from dataclasses import dataclass, field
 from threading import current_thread, get_ident, main_thread
 from time import perf_counter
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lazygraph.errors import TaskCancelled
 from lazygraph.running.attempt import Retry
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     Later = Callable[[int, Coroutine[Any, Any, Any]], None]
 
+T = TypeVar("T")
+
 REPORT_EVERY = 0.002
 """Seconds of work after which finished tasks are reported although the lease goes on."""
 
@@ -42,6 +45,7 @@ class Broken:
 
     `step` is that member's place when it is not the last, whose end is the task's.  `retry`: the exception is one that
     its policy tries again, or (`asked`) the task has asked for that, perhaps saying in how many seconds and how often.
+    `worker`: the name of what ran it.
     """
 
     task: int
@@ -54,6 +58,7 @@ class Broken:
     asked: bool = False
     countdown: float | None = None
     max_retries: int | None = None
+    worker: str = ""
 
 
 @dataclass(slots=True)
@@ -61,7 +66,7 @@ class Report:
     """What a runner has done since it last reported: `seconds` of work on `done` and `broken`.
 
     `replaced` are tasks that have returned what is to be done in their place.  `skipped` are tasks that were sent ahead
-    of an input which then did not come: they have not started.
+    of an input which then did not come: they have not started.  `early`: a task of the lease may be running just now.
     """
 
     done: list[int] = field(default_factory=list)
@@ -69,6 +74,74 @@ class Report:
     replaced: list[tuple[int, Plan]] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    early: bool = False
+
+
+class _Telling:
+    """What a runner has done and has not told; another thread may tell it while a task runs.
+
+    The runner only appends, without a lock.  Whoever tells has the lock, takes what stands in front and holds the lock
+    until it is told: so everything is told once, and nothing before what it has read.
+    """
+
+    __slots__ = ("_lock", "_program", "_report", "_taken", "broken", "done", "replaced", "since", "skipped")
+
+    def __init__(self, program: Program, report: Callable[[Report], None]) -> None:
+        self._program, self._report = program, report
+        self._lock = allocate_lock()
+        self._taken: Report | None = None  # what is being told
+        self.done: list[int] = []
+        self.broken: list[Broken] = []
+        self.replaced: list[tuple[int, Plan]] = []
+        self.skipped: list[int] = []
+        self.since = perf_counter()
+
+    def tell(self) -> None:
+        """Tell what there is.  For the runner, between tasks."""
+        with self._lock:
+            self._tell(perf_counter(), False)
+
+    def tell_early(self) -> None:
+        """Tell what there is if it has waited for long.  For any other thread."""
+        now = perf_counter()
+        if now - self.since <= REPORT_EVERY or not (self.done or self.replaced or self.skipped):
+            return
+        with self._lock:
+            if not (self.done or self.replaced or self.skipped):
+                return  # somebody else was faster
+            try:
+                self._tell(now, True)
+            except Exception as error:
+                self._give_up(None, error)
+
+    def give_up(self, task: int | None, error: Exception) -> None:
+        """Tell that what has not been told has failed, and a task that was taken; what was taken in stays as it is."""
+        with self._lock:
+            self._give_up(task, error)
+
+    def _tell(self, now: float, early: bool) -> None:
+        # What has ended well is looked at last, and told first: nothing is told before what it has read.
+        skipped, replaced, broken = _front(self.skipped), _front(self.replaced), _front(self.broken)
+        self._taken = Report(_front(self.done), broken, replaced, skipped, now - self.since, early)
+        self.since = now
+        self._report(self._taken)
+        self._taken = None
+
+    def _give_up(self, task: int | None, error: Exception) -> None:
+        taken, self._taken = self._taken or Report(), None
+        done, broken = [*taken.done, *_front(self.done)], [*taken.broken, *_front(self.broken)]
+        replaced, skipped = [*taken.replaced, *_front(self.replaced)], [*taken.skipped, *_front(self.skipped)]
+        tasks = {*done, *(broken.task for broken in broken), *(task for task, _ in replaced)}
+        if task is not None and task not in skipped:
+            tasks.add(task)
+        self._report(Report(broken=[broken_of(self._program, one, error) for one in sorted(tasks)], skipped=skipped))
+
+
+def _front(rows: list[T]) -> list[T]:
+    """Take out what is in a list; what is appended meanwhile stays."""
+    front = rows[:]
+    del rows[: len(front)]
+    return front
 
 
 def run_lease(
@@ -87,10 +160,11 @@ def run_lease(
 ) -> None:
     """Run tasks from the left of `tasks` until it is empty; others may take from its right meanwhile.
 
-    Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way.  `lender` is what a task that
-    waits gives its slot to (running.context).  In the main thread KeyboardInterrupt is not caught: there it is Ctrl-C,
-    which belongs to the program.  In any other thread, and in a process that belongs to nobody's terminal
-    (`interruptible=False`), only the task itself can have raised it.
+    Values go into `values[task]`.  Reports at the end, and about every 2 ms on the way; while a task takes long,
+    another thread can have the rest told by `slot.tell_early`.  `lender` is what a task that waits gives its slot to
+    (running.context).  In the main thread KeyboardInterrupt is not caught: there it is Ctrl-C, which belongs to the
+    program.  In any other thread, and in a process that belongs to nobody's terminal (`interruptible=False`), only the
+    task itself can have raised it.
 
     `attempt` is which one of its tasks this is.  `began` is called just before each task begins, `told` when a task
     says how far it is; by `slot` another thread can make the running task leave.  `later` takes what tasks return that
@@ -102,11 +176,12 @@ def run_lease(
     slot.thread = get_ident()
     run, inputs_of = _calling(program, attempt, told), program.shape.inputs_of
     gone: set[int] = set()  # what failed, was replaced or is awaited, and what was skipped because of it
-    current = Report()
+    telling = _Telling(program, report)
+    done, broken = telling.done, telling.broken
+    slot.tell_early = telling.tell_early
     failed: BaseException | None = None
     task: int | None = None
     value, odd = None, False
-    since = perf_counter()
     try:
         while True:
             try:
@@ -115,7 +190,7 @@ def run_lease(
                 break
             if gone and not gone.isdisjoint(inputs_of(task)):
                 gone.add(task)
-                current.skipped.append(task)
+                telling.skipped.append(task)
                 continue
             if began is not None:
                 began(task)
@@ -139,41 +214,30 @@ def run_lease(
                 slot.task, failed = None, error
                 slot.leave()
             if failed is not None:
-                broken = broken_of(program, task, failed)
+                what = broken_of(program, task, failed)
+                what.worker = program.worker or current_thread().name
                 failed = None  # what is raised must not lead to this frame and back
                 ours = interruptible and current_thread() is main_thread()
-                if ours and isinstance(broken.exception, KeyboardInterrupt):
-                    raise broken.exception from None
+                if ours and isinstance(what.exception, KeyboardInterrupt):
+                    raise what.exception from None
                 gone.add(task)
-                current.broken.append(broken)
-            elif odd and _goes_on(task, value, current, later):
+                broken.append(what)
+                del what
+            elif odd and _goes_on(task, value, telling, later):
                 gone.add(task)
             else:
                 values[task] = value
-                current.done.append(task)
-            now = perf_counter()
-            if now - since > REPORT_EVERY or current.broken:
-                current.seconds = now - since
-                report(current)
+                done.append(task)  # from here on others may tell of it
+            if perf_counter() - telling.since > REPORT_EVERY or broken:
+                telling.tell()
                 slot.reported()
-                current = Report()
-                since = now
-        current.seconds = perf_counter() - since
         inside_task.set(before)
-        report(current)
+        telling.tell()
     except Exception as error:  # ours: what was told of a task could not be taken in
-        report(_untold(program, task, current, error))
+        telling.give_up(task, error)
     finally:
         inside_task.set(before)
         slot.close()
-
-
-def _untold(program: Program, task: int | None, current: Report, error: Exception) -> Report:
-    """Return that what has not been reported has failed; what was taken in all the same stays as it is."""
-    tasks = {*current.done, *(broken.task for broken in current.broken), *(task for task, _ in current.replaced)}
-    if task is not None and task not in current.skipped:
-        tasks.add(task)
-    return Report(broken=[broken_of(program, one, error) for one in sorted(tasks)], skipped=current.skipped)
 
 
 def _calling(program: Program, attempt: int, told: Told | None) -> Callable[[int, Any], Any]:
@@ -188,7 +252,7 @@ def _calling(program: Program, attempt: int, told: Told | None) -> Callable[[int
     return call
 
 
-def _goes_on(task: int, value: Any, current: Report, later: Later | None) -> bool:
+def _goes_on(task: int, value: Any, current: Report | _Telling, later: Later | None) -> bool:
     """Note what is to be done in a task's place, or to be awaited; False for what is its value."""
     if isinstance(value, Becomes):
         current.replaced.append((task, value.plan))
@@ -225,7 +289,9 @@ def ended_report(
         except BaseException as wrong:
             error = wrong
     if error is not None:
-        report.broken.append(broken_of(program, task, _cancelled(error) if stopped else error))
+        broken = broken_of(program, task, _cancelled(error) if stopped else error)
+        broken.worker = program.worker or current_thread().name
+        report.broken.append(broken)
     elif not _goes_on(task, value, report, None):
         values[task] = value
         report.done.append(task)
@@ -304,6 +370,7 @@ _OURS = frozenset(
         "lazygraph.running.hooks",
         "lazygraph.running.attempt",
         "lazygraph.running.awaiting",
+        "lazygraph.executors.serving_child",
         "lazygraph.values.template",
     }
 )

@@ -17,22 +17,28 @@ from __future__ import annotations
 
 import threading
 from _thread import allocate_lock, get_ident
+from typing import TYPE_CHECKING
 
 from lazygraph.errors import TaskCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Slot:
     """One lease in one thread, as seen by a thread that may want its running task to leave.
 
-    `task` and `hit` are the runner's to read and write as the module says; everybody else calls `stop`.
+    `task` and `hit` are the runner's to read and write as the module says; everybody else calls `stop`, and
+    `tell_early` (from any thread) to have that told which has ended here while another task takes long.
     """
 
-    __slots__ = ("_closed", "_gone", "_leaving", "_lock", "_raised", "hit", "task", "thread")
+    __slots__ = ("_closed", "_gone", "_leaving", "_lock", "_raised", "hit", "task", "tell_early", "thread")
 
     def __init__(self) -> None:
         self.task: int | None = None
         self.hit: int | None = None
         self.thread = get_ident()
+        self.tell_early: Callable[[], object] = _nothing
         self._lock = allocate_lock()
         self._raised = False  # at the task that runs
         self._closed = False
@@ -118,6 +124,10 @@ class Slot:
             self._gone.set()
         self._raised = False
         self.hit = self._gone = None
+
+
+def _nothing() -> None:
+    """Nothing has ended here yet."""
 
 
 def _raise_in(thread: int) -> None:

@@ -109,11 +109,11 @@ def seen(executor: Executor) -> Iterator[Rig]:
 def simulated(seed: int, slots: int = 8) -> Iterator[SimRig]:
     """Open a simulated executor and make it the default."""
     from lazygraph.testing.sim import SimExecutor
-    from lazygraph.testing.watching import Lookout, watch
+    from lazygraph.testing.watching import Lookout, spent_on, watch
 
     executor = SimExecutor(seed, slots)
     lookout = Lookout(executor.clock.now)
-    executor.seconds_of = lookout.faults.seconds_of
+    executor.seconds_of = spent_on
     with executor, watch(executor, lookout):
         yield SimRig(executor, lookout.faults, lookout.recorder)
 

@@ -35,6 +35,7 @@ class TestSync(ConformanceSuite):
 
 
 class TestThreads(AsynchronousSuite):
+    tells_early = True
     in_process = True
 
     @pytest.fixture(scope="class")
@@ -45,6 +46,8 @@ class TestThreads(AsynchronousSuite):
 
 
 class TestProcesses(AsynchronousSuite):
+    tells_early = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def executor(cls) -> Iterator[Executor]:
@@ -55,6 +58,7 @@ class TestProcesses(AsynchronousSuite):
 class TestThreadPool(AsynchronousSuite):
     """Somebody's own pool of threads."""
 
+    tells_early = True
     in_process = True
     lends = False
 
@@ -93,6 +97,8 @@ class TestSimulated(ConformanceSuite):
 
 class TestCluster(AsynchronousSuite):
     """Two workers; both take tasks of two queues and have something to give."""
+
+    tells_early = True
 
     @pytest.fixture(scope="class")
     @classmethod

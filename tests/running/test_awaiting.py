@@ -315,11 +315,11 @@ class TestStopping:
         class Value:
             pass
 
-        kept: list[weakref.ref[Value]] = []
+        gone = threading.Event()
 
         async def makes() -> Value:
             value = Value()
-            kept.append(weakref.ref(value))
+            weakref.finalize(value, gone.set)
             return value
 
         @delayed
@@ -330,5 +330,5 @@ class TestStopping:
         add(1).compute(executor=executor)
         executor.close()
         gc.collect()
-        assert kept[0]() is None
+        assert gone.wait(WAIT)  # threads that have just told of it may still be on their way home
         assert not executor._busy

@@ -214,6 +214,10 @@ class Runners:
         """Run a lease when a thread is free, after those that came before it."""
         self._queue.put(lease)
 
+    def tell_early(self) -> None:
+        """Have that told which has ended in leases whose running tasks take long."""
+        self._host.tell_early()
+
     def forget(self, lease: WorkLease) -> None:
         """A lease is over."""
         del self._running[lease]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from lazygraph.values.graph import Shape
 
 TICK = 0.02
-"""Seconds after which a task that is still running is reported as started."""
+"""Seconds after which a task that is still running is reported as started, and what has ended before it as done."""
 
 TELLING = 0.05
 """Seconds between two messages about how far a task says it is."""
@@ -174,6 +174,10 @@ class WorkerServer:
                 self._link.flush_now()
 
     def _tick(self) -> None:
+        self.runners.tell_early()
+        self._loop.call_soon(self._tell_running)  # after that, or what has ended would hide what runs
+
+    def _tell_running(self) -> None:
         self._act(self.mind.tick())
         self._ticking = self._loop.call_later(TICK, self._tick) if self.mind.leases else None
 
@@ -326,21 +330,28 @@ class WorkerServer:
     # -- making a task leave -----------------------------------------------------------------------
 
     def _stop(self, message: m.Stop) -> None:
-        """Make an attempt leave.  Answered when its end has been told, or when it would not leave in time."""
+        """Have an attempt not begin, or leave.  Answered when its end has been told, or when it would not in time."""
         task = message.task
         lease = next((x for x in self.mind.leases if x.base == message.block and task in x.order), None)
-        if lease is None or lease.attempt != message.attempt:
+        begun = lease is None or task not in lease.tasks
+        if lease is None or lease.attempt != message.attempt or (begun and not message.force):
             self._link.send(m.Stopped(message.question, False))
             return
-        self._stopping.setdefault((lease, task), []).append(message.question)
+        questions = self._stopping.setdefault((lease, task), [])
+        questions.append(message.question)
         behind = _taken_from(lease, task)
         if behind:  # what stands behind it may need it
             broken = [broken_of(lease.program, task, TaskCancelled())] if behind[0] == task else []
             self._reported(lease, Report(broken=broken, skipped=behind[len(broken) :]))
             self._link.flush_now()
-        if (lease, task) in self._stopping:
+        if (lease, task) not in self._stopping:
+            return
+        if message.force:
             asked = in_thread(partial(self.runners.stop, lease, task, PATIENCE))
             asked.add_done_callback(partial(self._has_left, lease, task))
+        else:  # the runner was faster
+            questions.remove(message.question)
+            self._link.send(m.Stopped(message.question, False))
 
     def _has_left(self, lease: WorkLease, task: int, asked: concurrent.futures.Future[bool]) -> None:
         if not asked.result():

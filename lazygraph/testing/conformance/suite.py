@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import lazygraph.door as door
-from lazygraph.errors import RemoteError, ReturnedPromise, UnsupportedByExecutor, WrongNumberOfOutputs
+from lazygraph.errors import NestingTooDeep, RemoteError, ReturnedPromise, UnsupportedByExecutor, WrongNumberOfOutputs
 from lazygraph.executors.current import enter, leave
 from lazygraph.language.composing import chain, chord, group
+from lazygraph.running.context import MAX_NESTING
 from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.canvases import CanvasCases
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
+from lazygraph.testing.conformance.neighbours import NeighbourCases
 from lazygraph.testing.conformance.option_suite import AsynchronousOptionCases, OptionCases
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total
 from lazygraph.values.status import Status
@@ -314,8 +316,14 @@ class ConformanceSuite(CanvasCases, OptionCases):
         keys = {f.key for f in door.start(node).futures} | {f.key for f in door.start(node).futures}
         assert len(keys) == 2
 
-    def test_computing_inside_a_task(self) -> None:
-        assert tasks.nested(3).compute() == 4
+    @pytest.mark.parametrize("depth", [3, MAX_NESTING])
+    def test_computing_inside_a_task(self, depth: int) -> None:
+        assert tasks.nested(depth).compute() == depth + 1
+
+    def test_computing_too_deep_inside_tasks_says_so(self) -> None:
+        # So many at once on each worker of a cluster.
+        with pytest.raises(NestingTooDeep, match=rf"{MAX_NESTING} tasks .* replace\(canvas\)"):
+            tasks.nested(5 * MAX_NESTING).compute()
 
     def test_a_task_that_returns_a_promise_is_told_what_to_do(self) -> None:
         with pytest.raises(ReturnedPromise, match=r"write `return lazygraph.replace\(...\)`"):
@@ -338,7 +346,7 @@ class ConformanceSuite(CanvasCases, OptionCases):
         assert marks(tmp_path) == 0
 
 
-class AsynchronousSuite(ConformanceSuite, AsynchronousOptionCases):
+class AsynchronousSuite(ConformanceSuite, AsynchronousOptionCases, NeighbourCases):
     """What an executor must do besides, whose `submit` returns before the run has ended."""
 
     def test_what_has_not_started_can_be_cancelled(self, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lazygraph.testing.conformance.tasks import Lasting, log_line
 from lazygraph.values.options import RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -135,6 +136,11 @@ def pipe_beside(path: Path) -> str:
     """Make the pipe that `stand(path)` reads from; return the path for it."""
     os.mkfifo(f"{path}.go")
     return str(path)
+
+
+def giving(value: Any) -> Callable[[], Any]:
+    """Return a function that returns a value: another one each time."""
+    return lambda: value
 
 
 @delayed
