@@ -80,6 +80,9 @@ class Executor(ABC):
     shares_memory: bool = False
     """Whether tasks run in this process: what one of them changes, everybody sees."""
 
+    tells_early: bool = False
+    """Whether it is known that a task has ended while another one takes long that was handed out with it."""
+
     prefix: str = ""
     """What the labels of its runs begin with: the keys of a cluster's clients differ by it."""
 
@@ -132,7 +135,7 @@ class Executor(ABC):
         from lazygraph.executors.standard import StandardExecutor, starter  # only those pay for it who want one
         from lazygraph.language.calls import site_of
 
-        start = starter(self, options, site_of(sys._getframe(1)), self.shares_memory)
+        start = starter(self, options, site_of(sys._getframe(1)))
         return StandardExecutor(
             start,
             f"get_executor() of {self.name!r}",

@@ -67,7 +67,7 @@ class Driver(Handing):
 
     def __init__(self, engine: Engine, name: str, clock: Clock | None = None) -> None:
         super().__init__(engine, clock)
-        self.name = name
+        self.name, self.tells_early = name, engine.tells_early
         self._dropped: deque[tuple[Run, int]] = deque()
         self._closed = False
         self._callers = Callbacks()

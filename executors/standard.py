@@ -254,18 +254,20 @@ def _each(fn: Callable[..., T], chunk: Iterable[tuple[Any, ...]]) -> list[T]:
 # -- calls as plans --------------------------------------------------------------------------------
 
 
-def starter(executor: Any, options: Mapping[str, Any], site: Any, here: bool) -> Starter:
+def starter(executor: Any, options: Mapping[str, Any], site: Any) -> Starter:
     """Return what begins calls on an executor, each call with these options, all calls of one go in one plan.
 
-    `here`: arguments reach the function as they are.  Whoever uses threads this way may fill what they share.
+    Where memory is shared arguments reach the function as they are.  Whoever uses threads this way may fill what they
+    share.
     """
+    here = executor.shares_memory
     given = changed(in_context(DEFAULT), "get_executor()", options) if options else None
 
     def start(function: Callable[..., Any], calls: Sequence[Call], label: str, /) -> list[Future[Any]]:
         row = given or in_context(DEFAULT)
         if isinstance(function, DelayedFunction):
             row, function = given or in_context(function._options_of_calls), function._leaves[0]
-        row = each_alone(row, label)
+        row = shown_as(row, label) if executor.tells_early else each_alone(row, label)
         nodes = [
             build(partial(function, *args, **kwargs), (), {}, row, site)
             if here and not _any_lazy(args, kwargs)
@@ -284,11 +286,16 @@ LONG = 1e9
 """Seconds, more than anybody waits."""
 
 
-def each_alone(row: TaskOptions, label: str) -> TaskOptions:
-    """Return the options of calls that are shown as `label`, none of which shares a lease with another.
+def shown_as(row: TaskOptions, label: str) -> TaskOptions:
+    """Return the options of calls that are shown as `label`."""
+    return changed(row, "get_executor()", {"name": label})
 
-    What a lease has done is told when the task that runs has ended: whoever waits for the first of two calls would wait
-    for both.  A task that may expire, be it in thirty years, has its lease for itself.
+
+def each_alone(row: TaskOptions, label: str) -> TaskOptions:
+    """Return the options of calls that are shown as `label`, none of which is handed out with another.
+
+    Where what was handed out together is told together, whoever waits for the first of two calls would wait for both.
+    A task that may expire, be it in thirty years, is handed out alone.
     """
     own = {"name": label} if row.expires is not None else {"name": label, "expires": LONG}
     return changed(row, "get_executor()", own)

@@ -44,6 +44,16 @@ class Send(NamedTuple):
     body: tuple[bytes | memoryview, ...] = ()
 
 
+class Asked(NamedTuple):
+    """A worker was asked to have a task not begin, or leave; `question` is that of the client who waits for it."""
+
+    client: int
+    question: int
+    worker: int
+    block: Block
+    entry: int
+
+
 class FailureRecord(NamedTuple):
     """Why a task failed, as it travels: the exception stays pickled in `body`."""
 

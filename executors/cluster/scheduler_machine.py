@@ -18,6 +18,7 @@ from lazygraph.executors.cluster.placement import fits
 from lazygraph.executors.cluster.records import (
     NOTHING,
     NOWHERE,
+    Asked,
     FailureRecord,
     RunRecord,
     Send,
@@ -48,8 +49,7 @@ class SchedulerMachine(Keeping):
         super().__init__()
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
         self._asked = 0
-        self._stopping: dict[int, tuple[int, int]] = {}  # our question to a worker -> the client, and its own
-        self._asked_of: dict[int, int] = {}  # our question -> that worker
+        self._stopping: dict[int, Asked] = {}  # our question to a worker -> what it was asked for
 
     # -- the doors ---------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class SchedulerMachine(Keeping):
             self._handle(events.CancelRun(record.block), now)
             cancelled = True
         elif record is not None:
-            if self._stop(peer, message, record):
+            if self._stop(peer, message, record, now):
                 return
             owner, origin = record.block.owner(message.entry)
             if record.keys is None or not _HANDED_OUT[owner.state[origin]]:
@@ -181,7 +181,7 @@ class SchedulerMachine(Keeping):
                 self._keep_no_longer(owner, origin, now)
         self._send(peer, m.Answer(message.question, cancelled))
 
-    def _stop(self, client: int, message: m.Cancel, record: RunRecord) -> bool:
+    def _stop(self, client: int, message: m.Cancel, record: RunRecord, now: float) -> bool:
         """Ask whoever was handed a task to have it not begin, or leave; return whether one was.  The answer follows."""
         here, at = record.block, message.entry
         block, entry = here.owner(at) if record.keys is not None else (here, at)
@@ -191,6 +191,10 @@ class SchedulerMachine(Keeping):
             return False  # it does not run, or another run or client wants it too
         if not message.force and block.state[entry] == _RUNNING:
             return False  # it has been told that it has begun
+        if home.home[entry] not in self.workers:
+            return False
+        if block is here:  # it may be on its way back, and is not to begin again
+            self._handle(events.CancelTask(block, entry), now)
         return self._have_stopped(home, entry, client, message.question, message.force)
 
     def _stop_all(self, run: Block) -> None:
@@ -205,16 +209,14 @@ class SchedulerMachine(Keeping):
         if worker not in self.workers:
             return False
         self._asked += 1
-        self._stopping[self._asked] = client, question
-        self._asked_of[self._asked] = worker
+        self._stopping[self._asked] = Asked(client, question, worker, block, entry)
         self._send(worker, m.Stop(self._asked, block.base, entry, block.attempt(entry), force))
         return True
 
     def _stopped(self, peer: int, message: m.Stopped, body: bytes | memoryview, now: float) -> None:
-        self._asked_of.pop(message.question, None)
-        client, question = self._stopping.pop(message.question, (NOWHERE, 0))
-        if client in self.clients:
-            self._send(client, m.Answer(question, message.yes))
+        asked = self._stopping.pop(message.question, None)
+        if asked is not None and asked.client in self.clients:  # it may have come back before it was to leave
+            self._send(asked.client, m.Answer(asked.question, message.yes or given_up(asked.block, asked.entry)))
 
     def _set_queues(self, peer: int, message: m.SetQueues, body: bytes | memoryview, now: float) -> None:
         meant = [w for w in self.workers.values() if not message.workers or {w.name, w.address} & {*message.workers}]
@@ -404,10 +406,11 @@ class SchedulerMachine(Keeping):
     def _worker_lost(self, peer: int, now: float) -> None:
         """Values only it had are lost; what it was doing is to be done again."""
         worker = self._remove_worker(peer)
-        for question, (client, theirs) in list(self._stopping.items()):
-            if self._asked_of.pop(question, NOWHERE) == peer:
+        for question, asked in list(self._stopping.items()):
+            if asked.worker == peer:
                 del self._stopping[question]
-                self._send(client, m.Answer(theirs, True))
+                if asked.client in self.clients:
+                    self._send(asked.client, m.Answer(asked.question, True))
         leased: list[tuple[Block, list[int]]] = []
         lost: list[tuple[Block, list[int]]] = []
         for record in self.records.values():

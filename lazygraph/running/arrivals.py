@@ -119,6 +119,9 @@ class Arrivals(Endings):
             self._follow(block, task, actions)
         else:
             self._requeue(block, task)
+            if task in block.withdrawn and not block.watchers.get(task):  # cancelled meanwhile
+                self._end(block, task, State.CANCELLED, (block.base, task), actions)
+                self._end_below([(block, task)], actions)
         if task in block.unwanted:
             self._orphans.append((block, task))
 

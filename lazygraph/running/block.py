@@ -107,7 +107,7 @@ class Block:
         self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it
         self.bound = 0  # other blocks that may yet want something of this one made again
         self.remade: set[int] = set()  # entries that are, or were, computed again
-        self.withdrawn: set[int] = set()  # tasks that were cancelled when they ran: they are not tried again
+        self.withdrawn: set[int] = set()  # tasks that were cancelled when handed out: they are not tried again
         self.unwanted: set[int] = set()  # tasks that lost their last claim when they had been handed out
         self.depth: int = task_of.depth + 1 if task_of else 0  # how many replacements deep: nobody has futures of such
         # The run, of what stands for a task in it.

@@ -22,7 +22,7 @@ from lazygraph.executors.cluster.net.holding import ONE_DAY
 from lazygraph.executors.cluster.net.looking import Looking
 from lazygraph.executors.cluster.net.streams import AHEAD, NO_SENTINEL, QueueStream, Stream
 from lazygraph.executors.current import closed, enter, leave, opened
-from lazygraph.executors.standard import StandardExecutor, each_alone
+from lazygraph.executors.standard import StandardExecutor, shown_as
 from lazygraph.language.calls import site_of
 from lazygraph.language.delayed import DelayedFunction
 from lazygraph.language.promise import Delayed, build, is_lazy
@@ -348,7 +348,7 @@ class Client(Looking):
         def start(function: Any, calls: Sequence[Any], label: str) -> list[Future[Any]]:
             self.executor.check_usable()
             function, own, _ = _call_of(function, {})
-            chosen = each_alone(row or own, label)
+            chosen = shown_as(row or own, label)
             return [self._submit(function, args, dict(kwargs), chosen, site) for args, kwargs in calls]
 
         return StandardExecutor(

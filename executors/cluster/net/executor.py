@@ -53,6 +53,7 @@ class ClusterExecutor(Holding):
 
     name = "cluster"
     capabilities = CAPABILITIES["cluster"]
+    tells_early = True
 
     def __init__(
         self, address: str, token: str | None = None, timeout: float = 30.0, result_ttl: float = ONE_DAY

@@ -332,7 +332,8 @@ class WorkerServer:
     def _stop(self, message: m.Stop) -> None:
         """Have an attempt not begin, or leave.  Answered when its end has been told, or when it would not in time."""
         task = message.task
-        lease = next((x for x in self.mind.leases if x.base == message.block and task in x.order), None)
+        latest = reversed(self.mind.leases)  # what was given back may have come again
+        lease = next((x for x in latest if x.base == message.block and task in x.order), None)
         begun = lease is None or task not in lease.tasks
         if lease is None or lease.attempt != message.attempt or (begun and not message.force):
             self._link.send(m.Stopped(message.question, False))

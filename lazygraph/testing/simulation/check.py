@@ -219,7 +219,7 @@ class Living:
             "runs": [runs for runs in mind.clients.values() if runs],
             "permits": mind.frontier._grants,
             "calls for permits": mind.frontier._called,
-            "questions": (mind._stopping or mind._asked_of),
+            "questions": mind._stopping,
             "values": [worker.mind.blocks for worker in self.world.workers.values() if worker.mind.blocks],
         }
         for what, rest in left.items():

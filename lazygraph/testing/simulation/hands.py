@@ -191,13 +191,14 @@ class PretendWorker:
         self.outbox.append((message, b""))
 
     def _stop(self, message: m.Stop) -> None:
-        """Make an attempt leave: at once when it has not begun, with what stands behind it, else as it ends."""
+        """Make an attempt leave: at once when it has not begun, with what stands behind it, else with force, as it ends."""
         task, found = message.task, None
         for lease in self.mind.leases:
             if lease.base == message.block and lease.attempt == message.attempt and task in lease.order:
                 found = lease
         thread = next((t for t in self.threads if t.lease is found and t.task == task), None)
-        if found is None or (thread is None and task not in found.tasks):
+        begun = found is None or task not in found.tasks
+        if found is None or (begun and (thread is None or not message.force)):
             self.stopped(message.question, False)
         elif thread is not None:
             if thread.stop is not None:

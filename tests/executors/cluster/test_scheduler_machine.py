@@ -202,10 +202,45 @@ def test_cancelling_what_has_not_started_and_what_has() -> None:
     cancelled = lost(1, 0, State.CANCELLED, "step", "cancelled", shape.origin_of(0))
 
     assert talk.say(CLIENT, m.Cancel(5, 1, 0)) == [cancelled, Send(CLIENT, m.Answer(5, True))]
-    talk.join(FIRST)
-    talk.submit(shape, run=2)
-    assert talk.say(CLIENT, m.Cancel(6, 2, 0)) == [Send(CLIENT, m.Answer(6, False))]
     assert talk.say(CLIENT, m.Cancel(7, 9, 0)) == [Send(CLIENT, m.Answer(7, False))]
+
+
+def test_cancelling_what_a_worker_was_given_asks_that_worker() -> None:
+    talk, shape = Talk(FIRST), chain(1)
+    talk.submit(shape)
+
+    assert talk.say(CLIENT, m.Cancel(6, 1, 0)) == [Send(FIRST, m.Stop(1, 0, 0, 1, False))]
+    assert talk.say(FIRST, m.Stopped(1, False)) == [Send(CLIENT, m.Answer(6, False))]
+    assert talk.say(CLIENT, m.Cancel(7, 1, 0, force=True)) == [Send(FIRST, m.Stop(2, 0, 0, 1, True))]
+    assert talk.say(FIRST, m.Stopped(2, True)) == [Send(CLIENT, m.Answer(7, True))]
+
+
+def test_what_is_known_to_have_begun_is_not_asked_for() -> None:
+    talk = Talk(FIRST)
+    talk.submit(chain(1))
+    talk.say(FIRST, m.Began(0, 0, 1))
+
+    assert talk.say(CLIENT, m.Cancel(6, 1, 0)) == [Send(CLIENT, m.Answer(6, False))]
+
+
+def test_what_comes_back_while_its_worker_is_asked_is_cancelled() -> None:
+    talk, shape = Talk(FIRST), chain(1)
+    talk.submit(shape)
+    talk.say(CLIENT, m.Cancel(6, 1, 0))
+    cancelled = lost(1, 0, State.CANCELLED, "step", "cancelled", shape.origin_of(0))
+
+    assert cancelled in talk.say(FIRST, m.Returned(0, 1, m.ints([0]), []))
+    assert talk.say(FIRST, m.Stopped(1, False)) == [Send(CLIENT, m.Answer(6, True))]
+
+
+def test_what_is_asked_of_a_worker_that_dies_is_cancelled() -> None:
+    talk, shape = Talk(FIRST), chain(1)
+    talk.submit(shape)
+    talk.say(CLIENT, m.Cancel(6, 1, 0))
+    cancelled = lost(1, 0, State.CANCELLED, "step", "cancelled", shape.origin_of(0))
+
+    assert talk.lose(FIRST) == [Send(CLIENT, m.Answer(6, True)), cancelled]
+    assert talk.join(SECOND) == []
 
 
 def test_a_run_bound_to_another_reads_its_value_where_it_is() -> None:
