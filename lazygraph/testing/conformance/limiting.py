@@ -14,17 +14,24 @@ from lazygraph.language.delayed import delayed
 from lazygraph.testing.conformance import timed
 from lazygraph.testing.conformance.needs import needs
 from lazygraph.testing.conformance.tasks import give, total
-from lazygraph.testing.conformance.timed import SLIGHTLY, fail_first, last_a_moment, names, noted
+from lazygraph.testing.conformance.timed import fail_first, last_a_moment, names, noted
 from lazygraph.values.options import Limit, Rate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+BETWEEN = 0.05
+"""Seconds for which a busy machine may leave a task standing between the report that it begins and its first line.
+
+Limits count from that report: that they are exact is shown where no machine comes between, by the tests of the mind.
+"""
+
+
 def fullest(path: Any, seconds: float) -> int:
     """Return the most starts that any window of that length holds."""
     starts = [note.began for note in noted(path)]
-    return max(sum(first <= other < first + seconds - SLIGHTLY for other in starts) for first in starts)
+    return max(sum(first <= other < first + seconds - BETWEEN for other in starts) for first in starts)
 
 
 def at_once(path: Any) -> int:
@@ -65,11 +72,11 @@ class LimitCases:
     @needs("rate_limit")
     def test_of_several_rates_all_hold(self, tmp_path: Path) -> None:
         path = str(tmp_path / "notes")
-        limited = timed.note.options(rate_limit=["1000/h", Rate("20/s", even=True)])
-        give([limited(path, f"n{n}") for n in range(5)]).compute()
+        limited = timed.note.options(rate_limit=["1000/h", Rate("5/s", even=True)])
+        give([limited(path, f"n{n}") for n in range(4)]).compute()
         starts = [note.began for note in noted(path)]
-        assert len(starts) == 5
-        assert fullest(path, 0.05) == 1
+        assert len(starts) == 4
+        assert fullest(path, 0.2) == 1
 
     @needs("limit")
     def test_a_named_limit_is_shared_by_several_tasks(self, tmp_path: Path) -> None:
