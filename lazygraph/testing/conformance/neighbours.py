@@ -79,7 +79,7 @@ class NeighbourCases:
             fail_fast=False,
         )
         assert [run.futures[at].result(30) for at in (0, 5)] == [1, 2]
-        assert all([run.futures[at].cancel() for at in (2, 3, 4, 9, 8, 7)])
+        assert all(run.futures[at].cancel() for at in (2, 3, 4, 9, 8, 7))
         _let_go(_two_pipes)
         assert [run.futures[at].result(30) for at in (1, 6)] == ["go", "go"]
         assert marks(folder) == 0

@@ -191,7 +191,7 @@ class PretendWorker:
         self.outbox.append((message, b""))
 
     def _stop(self, message: m.Stop) -> None:
-        """Make an attempt leave: at once when it has not begun, with what stands behind it, else with force, as it ends."""
+        """Have an attempt leave: at once if it has not begun, with what is behind it, else (`force`) as it ends."""
         task, found = message.task, None
         for lease in self.mind.leases:
             if lease.base == message.block and lease.attempt == message.attempt and task in lease.order:
