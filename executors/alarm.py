@@ -11,7 +11,7 @@ import time
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from lazygraph.executors.aside import serve_aside
+from lazygraph.running.aside import serve_aside
 from lazygraph.running.hosting import show_escaped
 
 if TYPE_CHECKING:

@@ -271,7 +271,9 @@ class Driver(Handing):
         with self._lock:
             self._limited.pop(threading.get_ident(), None)
             course.worked(len(report.done) + len(report.broken), report.seconds)
-            if work.spared and not report.early:
+            if report.early:
+                self._look_soon()
+            elif work.spared:
                 self._spare_no_longer(work)
             progress = self._frontier.succeeded(block, report.done, work.attempt, self._clock.now())
             run, values = course.run, course.values

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from lazygraph.running.timing import Attempt
 
 
-EARLY = 0.01
-"""Seconds after which it is told what has ended in a lease, although another task of it takes long."""
+EARLY, SELDOM = 0.01, 0.5
+"""Seconds after which it is told what has ended in a lease, although another task of it takes long; and at most between
+two looks, of which each that finds nothing is followed by one after twice the time."""
 
 
 class Handing(Answering):
@@ -51,6 +52,7 @@ class Handing(Answering):
         self._lent = 0
         self._look = 0.0  # when permits may be free again of what begins now
         self._early = 0.0  # when to look for what has ended in leases that go on; 0.0: there are none
+        self._pause = EARLY  # until the look after that
         self._limited: dict[int, Attempt] = {}  # threads that are at an attempt which has permits
 
     @abstractmethod
@@ -129,6 +131,12 @@ class Handing(Answering):
         with self._lock:
             return self._frontier.next_time()
 
+    def _look_soon(self) -> None:
+        """Something may have ended soon in a lease that goes on."""
+        when, self._pause = self._clock.now() + EARLY, EARLY
+        if not self._early or when < self._early:
+            self._early = when
+
     def tick(self) -> None:
         """Do what is due."""
         if self._early and self._early <= self._clock.now():
@@ -138,7 +146,8 @@ class Handing(Answering):
                 show_escaped()
             with self._lock:
                 together = any(len(work.order) > 1 for work in self._busy)
-                self._early = self._clock.now() + EARLY if together else 0.0
+                self._early = self._clock.now() + self._pause if together else 0.0
+                self._pause = min(2 * self._pause, SELDOM)
         with self._lock:
             endings = self._perform(self._frontier.tick(self._clock.now()))
         self._settle(endings)
@@ -195,8 +204,8 @@ class Handing(Answering):
             return None
         self._fill_externals(course, lease.tasks)
         work = Work(self, course, lease, self._clock.now())
-        if not self._early and len(lease.tasks) > 1 and self._engine.tells_early:
-            self._early = self._clock.now() + EARLY
+        if len(lease.tasks) > 1 and self._engine.tells_early:
+            self._look_soon()
         policy = block.policy(lease.tasks[0]) if block.special else None
         if policy is not None:
             work.policy, work.isolated, work.timeout = policy, policy.isolated, policy.timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from lazygraph.running.hosting import Host
 from lazygraph.running.stack import with_room
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lazygraph.executors.base import Work
     from lazygraph.planning.plan import Plan
     from lazygraph.running.course import Work as Handed
@@ -28,6 +31,8 @@ FOREVER, LATE = float("inf"), -1.0
 
 class SyncEngine(Engine):
     """Runs a lease before `start` returns.  What its end makes ready is started by the loop, not by recursion.
+
+    `patience` says how many seconds what is awaited may still take; then it is cancelled.
 
     Coroutines are awaited on an event loop beside the calling thread, all that are ready together; when nothing else is
     left to run, it waits for them.
@@ -42,6 +47,7 @@ class SyncEngine(Engine):
         self._own = isolation is None
         self._isolation = isolation or Isolation(replace=False)
         self._host = Host(self._parked, reports=False)
+        self.patience: Callable[[], float] = _endless
 
     def _parked(self, more: int) -> None:
         self.slots += more  # what is only awaited holds none
@@ -55,7 +61,9 @@ class SyncEngine(Engine):
         try:
             while self._queue or self._host.waits:
                 if not self._queue:
-                    self._host.wait()
+                    if not self._host.wait(self.patience()) and self.patience() <= 0:
+                        for awaited in self._host.abandon():
+                            awaited.finished()
                     continue
                 current, over = self._queue[0], True
                 if current.isolated:
@@ -85,18 +93,24 @@ class SyncEngine(Engine):
         self._host.close()
 
 
+def _endless() -> float:
+    return FOREVER
+
+
 class SyncExecutor(IsolatingDriver):
     """Runs everything in the calling thread; `submit` returns when the run has ended.  Threads take turns.
 
-    Tasks in tasks run there too, until they have used up half of its stack: the next one is run by a thread of its own,
-    for which this one waits.
+    Tasks in tasks run there too, until they have used up 600 frames of its stack: the next one is run by a thread of
+    its own, for which this one waits.  What belongs to a thread (a lock it holds, `threading.local`) does not go along.
     """
 
     shares_memory = True
 
     def __init__(self, isolation: Isolation | None = None) -> None:
         """Make one; `isolation` has warm children for isolated tasks and outlives it (default: children of its own)."""
-        super().__init__(SyncEngine(isolation), "sync")
+        engine = SyncEngine(isolation)
+        super().__init__(engine, "sync")
+        engine.patience = partial(_patience_of, weakref.ref(self))
         self.depth = 0
         self._turn = threading.RLock()
         self._until = FOREVER  # the moment at which whoever submitted stops waiting; LATE when that was too soon
@@ -122,25 +136,36 @@ class SyncExecutor(IsolatingDriver):
 
     def _run(self, plan: Plan, depth: int) -> Run:
         seconds, token = patience.get(), patience.set(None)
-        with self._turn:
-            before = self._until
-            self.depth, self._until = depth, self._clock.now() + (FOREVER if seconds is None else seconds)
+        until = self._clock.now() + (FOREVER if seconds is None else seconds)
+        mine: Callable[[], bool] = self._turn._is_owned  # type: ignore[attr-defined]
+        inside = mine()
+        try:
+            if not inside and not self._turn.acquire(timeout=-1 if seconds is None else max(0.0, seconds)):
+                raise TimeoutError(f"sync has been at another thread's work for {seconds} s")
+            return self._run_now(plan, depth, seconds, until)
+        finally:
+            patience.reset(token)
+            if not inside and mine():  # Ctrl-C may come when it has just been had
+                self._turn.release()
+
+    def _run_now(self, plan: Plan, depth: int, seconds: float | None, until: float) -> Run:
+        before = self.depth, self._until
+        self.depth, self._until = depth, until
+        try:
+            run = super().submit(plan)
             try:
-                run = super().submit(plan)
-                try:
-                    while run.block.open and (when := self.next_time()) is not None:
-                        self._clock.sleep_until(min(when, self._until))
-                        self.tick()
-                        self._end_what_is_late()
-                except BaseException:  # Ctrl-C: nobody will ever hold this run
-                    self.cancel(run, -1, False)
-                    raise
-                if self._until < 0:
-                    raise TimeoutError(f"{run!r} has not ended within {seconds} s")
-                return run
-            finally:
-                self._until = before
-                patience.reset(token)
+                while run.block.open and (when := self.next_time()) is not None:
+                    self._clock.sleep_until(min(when, self._until))
+                    self.tick()
+                    self._end_what_is_late()
+            except BaseException:  # Ctrl-C: nobody will ever hold this run
+                self.cancel(run, -1, False)
+                raise
+            if self._until < 0:
+                raise TimeoutError(f"{run!r} has not ended within {seconds} s")
+            return run
+        finally:
+            self.depth, self._until = before
 
     def reported(self, work: Handed, report: Report) -> None:
         """Take in what has been done; start nothing more of it when nobody waits any longer."""
@@ -155,6 +180,11 @@ class SyncExecutor(IsolatingDriver):
                     self._until = LATE
                 endings = [ending for block in blocks for ending in self._handle(CancelRun(block))]
             self._settle(endings)
+
+    def patience(self) -> float:
+        """Cancel what is late; return how many seconds what is awaited may still take."""
+        self._end_what_is_late()
+        return self._until - self._clock.now()
 
     def _give_up(self) -> None:
         """Start nothing more, and have leave what runs."""
@@ -173,3 +203,8 @@ class SyncExecutor(IsolatingDriver):
 
     def take_back(self) -> None:
         """Nothing was lent."""
+
+
+def _patience_of(ref: weakref.ref[SyncExecutor]) -> float:
+    executor = ref()
+    return executor.patience() if executor is not None else FOREVER

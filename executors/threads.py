@@ -8,9 +8,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption
-from lazygraph.executors.aside import serve_aside
 from lazygraph.executors.base import Engine
 from lazygraph.executors.isolated import IsolatingDriver, Isolation
+from lazygraph.running.aside import serve_aside
 from lazygraph.running.hosting import Host, show_escaped
 
 if TYPE_CHECKING:

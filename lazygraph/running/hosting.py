@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -149,27 +150,30 @@ class Host:
         In a thread `TaskCancelled` is raised at its next bytecode; what is awaited is cancelled as asyncio does it.
         """
         slot = self._slots.get(id(lease))
-        if slot is not None and not slot.stop(task, timeout):
-            return False
+        left = slot is None or slot.stop(task, timeout)
         with self._lock:
             held = self._open.get(id(lease))
             awaited = held.awaited.get(task) if held is not None else None
         if threading.current_thread() is self._reporter:
             timeout = 0.0  # it would wait for itself
-        return awaited is None or awaited.stop(timeout)
+        return left if awaited is None else awaited.stop(timeout) and left
 
     @property
     def waits(self) -> bool:
         """Whether anything is awaited."""
         return bool(self._open)
 
-    def wait(self) -> None:
-        """Wait until something that is awaited has ended, and report it."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until something that is awaited has ended, and report it; False when nothing has in so many seconds."""
+        deadline = time.monotonic() + seconds
         while True:
+            left = deadline - time.monotonic()
             try:
-                return self._report(self._ended.get(timeout=LOOK))
+                self._report(self._ended.get(timeout=max(0.0, min(LOOK, left))))
+                return True
             except Empty:
-                continue
+                if left <= 0:
+                    return False
 
     def abandon(self) -> list[Any]:
         """Cancel all that is awaited; return the leases that wait for it, of which nothing more is reported."""

@@ -103,14 +103,13 @@ class _Telling:
 
     def tell_early(self) -> None:
         """Tell what there is if it has waited for long.  For any other thread."""
-        now = perf_counter()
-        if now - self.since <= REPORT_EVERY or not (self.done or self.replaced or self.skipped):
+        if perf_counter() - self.since <= REPORT_EVERY or not (self.done or self.replaced or self.skipped):
             return
         with self._lock:
             if not (self.done or self.replaced or self.skipped):
                 return  # somebody else was faster
             try:
-                self._tell(now, True)
+                self._tell(perf_counter(), True)
             except Exception as error:
                 self._give_up(None, error)
 
@@ -182,6 +181,7 @@ def run_lease(
     failed: BaseException | None = None
     task: int | None = None
     value, odd = None, False
+    since = perf_counter()
     try:
         while True:
             try:
@@ -223,14 +223,16 @@ def run_lease(
                 gone.add(task)
                 broken.append(what)
                 del what
+                since = 0.0  # others may wait to hear of it
             elif odd and _goes_on(task, value, telling, later):
                 gone.add(task)
             else:
                 values[task] = value
                 done.append(task)  # from here on others may tell of it
-            if perf_counter() - telling.since > REPORT_EVERY or broken:
+            if (now := perf_counter()) - since > REPORT_EVERY:
                 telling.tell()
                 slot.reported()
+                since = now
         inside_task.set(before)
         telling.tell()
     except Exception as error:  # ours: what was told of a task could not be taken in

@@ -15,9 +15,11 @@ import lazygraph
 from lazygraph import Limit, Rate, RetryPolicy, compute, delayed, start
 from lazygraph.errors import InvalidOption, TaskCancelled
 from lazygraph.executors.base import Engine, Work
+from lazygraph.executors.clock import Clock
 from lazygraph.executors.driver import Driver
 from lazygraph.executors.processes import ProcessExecutor
 from lazygraph.executors.threads import ThreadExecutor
+from lazygraph.running.runner import Report
 from lazygraph.values.status import Status
 from tests.executors.driven import WAIT, Gate, add
 
@@ -46,6 +48,45 @@ class Paper(Engine):
 
     def close(self) -> None:
         return
+
+
+class Looked(Paper):
+    """Runs nothing, and counts how often it is asked what has ended."""
+
+    tells_early = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def tell_early(self) -> None:
+        self.looks += 1
+
+
+class Still(Clock):
+    """A time that stands still until it is set."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def test_what_takes_very_long_is_looked_at_less_and_less_often() -> None:
+    clock, engine = Still(), Looked()
+    driver = Driver(engine, "looked", clock)
+    run = start(*[add(at, 1) for at in range(8)], executor=driver, fail_fast=False)
+    for at in range(10_000):  # a hundred seconds
+        clock.time = at / 100
+        driver.tick()
+    assert 190 < engine.looks < 220
+    before, first = engine.looks, engine.works[0]
+    first.report(Report(done=[first.tasks.popleft()], early=True))
+    for _ in range(20):  # another may follow soon
+        clock.time += 0.01
+        driver.tick()
+    assert engine.looks >= before + 4
+    del run
 
 
 def test_what_waits_for_a_permit_begins_while_what_had_one_before_runs(threads: ThreadExecutor) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from lazygraph import RetryPolicy, chain, compute, delayed, group, replace, use
 from lazygraph.executors import SyncExecutor
 from lazygraph.testing.rigs import simulated
+from tests.executors.driven import WAIT
 
 SOON = 0.01
 HOUR = 3600.0
@@ -100,3 +105,38 @@ def test_virtual_time_is_waited_for():
         with pytest.raises(TimeoutError):
             step.options(countdown=HOUR)("b").compute(timeout=HOUR - 1)
         assert rig.now == 2 * HOUR - 1
+
+
+def test_what_is_awaited_is_cancelled_when_the_time_is_over():
+    left = threading.Event()
+
+    @delayed
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    with SyncExecutor() as executor:
+        with pytest.raises(TimeoutError, match=f"within {SOON} s"):
+            compute(waits(), executor=executor, timeout=SOON)
+        assert left.wait(WAIT)
+        assert step("next").compute(executor=executor) == "next"
+
+
+def test_nor_is_waited_longer_for_a_turn():
+    begun, go_on = threading.Event(), threading.Event()
+
+    @delayed
+    def stands() -> bool:
+        begun.set()
+        return go_on.wait(WAIT)
+
+    with SyncExecutor() as executor, ThreadPoolExecutor(1) as another:
+        other = another.submit(stands().compute, executor=executor)
+        assert begun.wait(WAIT)
+        with pytest.raises(TimeoutError, match="another thread's work"):
+            step("mine").compute(executor=executor, timeout=SOON)
+        go_on.set()
+        assert other.result(WAIT)
+        assert step("mine").compute(executor=executor, timeout=HOUR) == "mine"
