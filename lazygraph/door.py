@@ -87,7 +87,8 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
     collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
     on before the exception is raised; `on_error="collect"` puts a `Failure` in the place of each value that is missing,
     `"skip"` leaves it out of whatever held it; `num_workers=` so many threads, for this once; `timeout=` seconds, then
-    TimeoutError and the run is cancelled (on sync between two tasks: one that runs is waited for); `run_name=`.
+    TimeoutError and the run is cancelled (on sync between two tasks: one that runs is waited for, what is awaited is
+    not); `run_name=`.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
     for name in kwargs:

@@ -7,6 +7,7 @@ Does not cover: promises (language.promise), canvases (language.canvas), making 
 from __future__ import annotations
 
 import sys
+from sys import _getframe
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -16,11 +17,11 @@ from lazygraph.language.canvas import Chain
 from lazygraph.language.composing import group
 from lazygraph.language.filling import GATHER
 from lazygraph.language.methods import Method
-from lazygraph.language.promise import Delayed, build, settled
+from lazygraph.language.promise import ATOMS, Delayed, build, settled
 from lazygraph.language.signature import Signature
 from lazygraph.language.travel import Travelling
 from lazygraph.values.node import External, Node, Quoted, Recipe, Replacement, Site, identity
-from lazygraph.values.options import DEFAULT, TaskOptions, changed, in_context
+from lazygraph.values.options import DEFAULT, TaskOptions, ambient, changed, in_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -48,6 +49,9 @@ R_co = TypeVar("R_co", covariant=True)
 K = TypeVar("K")
 T = TypeVar("T")
 
+_new = object.__new__
+_NOWHERE = Site(identity.__code__, -1)
+
 if not TYPE_CHECKING:
 
     class Function(Delayed, Generic[P, R_co]):
@@ -59,12 +63,13 @@ if not TYPE_CHECKING:
 class DelayedFunction(Function[P, R_co], Recipe):
     """A function whose calls are promises.  Itself it is a promise of the function, and has the canvas verbs."""
 
-    __slots__ = ("__dict__", "_contract", "_options_of_calls")
+    __slots__ = ("__dict__", "_contract", "_last_site", "_options_of_calls")
 
     def __init__(self, function: Callable[..., Any], options: TaskOptions, site: Site | str) -> None:
         super().__init__(identity, (function,), None, DEFAULT, site)
         self._contract = Contract(function, bound=1 if options.bind else 0)
         self._options_of_calls = options
+        self._last_site = _NOWHERE
         for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"):
             value = function if name == "__wrapped__" else getattr(function, name, None)
             if value is not None:
@@ -109,7 +114,24 @@ class DelayedFunction(Function[P, R_co], Recipe):
     if not TYPE_CHECKING:  # their types are in language.typed
 
         def __call__(self, /, *args: Any, **kwargs: Any) -> Delayed:
-            return self.called(args, kwargs, site_of(sys._getframe(1)))
+            # `called` for the plainest of calls, in one frame: graphs are made of these by the million.
+            frame, site, contract = _getframe(1), self._last_site, self._contract
+            if site.instruction != frame.f_lasti or site.code is not frame.f_code:  # calls in a loop share theirs
+                site = self._last_site = Site(frame.f_code, frame.f_lasti)
+            if kwargs or not contract.least <= len(args) <= contract.most or ambient():
+                return self.called(args, kwargs, site)
+            for leaf in args:
+                if type(leaf) not in ATOMS:
+                    return self.called(args, kwargs, site)
+            node = _new(Delayed)  # as Delayed.__init__ does it
+            node._function = self._leaves[0]
+            node._leaves = args
+            node._options = options = self._options_of_calls
+            node._site = site
+            node._after = node._links = ()
+            node._template = node._scope = None
+            node._key = options.key
+            return node
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             return self if instance is None or "_static" in self.__dict__ else Method(self, instance)

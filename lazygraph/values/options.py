@@ -322,12 +322,14 @@ def together(base: Said, top: Said) -> Said:
 
 
 _context: ContextVar[Said] = ContextVar("lazygraph_options", default=())
+ambient = _context.get
+"""What `with lazygraph.options(...)` says here."""
 
 
 def in_context(row: TaskOptions) -> TaskOptions:
     """Return `row` with what `with lazygraph.options(...)` says set over it."""
-    ambient = _context.get()
-    return over(row, ambient) if ambient else row
+    here = ambient()
+    return over(row, here) if here else row
 
 
 class options:

@@ -14,6 +14,7 @@ import pytest
 from lazygraph import compute, delayed, options
 from lazygraph.errors import InvalidOption, UnknownOption, WrongCall, WrongNumberOfOutputs
 from lazygraph.language.promise import Delayed
+from lazygraph.values.node import Node
 
 
 @delayed
@@ -361,3 +362,23 @@ def test_an_error_in_a_task_is_the_users_own_with_a_note() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         promise.compute()
     assert any("'broken'" in note and f"{__file__}:{here}" in note for note in caught.value.__notes__)
+
+
+def test_the_plainest_calls_are_as_all_others() -> None:
+    @delayed(priority=2, name="twice")
+    def double(x: object, y: object = 0) -> object:
+        return (x, y)
+
+    def slots(node: Any) -> dict[str, Any]:
+        return {name: getattr(node, name) for name in Node.__slots__ if name not in ("_site", "_template", "_leaves")}
+
+    inner = double(1)
+    plain, other = double(1, inner), double(1, y=inner)
+    assert slots(plain) == slots(other)
+    assert plain._leaves == (1, inner)
+    assert str(plain._site) == str(other._site)
+    first, second = [double(at) for at in range(2)]
+    assert first._site is second._site  # one for all that a line makes
+    assert str(double(3)._site) != str(first._site)
+    with options(priority=5):
+        assert double(1)._options.priority == 5
