@@ -36,11 +36,13 @@ class Rows:
     Constants are never compared: 1, True and 1.0 are equal and not the same.
     """
 
-    __slots__ = ("_by_id", "_by_value", "rows")
+    __slots__ = ("_by_id", "_by_value", "known", "rows")
 
     def __init__(self, first: Iterable[Any] = (), *, by_value: bool = False) -> None:
         self.rows: list[Any] = []
         self._by_id: dict[int, int] = {}
+        self.known = self._by_id.get
+        """The row of what has this id, None when there is none."""
         self._by_value: dict[Any, int] | None = {} if by_value else None
         for row in first:
             self.add(row)
@@ -79,11 +81,11 @@ class _Walk:
 
     def __init__(self, outputs: Sequence[Node | External]) -> None:
         self.order: list[Node] = []
-        self.externals: dict[External, None] = {}
+        self.externals: list[External] = []
+        self.entry: dict[Any, int] = {}  # their places in these two lists
         self.callbacks: list[Node] = []
         self.scopes: dict[NodeScope, int] = {}
         self.gate: dict[Node, Caught | None] = {}
-        self._done: set[Any] = set()
         self._hanging: list[tuple[Node, Caught | None]] = []
         self._follow(list(reversed(outputs)), None)
         looked = 0
@@ -101,30 +103,33 @@ class _Walk:
                 scope = scope.parent
 
     def _follow(self, stack: list[Any], caught: Caught | None) -> None:
-        order, done, gate = self.order, self._done, self.gate
+        order, entry, gate = self.order, self.entry, self.gate
         while stack:
             node = stack[-1]
-            if node in done:
+            known = entry.get(node)
+            if known is not None and known >= 0:
                 stack.pop()
                 continue
-            if isinstance(node, External):
-                stack.pop()
-                done.add(node)
-                self.externals[node] = None
-                continue
-            missing = [
-                leaf
-                for leaf in node._leaves
-                if type(leaf) not in PLAIN and isinstance(leaf, _LAZY) and leaf not in done
-            ]
-            if node._after:
-                missing.extend(other for other in node._after if other not in done)
-            if missing:
-                missing.reverse()
-                stack.extend(missing)
-                continue
+            if known is None:
+                if isinstance(node, External):
+                    stack.pop()
+                    entry[node] = len(self.externals)
+                    self.externals.append(node)
+                    continue
+                top = len(stack)
+                for leaf in node._leaves:
+                    kind = type(leaf)
+                    if kind not in PLAIN and (kind is Delayed or isinstance(leaf, _LAZY)) and leaf not in entry:
+                        stack.append(leaf)
+                if node._after:
+                    stack.extend([other for other in node._after if other not in entry])
+                if len(stack) > top:
+                    if len(stack) > top + 1:
+                        stack[top:] = stack[:top - 1 : -1]  # the first is looked at first
+                    entry[node] = _ENTERED
+                    continue
             stack.pop()
-            done.add(node)
+            entry[node] = len(order)
             order.append(node)
             if node._links:
                 self._hang([(link, caught) for link in node._links])
@@ -156,6 +161,8 @@ class _Walk:
 
 
 _LAZY = (Node, External)
+_ENTERED = -1
+"""The place of a node whose inputs come first."""
 _READ_MEMBERS = frozenset(map(id, READS_MEMBERS))  # not every function can be hashed
 
 
@@ -165,42 +172,53 @@ class _Columns:
     def __init__(self, walk: _Walk, held: Mapping[External, Any]) -> None:
         self.walk, self.held = walk, held
         self.order, self.externals = walk.order, [e for e in walk.externals if e not in held]
-        self.entry: dict[Any, int] = {external: at for at, external in enumerate(self.externals)}
-        first = len(self.externals)
-        for at, node in enumerate(self.order, first):
-            self.entry[node] = at
+        self.entry = walk.entry
+        if walk.externals:
+            self.entry = {entry: at for at, entry in enumerate((*self.externals, *self.order))}
         self.functions, self.constants = Rows(), Rows()
         self.templates = Rows([None], by_value=True)
         self.options = Rows([DEFAULT], by_value=True)
         self.origins: list[Site | str] = []
         self._origin_rows: dict[Any, int] = {}
+        self._site_rows: dict[int, int] = {}  # by identity: a site is kept by its node
 
     def graph(self, outputs: Sequence[Node | External]) -> Graph:
         """Fill the columns, node after node."""
         k, held = len(self.externals), self.held
         entry, add_function, add_constant = self.entry, self.functions.add, self.constants.add
+        known_function, known_constant, known_site = self.functions.known, self.constants.known, self._site_rows.get
         function, template = array("i", [-1] * k), array("i", bytes(4 * k))
         option, origin = array("i", bytes(4 * k)), array("i", [-1] * k)
         input_lengths, argument_lengths = [0] * k, [0] * k
         inputs, arguments = array("i"), array("i")
         kinds = bytearray()
         scope, scopes, gate = array("i", bytes(4 * k)), self.walk.scopes, self.walk.gate
+        # A million nodes come past here: what most of them are is looked up by identity, without a call.
         for node in self.order:
-            function.append(add_function(node._function))
-            template.append(self._template(node._template))
+            row = known_function(id(node._function))
+            function.append(row if row is not None else add_function(node._function))
+            template.append(self._template(node._template) if node._template is not None else 0)
             option.append(self._option(node) if node._options is not DEFAULT else 0)
-            origin.append(self._origin(node._site))
+            row = known_site(id(node._site))
+            origin.append(row if row is not None else self._origin(node._site))
             scope.append(scopes[node._scope] if node._scope is not None else 0)
             reads: dict[int, int] = {}
             leaves = node._leaves
             for leaf in leaves:
-                if type(leaf) in PLAIN or not isinstance(leaf, _LAZY):
-                    arguments.append(~add_constant(leaf if type(leaf) is not Quoted else leaf.value))
+                kind = type(leaf)
+                if kind is Delayed and not held:
+                    arguments.append(reads.setdefault(entry[leaf], len(reads)))
+                elif kind in PLAIN or not isinstance(leaf, _LAZY):
+                    row = known_constant(id(leaf))
+                    if row is None:
+                        row = add_constant(leaf.value if kind is Quoted else leaf)
+                    arguments.append(~row)
                 elif held and leaf in held:
                     arguments.append(~add_constant(held[leaf]))  # type: ignore[index]
                 else:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
-            kinds.extend(bytes(len(reads)) if id(node._function) not in _READ_MEMBERS else [MEMBER] * len(reads))
+            if reads:
+                kinds.extend(bytes(len(reads)) if id(node._function) not in _READ_MEMBERS else [MEMBER] * len(reads))
             caught = gate.get(node) if gate else None
             if caught is not None and entry[caught] not in reads:
                 reads[entry[caught]] = len(reads)
@@ -209,7 +227,8 @@ class _Columns:
                 if other in entry and entry[other] not in reads:  # one that is held has ended already
                     reads[entry[other]] = len(reads)
                     kinds.append(ORDER)
-            inputs.extend(reads)
+            if reads:
+                inputs.extend(reads)
             input_lengths.append(len(reads))
             argument_lengths.append(len(leaves))
         shape = Shape(
@@ -254,6 +273,7 @@ class _Columns:
         if row is None:
             row = self._origin_rows[key] = len(self.origins)
             self.origins.append(site)
+        self._site_rows[id(site)] = row
         return row
 
     def _template(self, template: Template | None) -> int:

@@ -7,6 +7,7 @@ Does not cover: sharing equal calls (planning.sharing), the order in which tasks
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from lazygraph.values.graph import (
     Graph,
     Step,
     Tables,
-    consumers_of,
     offsets_of,
 )
 
@@ -43,6 +43,8 @@ def optimize(graph: Graph) -> Graph:
 def cull(graph: Graph) -> Graph:
     """Drop what neither an output nor a callback needs.  Externals stay: their positions are the run's bindings."""
     shape = graph.shape
+    if len({*range(shape.externals), *shape.inputs, *shape.outputs, *shape.callbacks}) == len(shape):
+        return graph  # where whatever nobody reads was asked for, nothing is for nothing
     needed = bytearray(len(shape))
     stack = [*shape.outputs, *shape.callbacks]
     while stack:
@@ -82,7 +84,7 @@ def fuse(graph: Graph) -> Graph:
 def _joined(graph: Graph) -> list[int] | None:
     """Return for each entry the one before it that it joins, or -1; None when nothing joins."""
     shape = graph.shape
-    offsets, _ = consumers_of(shape)
+    readers = Counter(shape.inputs)
     bounds, inputs, option, scope, kinds = shape.input_offsets, shape.inputs, shape.option, shape.scope, shape.kinds
     plain = [row.plain for row in shape.options]
     fixed = bytearray(len(shape))
@@ -102,7 +104,7 @@ def _joined(graph: Graph) -> list[int] | None:
         if (
             not fixed[before]
             and at not in given
-            and offsets[before + 1] - offsets[before] == 1
+            and readers[before] == 1
             and option[before] == option[at]
             and scope[before] == scope[at]
             and plain[option[at]]
@@ -121,16 +123,25 @@ class _Fusing:
         self.functions = list(graph.tables.functions)
         self.names = list(graph.shape.names)
         self.rows: dict[Fused, int] = {}
+        self.steps: dict[tuple[int, int, int, int], Step] = {}
         self.calls: dict[int, tuple[int, int, array[int]]] = {}  # tail -> function row, head, arguments
 
     def fused(self, members: list[int]) -> None:
         """Note that `members` (head first) become one task at the place of the last."""
-        shape = self.source.shape
+        shape, known = self.source.shape, self.steps
+        function, template, origin = shape.function, shape.template, shape.origin
+        bounds, whole = shape.argument_offsets, shape.arguments
         steps, arguments = [], array("i")
-        for place, at in enumerate(members):
-            numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-            steps.append(Step(shape.function[at], shape.template[at], len(numbers), shape.origin[at]))
-            arguments.extend(numbers if place == 0 else [PREVIOUS if n >= 0 else n for n in numbers])
+        for at in members:
+            first, last = bounds[at], bounds[at + 1]
+            said = (function[at], template[at], last - first, origin[at])
+            steps.append(known.get(said) or known.setdefault(said, Step(*said)))
+            if len(steps) == 1:
+                arguments.extend(whole[first:last])
+            else:
+                for place in range(first, last):
+                    n = whole[place]
+                    arguments.append(n if n < 0 else PREVIOUS)
         fused = Fused(tuple(steps))
         row = self.rows.get(fused)
         if row is None:
@@ -146,6 +157,10 @@ class _Fusing:
         inputs, arguments, kinds = array("i"), array("i"), bytearray()
         input_lengths, argument_lengths = [], []
         for at in range(len(shape)):
+            if absorbed[at]:  # they are left out below
+                input_lengths.append(0)
+                argument_lengths.append(0)
+                continue
             numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
             reader = at
             if at in self.calls:

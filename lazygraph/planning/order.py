@@ -13,26 +13,47 @@ if TYPE_CHECKING:
     from lazygraph.values.graph import Shape
 
 
-def needs(shape: Shape) -> list[int]:
-    """Return for each entry how many values are alive at once while it is made by the rule above."""
+def needs(shape: Shape) -> tuple[list[int], bool]:
+    """Return for each entry how many values are alive at once while it is made by the rule above.
+
+    And whether no node has a hungrier input behind a less hungry one: then the entries are in this order already, since
+    lowering has walked depth first.
+    """
     need = [1] * len(shape)
     bounds, inputs = shape.input_offsets, shape.inputs
+    ordered = True
+    end = bounds[shape.externals]
     for at in range(shape.externals, len(shape)):
-        start, end = bounds[at], bounds[at + 1]
-        if end - start == 1:
-            need[at] = need[inputs[start]]
-        elif end > start:
-            hungry = sorted((need[read] for read in inputs[start:end]), reverse=True)
-            need[at] = max(held + value for held, value in enumerate(hungry))
-    return need
+        start, end = end, bounds[at + 1]
+        count = end - start
+        if not count:
+            continue
+        first = need[inputs[start]]
+        if count == 1:
+            need[at] = first
+        elif count == 2:
+            second = need[inputs[start + 1]]
+            if first == second:
+                need[at] = first + 1
+            elif first > second:
+                need[at] = first
+            else:
+                need[at] = second
+                ordered = False
+        else:
+            each = [need[read] for read in inputs[start:end]]
+            hungry = sorted(each, reverse=True)
+            ordered = ordered and each == hungry
+            need[at] = max([held + value for held, value in enumerate(hungry)])
+    return need, ordered
 
 
 def depth_first(shape: Shape) -> list[int] | None:
     """Return every entry in the order to run them (externals first), or None when that is the order they have."""
-    need = needs(shape)
-    bounds, inputs = shape.input_offsets, shape.inputs
-    if not _out_of_order(shape, need):
+    need, ordered = needs(shape)
+    if ordered:
         return None
+    bounds, inputs = shape.input_offsets, shape.inputs
     done = bytearray(len(shape))
     order = list(range(shape.externals))
     done[: shape.externals] = b"\1" * shape.externals
@@ -51,18 +72,3 @@ def depth_first(shape: Shape) -> list[int] | None:
         done[at] = 1
         order.append(at)
     return order
-
-
-def _out_of_order(shape: Shape, need: list[int]) -> bool:
-    """Whether some node has a hungrier input behind a less hungry one.  Lowering has walked depth first already."""
-    bounds, inputs = shape.input_offsets, shape.inputs
-    for at in range(shape.externals, len(shape)):
-        start, end = bounds[at], bounds[at + 1]
-        if end - start < 2:
-            continue
-        last = need[inputs[start]]
-        for read in inputs[start + 1 : end]:
-            if need[read] > last:
-                return True
-            last = need[read]
-    return False

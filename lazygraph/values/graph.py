@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.values.options import DEFAULT
@@ -176,12 +177,7 @@ class Graph(GraphVerbs):
 
 def offsets_of(lengths: Sequence[int]) -> array[int]:
     """Return running sums: offsets for lists of the given lengths."""
-    total = 0
-    offsets = array("i", [0])
-    for length in lengths:
-        total += length
-        offsets.append(total)
-    return offsets
+    return array("i", accumulate(lengths, initial=0))
 
 
 def consumers_of(shape: Shape) -> tuple[array[int], array[int]]:

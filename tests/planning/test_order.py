@@ -69,7 +69,7 @@ def test_no_order_of_a_tree_needs_less(tree: list[Any]) -> None:
     shape = lower([promise(tree)]).shape
     least = min(peak(shape, order) for order in orders(shape))
     assert peak(shape, order_of(shape)) == least
-    assert needs(shape)[shape.outputs[0]] == least
+    assert needs(shape)[0][shape.outputs[0]] == least
 
 
 @given(TREES)
