@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.door import compute
 from lazygraph.errors import MissingExtra, WrongCanvas
+from lazygraph.executors.registry import resolve
+from lazygraph.interop.dask_callbacks import told
 from lazygraph.planning.from_dask import adopted, as_promise, promises_of, written
 
 if TYPE_CHECKING:
@@ -35,18 +37,17 @@ def get(dsk: Any, keys: Any, executor: Any = None, num_workers: int | None = Non
     `dsk` is what dask hands to a scheduler: an expression, a `HighLevelGraph` or a dict of tasks.  `executor=` is a
     name, address or instance (default: lazygraph's default executor here), `num_workers=` a number of threads, for this
     once.  What `dask.annotate` says of tasks (retries, priority, resources, workers, and all our options of one task)
-    holds; an executor that cannot honour it refuses the graph before anything runs.  Other keywords are for other
-    schedulers and are ignored.  Raises the task's own exception, with a note that names its key; `KeyError` for a key
-    that is not there; `CyclicGraph`.
+    holds; an executor that cannot honour it refuses the graph before anything runs.  (Of bags dask itself forgets it
+    unless `compute(optimize_graph=False)` is said; its tables take none.)  Dask's callbacks
+    (`ProgressBar`, `Profiler` ...) are told of tasks on executors that share memory, elsewhere of the beginning and the
+    end.  Other keywords are for other schedulers and are ignored.  Raises the task's own exception, with a note that
+    names its key; `KeyError` for a key that is not there; `CyclicGraph`.
     """
     flat = list(dict.fromkeys(_flat(keys)))
-    promises = promises_of(written(dsk), flat)
-    found = compute(
-        *[promises[key] for key in flat],
-        executor=executor,
-        num_workers=num_workers,
-        traverse=False,
-    )
+    chosen = resolve(executor, num_workers)
+    with told(written(dsk), chosen.shares_memory) as graph:
+        promises = promises_of(graph, flat)
+        found = compute(*[promises[key] for key in flat], executor=chosen, traverse=False)
     return _nested(keys, dict(zip(flat, found, strict=True)))
 
 

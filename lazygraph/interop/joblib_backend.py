@@ -6,6 +6,8 @@ Does not cover: dispatching, timeouts, generators, sizes of batches: those are j
 
 from __future__ import annotations
 
+import concurrent.futures
+import threading
 import traceback
 import uuid
 from contextlib import contextmanager
@@ -57,11 +59,12 @@ class LazygraphBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
     ) -> None:
         """Make one; `executor` as in `compute`, None for the default of the place where `Parallel` is called."""
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
-        self._chosen, self._options = executor, options
+        self._chosen, self._options, self._asked = executor, options, options
         self._executor: Executor | None = None  # while a Parallel is at it
         self._pool: StandardExecutor | None = None
         self._n_jobs = 1
         self.parallel: Any = None
+        self._guard: Any = threading.RLock()  # the Parallel's own, which its callbacks take
 
     def __reduce__(self) -> tuple[Any, ...]:
         # It travels with what a task may call; over there the task's own executor is the one that is meant.
@@ -101,32 +104,39 @@ class LazygraphBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
 
         `executor` and options may also be given to `Parallel` itself.  Raises `UnknownOption`.
         """
-        self.parallel = parallel
+        if self._pool is not None:  # all of a parallel_config are given one backend, and another of them is at it
+            raise FallbackToBackend(self._another())
+        self.parallel, self._guard = parallel, getattr(parallel, "_lock", self._guard)
         self._executor = resolve(executor if executor is not None else self._chosen)
         self._n_jobs = self.effective_n_jobs(n_jobs)
         if self._n_jobs == 1:
             self._executor = None
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        self._options |= {name: value for name, value in given.items() if name not in JOBLIBS}
+        self._asked = self._options | {name: value for name, value in given.items() if name not in JOBLIBS}
         self._pool = self._open()
         return self._n_jobs
 
+    def _another(self) -> LazygraphBackend:
+        return type(self)(self.nesting_level, self.inner_max_num_threads, self._chosen, **self._options)
+
     def _open(self) -> StandardExecutor:
-        executor, options = self.executor, dict(self._options)
+        executor, options = self.executor, dict(self._asked)
         if self._n_jobs < slots_of(executor):
             options.setdefault("limit", Limit(f"joblib-{uuid.uuid4().hex}", concurrency=self._n_jobs))
         return executor.get_executor(**options)
 
     def terminate(self) -> None:
         """End a Parallel; what runs ends by itself, and the executor stays open."""
-        pool, self._pool, self._executor = self._pool, None, None
+        with self._guard:
+            pool, self._pool, self._executor = self._pool, None, None
         if pool is not None:
             pool.shutdown(wait=False)
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Start nothing more of what was submitted; what runs ends by itself, and nobody waits for it."""
-        pool, self._pool = self._pool, None
+        with self._guard:
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
         if ensure_ready:
@@ -134,14 +144,22 @@ class LazygraphBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Future[Any]:
+    def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Any:
         """Begin a batch of calls; `callback` is called with its future."""
-        assert self._pool is not None, "joblib configures a backend before it submits"
+        pool = self._pool
+        if pool is None:  # it was on its way when the Parallel ended
+            return _given_up(callback)
         call = func if self.executor.shares_memory else partial(_registered, func)
-        future: Future[Any] = self._pool.begin(call, label=_label(func))
+        future: Future[Any] = pool.begin(call, label=_label(func))
         if callback is not None:
-            future.add_done_callback(callback)
+            future.add_done_callback(partial(self._told, pool, callback))
         return future
+
+    def _told(self, pool: StandardExecutor, callback: Callable[[Any], Any], future: Future[Any]) -> None:
+        """Tell joblib of a batch, unless its Parallel has ended: joblib would take it for one of the next call's."""
+        with self._guard:
+            if self._pool is pool:
+                callback(future)
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return the values of a batch, or raise what a call has raised, with its traceback in a note.
@@ -159,6 +177,14 @@ class LazygraphBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
         """Lend the slot of the task in which the results are waited for, if it is one."""
         with lent_slot([self._executor]):
             yield
+
+
+def _given_up(callback: Callable[[Any], Any] | None) -> Any:
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    future.cancel()
+    if callback is not None:
+        callback(future)
+    return future
 
 
 def slots_of(executor: Any) -> int:

@@ -10,7 +10,9 @@ Does not cover: the other direction (planning.to_dask), running (interop.dask).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import InvalidOption, LazyGraphError, MissingExtra
@@ -22,7 +24,7 @@ from lazygraph.values.options import DEFAULT, NAMES, TaskOptions, changed
 from lazygraph.values.template import Op, template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     Annotations = Mapping[str, Mapping[Hashable, Any]]
 
@@ -54,27 +56,73 @@ def evaluate(task: Any, keys: tuple[Hashable, ...], /, *values: Any) -> Any:
 def written(graph: Any) -> Written:
     """Return an expression, a layered graph or a dict of dask's as one dict of tasks, with their annotations."""
     try:
-        from dask._task_spec import Task, TaskRef, convert_legacy_graph
+        from dask import config
+        from dask._task_spec import Task, convert_legacy_graph
     except ImportError as error:
         raise MissingExtra("running a graph of dask's", "dask") from error
-    annotations: Annotations = {}
-    if hasattr(graph, "__dask_annotations__"):
-        annotations = graph.__dask_annotations__()
-    elif hasattr(graph, "layers"):
-        annotations = _said_in_layers(graph.layers)
-    if hasattr(graph, "__dask_graph__"):
-        graph = graph.__dask_graph__()
-    # What was persisted on dask's own cluster is brought from there: a future under its own key would read itself.
-    tasks: dict[Hashable, Any] = dict(graph)
-    for key, task in graph.items():
-        if isinstance(task, TaskRef) and hasattr(task, "result"):
-            tasks[key] = Task(key, getattr(task, "result"))  # noqa: B009  # it has more than dask's class says
-    return Written(convert_legacy_graph(tasks), annotations)
+    layers = list(_layers_in(graph))
+    said = _said_in_layers(layers)
+    held = {key: Task(key, Held(future)) for key, future in _futures_in(layers)}
+    # Dask's low-level fusing forgets annotations.
+    with config.set({"optimization.fuse.active": False}) if said else nullcontext():
+        if hasattr(graph, "__dask_annotations__"):
+            for name, annotated in graph.__dask_annotations__().items():
+                said.setdefault(name, {}).update(annotated)
+        if hasattr(graph, "__dask_graph__"):
+            graph = graph.__dask_graph__()
+    tasks: dict[Hashable, Any] = {**held, **graph}
+    tasks.update((key, Task(key, Held(task))) for key, task in graph.items() if _is_future(task))
+    return Written(convert_legacy_graph(tasks), said)
 
 
-def _said_in_layers(layers: Mapping[str, Any]) -> Annotations:
+class Held:
+    """Called by us: what dask's own cluster holds.  It is fetched where this is called, and travels as its value."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def __call__(self) -> Any:
+        """Wait for the value."""
+        return self.future.result()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (identity, self.future.result())
+
+
+def _layers_in(graph: Any) -> Iterator[Any]:
+    """Yield the layers of a layered graph, or of those in an expression as they were before dask optimized them."""
+    from dask._expr import Expr, HLGExpr
+
+    if not isinstance(graph, Expr):
+        yield from getattr(graph, "layers", {}).values()
+        return
+    for expression in graph.walk():
+        if isinstance(expression, HLGExpr):
+            layered: Any = expression
+            yield from getattr(layered.operand("dsk"), "layers", {}).values()
+
+
+def _futures_in(layers: Iterable[Any]) -> Iterator[tuple[Hashable, Any]]:
+    """Yield key and future of what was persisted on dask's own cluster: dask loses them when it optimizes."""
+    from dask.highlevelgraph import MaterializedLayer
+
+    for layer in layers:
+        if isinstance(layer, MaterializedLayer):  # nothing else has values in it
+            yield from ((key, task) for key, task in layer.items() if _is_future(task))
+
+
+def _is_future(task: Any) -> bool:
+    """Whether it is a future of dask's own cluster.  Under its own key it would read itself."""
+    from dask._task_spec import TaskRef
+
+    return isinstance(task, TaskRef) and hasattr(task, "result")
+
+
+def _said_in_layers(layers: Iterable[Any]) -> dict[str, dict[Hashable, Any]]:
     said: dict[str, dict[Hashable, Any]] = {}
-    for layer in layers.values():
+    for layer in layers:
         for name, value in (layer.annotations or {}).items():
             said.setdefault(name, {}).update((key, value(key) if callable(value) else value) for key in layer)
     return said

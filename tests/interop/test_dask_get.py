@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +17,11 @@ from lazygraph.executors import SyncExecutor
 dask = pytest.importorskip("dask")
 
 from dask._task_spec import Alias, DataNode, Dict, List, Set, Task, TaskRef, Tuple  # noqa: E402
+from dask.callbacks import Callback  # noqa: E402
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer  # noqa: E402
 from dask.utils_test import GetFunctionTestMixin, add, inc  # noqa: E402
 
-from lazygraph.interop.dask import get  # noqa: E402
+from lazygraph.interop.dask import from_dask, get  # noqa: E402
 
 Get = Callable[..., Any]
 MANY = 100_000
@@ -183,6 +186,31 @@ def test_annotated_retries_are_retries(retries: float) -> None:
         again().compute(scheduler=get, executor="sync")
 
 
+def at_the_third(ran: list[int], values: Any) -> Any:
+    flaky(ran)
+    return values
+
+
+def test_annotations_of_an_array_outlive_what_dask_optimizes() -> None:
+    array = pytest.importorskip("dask.array")
+    ran: list[int] = []
+    with dask.annotate(retries=2):
+        flaking = array.arange(4, chunks=4).map_blocks(partial(at_the_third, ran), dtype=int, meta=array.arange(0))
+    assert flaking.sum().compute(scheduler=get, executor="sync") == 6
+    ran.clear()
+    assert from_dask(flaking.sum()).compute(executor="sync") == 6
+    assert len(ran) == 3
+
+
+def test_annotations_of_a_bag_hold_where_dask_does_not_optimize_it() -> None:
+    bag = pytest.importorskip("dask.bag")
+    ran: list[int] = []
+    with dask.annotate(retries=2):
+        flaking = bag.from_sequence(range(4), npartitions=1).map_partitions(partial(at_the_third, ran))
+    assert flaking.sum().compute(scheduler=get, executor="sync", optimize_graph=False) == 6
+    assert len(ran) == 3
+
+
 def test_annotations_of_a_layered_graph_hold_for_its_layer() -> None:
     ran: list[int] = []
     layers = {
@@ -227,3 +255,82 @@ def test_a_retry_and_a_half_is_refused() -> None:
         promise = dask.delayed(inc)(1)
     with pytest.raises(InvalidOption, match=r"retries=1\.5.*whole number"):
         promise.compute(scheduler=get)
+
+
+# -- dask's callbacks ------------------------------------------------------------------------------
+
+
+class Diary(Callback):  # type: ignore[misc]
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def _start(self, dsk: Any) -> None:
+        self.notes.append(("start", sorted(dsk)))
+
+    def _start_state(self, dsk: Any, state: Any) -> None:
+        self.notes.append(("state", sorted(state["dependencies"])))
+
+    def _pretask(self, key: Any, dsk: Any, state: Any) -> None:
+        self.notes.append(("before", key, sorted(state["running"])))
+
+    def _posttask(self, key: Any, value: Any, dsk: Any, state: Any, worker: Any) -> None:
+        self.notes.append(("after", key, value, sorted(state["finished"])))
+
+    def _finish(self, dsk: Any, state: Any, failed: bool) -> None:
+        self.notes.append(("finish", failed))
+
+
+@pytest.mark.parametrize("where", ["sync", "threads"])
+def test_dasks_callbacks_are_told(where: str) -> None:
+    with Diary() as diary:
+        assert get({"x": 1, "a": (inc, "x"), "b": (inc, "a")}, "b", executor=where) == 3
+    assert diary.notes == [
+        ("start", ["a", "b", "x"]),
+        ("state", ["a", "b", "x"]),
+        ("before", "a", ["a"]),
+        ("after", "a", 2, ["a"]),
+        ("before", "b", ["b"]),
+        ("after", "b", 3, ["a", "b"]),
+        ("finish", False),
+    ]
+    assert get({"a": (inc, 1)}, "a", executor=where) == 2
+    assert len(diary.notes) == 7  # only in its block
+
+
+def test_a_callback_hears_of_a_failure() -> None:
+    with Diary() as diary, pytest.raises(OutOfStock):
+        get({"a": (sold_out, "tea")}, "a", executor="sync")
+    assert diary.notes[-2:] == [("before", "a", ["a"]), ("finish", True)]
+
+
+def test_a_scheduler_in_a_task_tells_nobody() -> None:
+    with Diary() as diary:
+        assert get({"a": (lambda: get({"inner": (inc, 1)}, "inner"),)}, "a", executor="sync") == 2
+    assert [note[1] for note in diary.notes if note[0] == "before"] == ["a"]
+
+
+def test_elsewhere_callbacks_hear_of_the_beginning_and_the_end(cluster_of_two: lazygraph.Client) -> None:
+    with Diary() as diary, pytest.warns(UserWarning, match="share memory"):
+        assert get({"a": (inc, 1)}, "a", executor=cluster_of_two) == 2
+    assert diary.notes == [("start", ["a"]), ("state", ["a"]), ("finish", False)]
+
+
+def test_dasks_progress_bar_and_profilers_see_our_runs() -> None:
+    diagnostics = pytest.importorskip("dask.diagnostics")
+    shown = io.StringIO()
+    with diagnostics.ProgressBar(out=shown), diagnostics.Profiler() as profiler, diagnostics.CacheProfiler() as cached:
+        assert get({"a": (inc, 1), "b": (inc, "a")}, "b", executor="threads") == 3
+    assert "100% Completed" in shown.getvalue()
+    assert [result.key for result in profiler.results] == ["a", "b"]
+    assert all(result.end_time >= result.start_time for result in profiler.results)
+    assert {result.key for result in cached.results} == {"a", "b"}
+
+
+def test_what_a_callback_puts_into_the_graph_is_not_run_again() -> None:
+    def put(dsk: Any) -> None:
+        dsk["a"] = 10
+
+    with Callback(start=put):
+        assert get({"a": (sold_out, "tea"), "b": (inc, "a")}, "b", executor="sync") == 11

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -105,6 +105,35 @@ def test_kinds_of_collections_mix() -> None:
     total = dataframe.from_pandas(table(), npartitions=2).price.sum()
     got = compute(array.ones(3).sum(), total, dask.delayed(abs)(-1), bag.range(3, npartitions=1).sum())
     assert got == (3.0, 21.0, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Iterator[Any]:
+    """A client of a cluster of dask's own, in this process."""
+    distributed = pytest.importorskip("distributed")
+    quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": distributed.Scheduler, "options": {**quiet, "protocol": "inproc://", "port": 0}}
+    worker = {"cls": distributed.Worker, "options": {**quiet, "nthreads": 1}}
+    cluster = distributed.SpecCluster(scheduler=scheduler, workers={"only": worker})
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def test_what_dasks_own_cluster_has_persisted_is_an_input(executor: Any, theirs: Any) -> None:
+    x, items, frame, one = map(
+        theirs.persist,
+        [
+            array.arange(10, chunks=4),
+            bag.from_sequence(range(5), npartitions=2),
+            dataframe.from_pandas(table(), npartitions=2),
+            dask.delayed(sum)([1, 2]),
+        ],
+    )
+    described = delayed(lambda *values: [(type(value).__name__, len(value)) for value in values])(x, items, frame)
+    assert described.compute(executor=executor) == [("ndarray", 10), ("list", 5), ("DataFrame", 6)]
+    assert inc(one).compute(executor=executor) == 4
+    assert from_dask(x.sum()).compute(executor=executor) == 45
+    assert (x.max() - x.min()).compute(scheduler=get, executor=executor) == 9
 
 
 def test_what_has_the_protocol_and_nothing_lazy_is_a_value() -> None:

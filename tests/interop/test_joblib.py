@@ -127,6 +127,24 @@ class TestResults:
             assert parallel(call(square)(i) for i in range(3)) == [0, 1, 4]
             assert parallel(call(square)(i) for i in range(3)) == [0, 1, 4]
 
+    def test_one_may_run_while_the_values_of_another_are_taken(self, ours: Any) -> None:
+        with joblib.parallel_config(backend="lazygraph", executor=ours):
+            values = Parallel(return_as="generator")(call(square)(i) for i in range(200))
+            assert next(values) == 0
+            assert Parallel()(call(square)(i) for i in range(3)) == [0, 1, 4]
+            assert list(values) == [i * i for i in range(1, 200)]
+
+    @pytest.mark.filterwarnings("ignore:.*tasks:UserWarning:joblib")  # joblib tells what was in vain
+    def test_a_parallel_is_used_again_after_a_generator_that_was_closed(self, ours: Any) -> None:
+        with joblib.parallel_config(backend="lazygraph", executor=ours):
+            parallel = Parallel(return_as="generator", batch_size=1)
+            for _ in range(10):
+                values = parallel(call(square)(i) for i in range(3, 200))
+                assert next(values) == 9
+                values.close()
+                # joblib may put one in front that it had cut off already, on its own backends too.
+                assert list(parallel(call(square)(i) for i in range(3)))[-3:] == [0, 1, 4]
+
 
 class TestFailing:
     def test_the_original_exception(self, backend: None) -> None:
@@ -266,6 +284,12 @@ class TestRegistering:
         with ThreadExecutor(2) as executor, pytest.raises(UnknownOption, match="retires"):
             with joblib.parallel_config(backend="lazygraph", executor=executor, retires=2):
                 Parallel()([call(square)(1)])
+
+    def test_options_of_one_parallel_are_not_the_next_ones(self) -> None:
+        with ThreadExecutor(2) as executor, joblib.parallel_config(backend="lazygraph", executor=executor):
+            with pytest.raises(UnknownOption, match="retires"):
+                Parallel(n_jobs=2, retires=2)([call(square)(1)])
+            assert Parallel(n_jobs=2)([call(square)(2)]) == [4]
 
     def test_joblib_is_not_loaded_before_it_is_asked_for(self) -> None:
         program = "import sys, lazygraph, lazygraph.interop.joblib; sys.exit('joblib' in sys.modules)"
