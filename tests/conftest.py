@@ -57,9 +57,13 @@ def missing(what: str, remedy: str) -> NoReturn:
     pytest.skip(sentence)
 
 
-def program(name: str, package: str) -> str:
-    """Return the path of the program `name`, which Debian's `package` holds, or report it as missing."""
-    return shutil.which(name) or missing(f"the program {name!r}", f"on Debian: apt-get install {package}")
+def program(name: str, package: str, *, before: str = "") -> str:
+    """Return the path of the program `name`, which Debian's `package` holds, or report it as missing.
+
+    It is looked for in the folder `before`, then where all programs are.
+    """
+    found = shutil.which(name, path=before) or shutil.which(name)
+    return found or missing(f"the program {name!r}", f"on Debian: apt-get install {package}")
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +76,15 @@ def needs_dot() -> str:
 def needs_redis() -> str:
     """The path of the redis server; the test starts its own on a free port."""
     return program("redis-server", "redis-server")
+
+
+@pytest.fixture(scope="session")
+def needs_rabbitmq() -> str:
+    """The path of the RabbitMQ server; the test starts its own on free ports.
+
+    Debian's is beside the search path: what bears its name there is for the machine's own service.
+    """
+    return program("rabbitmq-server", "rabbitmq-server", before="/usr/lib/rabbitmq/bin")
 
 
 @pytest.fixture(scope="session", autouse=True)

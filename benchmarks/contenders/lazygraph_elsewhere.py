@@ -1,4 +1,7 @@
-"""lazygraph on the engines of other people: LAZYGRAPH_ENGINE says on which, started as that contender starts it."""
+"""lazygraph on the engines of other people: LAZYGRAPH_ENGINE says on which, started as that contender starts it.
+
+LAZYGRAPH_TOGETHER is how many tasks a message of Celery's may have.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _executor(engine: str, what: Any) -> Any:
         return executors.RayExecutor()
     from benchmarks.contenders.celery_app import app  # type: ignore[import-untyped, unused-ignore]
 
-    return executors.CeleryExecutor(app)
+    return executors.CeleryExecutor(app, together=int(os.environ.get("LAZYGRAPH_TOGETHER", "1")))
 
 
 @contextmanager

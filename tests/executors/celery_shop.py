@@ -15,6 +15,8 @@ app = Celery("shop", set_as_current=False)
 app.conf.imports = ["lazygraph.executors.celery_tasks"]
 if folder := os.environ.get("SHOP_FOLDER"):  # where a broker of files has them
     app.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder}
+if highest := os.environ.get("SHOP_PRIORITIES"):  # its queues have so many, on a broker that has to be told
+    app.conf.task_queue_max_priority = int(highest)
 app.conf.task_acks_late = True  # for its own tasks; leases are begun once all the same
 
 

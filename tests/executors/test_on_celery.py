@@ -7,9 +7,6 @@ import gc
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +16,10 @@ import pytest
 from hypothesis import given
 
 import lazygraph
-from lazygraph.errors import InvalidOption, LostData, WorkerDied
+from lazygraph.errors import ConnectionLost, InvalidOption, LostData, WorkerDied
 from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.suite import AsynchronousSuite
+from tests.executors.celery_services import free_port, redis_running, worker
 from tests.language.canvases import Described, Language, Same, Speller, often
 from tests.language.interpreter import Interpreter
 
@@ -30,11 +28,9 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Executor
 
-ROOT = Path(__file__).parents[2]
 WHOLE = Language(options=True, each=True, replace=True)
 FAST = Language(options=True, failing=True, fail_fast=True)
 WAIT = 30
-READY_WITHIN = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -44,45 +40,10 @@ def redis_url(needs_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield url
 
 
-@contextmanager
-def redis_running(program: str, folder: Path) -> Iterator[str]:
-    """Have a redis run that answers; give its URL."""
-    redis = pytest.importorskip("redis", reason="pip install 'lazygraph[celery]'")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with running([program, *words]):
-        again = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)
-        with redis.Redis(port=port, retry=again, retry_on_error=[redis.ConnectionError]) as client:
-            client.ping()
-        yield f"redis://127.0.0.1:{port}/0"
-
-
 def redis_of(url: str) -> Any:
     """Return a client of redis."""
     redis = pytest.importorskip("redis")
     return redis.Redis.from_url(url)
-
-
-@contextmanager
-def running(command: list[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a program run, from the checkout."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(READY_WITHIN)
-
-
-@contextmanager
-def worker(url: str, *words: str, broker: str = "", **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a worker run, for the application of the shop."""
-    command = [sys.executable, "-m", "celery", "-A", "tests.executors.celery_shop", "worker", *words]
-    quiet = ["--loglevel", "ERROR", "--without-mingle", "--without-gossip"]
-    where = {"CELERY_BROKER_URL": broker or url, "CELERY_RESULT_BACKEND": url}
-    with running([*command, *quiet], **where, **environment) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +67,7 @@ def shared(shop: Any) -> Iterator[Any]:
 
 class TestCelery(AsynchronousSuite):
     lends = False
+    says, at_once = True, 2
     serves_every_queue = False  # its queues are Celery's
 
     @pytest.fixture(scope="class")
@@ -113,7 +75,8 @@ class TestCelery(AsynchronousSuite):
     def executor(cls, shop: Any) -> Iterator[Executor]:
         from lazygraph.executors.on_celery import CeleryExecutor
 
-        with CeleryExecutor(shop.app) as executor:
+        # There are graphs of 100,000 tasks in it: with a message for each they take minutes.
+        with CeleryExecutor(shop.app, together=256) as executor:
             yield executor
 
 
@@ -142,12 +105,34 @@ def test_random_canvases_give_what_the_interpreter_gives(
     assert caught.value.code in {number for _, number in end.faults}
 
 
-@pytest.mark.parametrize("together", [1, 16])
-def test_a_message_can_have_one_task_or_several(shop: Any, together: int) -> None:
+@contextmanager
+def messages() -> Iterator[list[str]]:
+    """Give a list of the leases that are sent meanwhile."""
+    signals = pytest.importorskip("celery.signals")
+    sent: list[str] = []
+
+    def note(headers: dict[str, Any], **_: Any) -> None:
+        sent.append(headers["shadow"])
+
+    signals.before_task_publish.connect(note, weak=False)
+    try:
+        yield sent
+    finally:
+        signals.before_task_publish.disconnect(note)
+
+
+def test_every_task_is_a_message(executor: Any) -> None:
+    with messages() as sent:
+        assert tasks.total([tasks.add(n, 1) for n in range(100)]).compute() == sum(range(1, 101))
+    assert sorted(sent) == [*["lazygraph.lease(add)"] * 100, "lazygraph.lease(total)"]
+
+
+def test_short_tasks_can_share_a_message(shop: Any) -> None:
     from lazygraph.executors.on_celery import CeleryExecutor
 
-    with CeleryExecutor(shop.app, together=together):
-        assert tasks.total([tasks.add(n, 1) for n in range(100)]).compute() == sum(range(1, 101))
+    with messages() as sent, CeleryExecutor(shop.app, together=16):
+        assert tasks.total([tasks.add(n, 1) for n in range(400)]).compute() == sum(range(1, 401))
+    assert 400 / 16 < len(sent) < 400
 
 
 # -- values ----------------------------------------------------------------------------------------
@@ -255,8 +240,7 @@ def test_a_backend_that_is_not_redis_is_refused() -> None:
 def test_a_redis_that_does_not_answer_is_an_error(redis_url: str) -> None:
     from lazygraph.executors.on_celery import CeleryExecutor
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     with pytest.raises(ConnectionError, match=str(port)):
         CeleryExecutor(redis_url, backend=f"redis://127.0.0.1:{port}/0")
 
@@ -280,8 +264,10 @@ def test_a_redis_that_goes_away_ends_what_waits(needs_redis: str, tmp_path: Path
         executor = CeleryExecutor(url, lost_after=1.0)
         with lazygraph.use(executor):
             future = tasks.add.delay(1, 2)
-    with pytest.raises(WorkerDied, match="ConnectionError"):
+    with pytest.raises(ConnectionLost, match=r"the connection to redis://127\.0\.0\.1.* ended: ConnectionError"):
         future.result(WAIT)
+    with lazygraph.use(executor), pytest.raises(ConnectionLost, match=r"redis://.*127\.0\.0\.1.* ended"):
+        tasks.add(1, 2).compute()
     executor.close()
 
 
