@@ -3,7 +3,8 @@
 A child is `python -m lazygraph.cli child` (never multiprocessing: no `if __name__ == "__main__"` is needed).  Plans and
 leases reach it as parcels (executors.remote) over its standard input, whose end ends it; it says when a task begins and
 how far it is, where somebody asked, and what came of the lease, on the way and at the end.  It notes in a shared file
-which task it is at, so that when it dies the right one is blamed.
+which task it is at.  When it dies, and not by our hand, that one is blamed; of what it awaits, what was in a step just
+then; and when nothing was, all that it awaited: it may have been any of them.
 
 It runs one lease at a time.  One of which something is still awaited then is *parked*: the next can come, and what is
 awaited is told when it has ended.  From then on a thread of the parent's hears what the child says.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from lazygraph.executors.cluster.local import module_path
 from lazygraph.executors.remote import PLAN_NAME
+from lazygraph.running.aside import serve_aside
 from lazygraph.running.hosting import show_escaped
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct("<cQ")
 PLAN, LEASE, LEAVE = b"P", b"L", b"C"
-"""What a child is told: a plan, a lease, and of one that is parked (or soon will be) a task that is to leave."""
+"""What a child is told: a plan, a lease, and a task that is to leave, perhaps of a lease that is yet to come."""
 BEGAN, TOLD, PART, PARKED, LATER, RESULT = b"B", b"T", b"S", b"K", b"A", b"R"
 """What it says: what came of a lease so far, that it is parked, what came of a parked one, what came of the rest."""
 TASK = struct.Struct("<qq")
@@ -53,11 +55,12 @@ AFTER = struct.Struct("<q?")
 """Which lease that is parked, and whether it is over."""
 NOTE = struct.Struct("<iiqq")
 """What parent and child share: the task it is at, whether what is left of its lease is not wanted any more, and of what
-it awaits the lease and task that runs just now."""
+it awaits the lease and task that is in a step, between two times that it gives way to others."""
 _AT = struct.Struct("<ii")
 STOP, STEPS = 4, 8
 """Where the others stand."""
-NOTHING = -1
+NOTHING, ANY, AWAITED = -1, -2, -3
+"""In the place of a task: none, any of a lease, all that is left of one."""
 PLANS = 8
 """A child keeps so many plans open, the last that came."""
 PATIENCE = 2.0
@@ -106,7 +109,7 @@ class Hearing(Protocol):
         """A task says how far it is."""
 
     def lost(self, suspect: int | None) -> None:
-        """The child has died, perhaps by this task."""
+        """The child has died, perhaps by this task (`ANY`: by any of the lease's)."""
 
 
 class Child:
@@ -123,6 +126,11 @@ class Child:
         self._plans: deque[bytes] = deque(maxlen=PLANS)  # the names of those it has open
         self._reaping = threading.Lock()  # or `kill` could hit a process that has got its number since
         self._writing = threading.Lock()
+        self._leaves: deque[bytes] = deque()  # what is to be told of tasks that are to leave
+        self._telling = False  # a thread tells it
+        self._leaving = threading.Lock()
+        self._ours = False  # its end is our doing
+        self.since = 0.0  # when it was last given back
         self._number = 0  # of the last lease
         self._parked: dict[int, Hearing] = {}
         self._hears: threading.Thread | None = None  # what is said, once something was parked
@@ -214,9 +222,22 @@ class Child:
                 left = left[stdin.write(left) :]
 
     def leave_task(self, number: int, task: int) -> None:
-        """Have a task leave that is awaited there; what came of it is told as always."""
-        with self._writing, contextlib.suppress(OSError, ValueError):  # it has ended
-            self._write(LEAVE, TASK.pack(number, task))
+        """Have a task leave; what came of it is told as always.  Waits for nothing: a child may be slow to read."""
+        with self._leaving:
+            self._leaves.append(TASK.pack(number, task))
+            if not self._telling:
+                serve_aside(self._tell_leaves, "lazygraph-leaves")
+                self._telling = True
+
+    def _tell_leaves(self) -> None:
+        while True:
+            with self._leaving:
+                if not self._leaves:
+                    self._telling = False
+                    return
+                leaves = self._leaves.popleft()
+            with self._writing, contextlib.suppress(OSError, ValueError):  # it has ended
+                self._write(LEAVE, leaves)
 
     # -- what it says ------------------------------------------------------------------------------
 
@@ -252,14 +273,21 @@ class Child:
             except BaseException:
                 show_escaped()
             del frame
+        lease, task = self._suspect()  # before anybody who is told of its end can kill it
         self._heard.put(None)
-        lease, task = struct.unpack("<qq", os.pread(self._note.fileno(), 16, STEPS))
         while self._parked:
             number, hearing = self._parked.popitem()
             try:
-                hearing.lost(task if number == lease else None)
+                hearing.lost(task if lease in (number, ANY) else None)
             except BaseException:
                 show_escaped()
+
+    def _suspect(self) -> tuple[int, int]:
+        """Return which parked lease, and which task of it, has probably ended the child."""
+        if self._ours:
+            return NOTHING, NOTHING
+        lease, task = TASK.unpack(os.pread(self._note.fileno(), TASK.size, STEPS))
+        return (ANY, ANY) if lease == NOTHING and self.at() in (NOTHING, AWAITED) else (lease, task)
 
     def _take_in(self, kind: bytes, data: bytearray) -> None:
         if kind == LATER:
@@ -289,7 +317,7 @@ class Child:
         return replies in ready
 
     def at(self) -> int:
-        """Return the task that it was at when it last noted one (NOTHING: it had not begun)."""
+        """Return the task that it was at when it last noted one (NOTHING: it had not begun; AWAITED: it has ended)."""
         number: int = _AT.unpack(os.pread(self._note.fileno(), _AT.size, 0))[0]
         return number
 
@@ -300,16 +328,27 @@ class Child:
     def rest(self) -> None:
         """Note that the lease it was at is over: it is at nothing, and may begin what comes."""
         os.pwrite(self._note.fileno(), _AT.pack(NOTHING, False), 0)
+        self.since = time.monotonic()
 
     def kill(self) -> None:
         """Kill it and what its task has started, at once; `end` is still to be called.  From any thread."""
         with self._reaping:
             if self._process.returncode is None:
+                self._ours = self._ours or not self._has_ended()
                 with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended by itself
                     os.killpg(self._process.pid, signal.SIGKILL)
 
+    def _has_ended(self) -> bool:
+        """Whether it has ended by itself, where the system can tell."""
+        if self._exit is None:
+            return False
+        poll = select.poll()
+        poll.register(self._exit, select.POLLIN)
+        return bool(poll.poll(0))
+
     def leave(self) -> None:
         """End its input: it ends, soon."""
+        self._ours = self._ours or not self._has_ended()
         self._close(self._process.stdin)
         if self._hears is None:
             self._close(self._process.stdout)
@@ -324,6 +363,7 @@ class Child:
         if not self.used:  # nothing of anybody's is in it, and it may still be starting
             self.kill()
         self.leave()
+        self._parking.release()  # what was killed when it was about to be parked never will be
         with self._reaping:
             try:
                 self._process.wait(PATIENCE)

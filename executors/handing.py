@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Engine
     from lazygraph.executors.clock import Clock
     from lazygraph.running.course import Course, Ending
+    from lazygraph.running.lease import Lease
     from lazygraph.running.policy import Policy
     from lazygraph.running.timing import Attempt
 
@@ -191,17 +192,23 @@ class Handing(Answering):
         if len(self._busy) >= self._slots:
             if self._frontier.prioritized and self._frontier.next_block() is not None:
                 endings += self._make_way(self._frontier.urgency(ANYWHERE))
-            return None
+            return self._next_following()
         block = self._frontier.next_block()
         if block is None and self._take_back(endings):
             block = self._frontier.next_block()
         if block is None:
-            return None
+            return self._next_following()
         course = self._courses[block.base]
-        limit, most = self._size_of_lease(course)
+        limit, most = self._size_of_lease(course, self._frontier.ready())
         lease = self._frontier.lease(limit, most=most)
-        if lease is None:
-            return None
+        return self._work_of(course, lease) if lease is not None else None
+
+    def _next_following(self) -> Work | None:
+        """Return the next lease of what is not ready, for engines in which it can wait."""
+        return None
+
+    def _work_of(self, course: Course, lease: Lease) -> Work:
+        block = course.block
         self._fill_externals(course, lease.tasks)
         work = Work(self, course, lease, self._clock.now())
         if len(lease.tasks) > 1 and self._engine.tells_early:
@@ -212,6 +219,7 @@ class Handing(Answering):
             if policy.limits:
                 work.began = partial(self._began, work)
                 self._look_after(policy)
+        if work.program.bound:
             work.told = partial(self._told, work)
         return work
 
@@ -226,9 +234,9 @@ class Handing(Answering):
             self._look = self._clock.now() + min(windows)
             self._arm()
 
-    def _size_of_lease(self, course: Course) -> tuple[int, int]:
-        """Return how many ready tasks of a run to hand out together, and how many with those sent ahead."""
-        return fitting(course.seconds_per_task, self._frontier.ready(), self._engine.slots)
+    def _size_of_lease(self, course: Course, ready: int) -> tuple[int, int]:
+        """Return how many of so many ready tasks to hand out together, and how many with those sent ahead."""
+        return fitting(course.seconds_per_task, ready, self._engine.slots)
 
     def _told(self, work: Work, task: int, done: float, total: float | None) -> None:
         run = work.course.run

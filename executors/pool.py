@@ -131,7 +131,7 @@ def _back(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[An
 
 def _take_in(work: Work, tasks: Sequence[int], future: concurrent.futures.Future[bytes]) -> None:
     try:
-        report, values, _ = opened(future.result(), work.program)
+        report, values, _ = opened(future.result(), work.program, work.told)
     except BaseException as error:  # whatever a pool, or a value that is opened, makes of it
         work.report(unknown(work.program, tasks, error, "the pool"))
         return

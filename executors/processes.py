@@ -37,7 +37,7 @@ class ProcessEngine(Engine):
         self._threads: list[threading.Thread] = []
         self._unfinished = 0  # leases
         self._counting = threading.Lock()
-        self._children = Children()
+        self._children = Children(slots=slots)
 
     def start(self, work: Work) -> None:
         """Queue the lease; a thread that is free takes it."""
@@ -76,7 +76,7 @@ class ProcessEngine(Engine):
             work.finished()
 
     def stop(self, work: Work, task: int, timeout: float = 5.0) -> bool:
-        """Kill the child that runs a task; whatever else was in its lease has not started."""
+        """Make a task leave, if need be by killing the child that runs it (see `Children.stop`)."""
         return self._children.stop(work, task, timeout)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ Does not cover: who carries them (executors.pool, executors.children).
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from collections import deque
 from dataclasses import replace
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from lazygraph.errors import Unserializable, WorkerDied
+from lazygraph.errors import EngineFailed, Unserializable, WorkerDied
 from lazygraph.executors.cluster.messages import ShapeOnWire, TablesOnWire
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
+from lazygraph.executors.leaving import SMALL_ONES, bring
+from lazygraph.executors.saying import Progress, speaking
+from lazygraph.executors.tellable import Tellable
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Broken, Report, broken_of, run_lease
 from lazygraph.values.graph import ORDER
@@ -30,6 +34,7 @@ from lazygraph.values.template import PLAIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from lazygraph.executors.saying import Say
     from lazygraph.planning.plan import Plan
     from lazygraph.values.graph import Shape, Tables
     from lazygraph.values.options import TaskOptions
@@ -48,7 +53,8 @@ class There(NamedTuple):
 
     `say` is whether somebody wants to hear when a task begins, and how far it is.  `places` are what they read that is
     not in `values` but comes beside it: an entry, in which of the inputs it is, and under which number.  `parks`: what
-    is awaited may be told after the rest, when other leases run there.
+    is awaited may be told after the rest, when other leases run there.  `number` is by what the lease speaks of itself
+    (executors.saying).
     """
 
     tasks: list[int]
@@ -61,6 +67,7 @@ class There(NamedTuple):
     say: tuple[bool, bool]
     places: tuple[tuple[int, int, int], ...] = ()
     parks: bool = False
+    number: int = 0
 
 
 class BrokenThere(NamedTuple):
@@ -84,7 +91,7 @@ class Back(NamedTuple):
 
     `plain` is one pickle of those wanted values that always open, `others` a pickle for each of the rest: one that
     cannot be opened must not take others along.  `replaced` has the pickled plan of what replaces a task.
-    `stays` are wanted values that were left where they were made.
+    `stays` are wanted values that were left where they were made.  `told` is what tasks said last of how far they are.
     """
 
     done: list[int]
@@ -95,6 +102,7 @@ class Back(NamedTuple):
     broken: list[BrokenThere]
     replaced: list[tuple[int, bytes]]
     stays: tuple[int, ...] = ()
+    told: tuple[Progress, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -109,13 +117,15 @@ def packed_plan(shape: Shape, tables: Tables) -> bytes:
     return os.urandom(PLAN_NAME) + _encode((pack_shape(shape), wire, b"".join(blobs)))
 
 
-def opened_plan(plan: Buffer) -> Program:
-    """Return a plan that was packed, ready to be called; its leases say whose it is."""
+def opened_plan(plan: Buffer, worker: str = "") -> Program:
+    """Return a plan that was packed, ready to be called by `worker`; its leases say whose it is."""
     wire, tables, body = _plan_of(memoryview(plan)[PLAN_NAME:])
     shape = unpack_shape(wire)
     classes = codec.unpack_policies(tables, body)
     options = tuple([_with_classes(row, classes.get(at)) for at, row in enumerate(shape.options)])
-    return Program(replace(shape, options=options), codec.unpack_tables(shape.names, tables, body))
+    program = Program(replace(shape, options=options), codec.unpack_tables(shape.names, tables, body))
+    program.worker = worker
+    return program
 
 
 def _with_classes(row: TaskOptions, classes: tuple[Any, Any] | None) -> TaskOptions:
@@ -142,6 +152,7 @@ def packed_lease(
     say: tuple[bool, bool] = (False, False),
     places: Sequence[tuple[int, int, int]] = (),
     parks: bool = False,
+    number: int = 0,
 ) -> bytes:
     """Return a lease as bytes, but for what comes beside it.  Raises `Unsendable`: which value cannot travel."""
     shape = program.shape
@@ -152,7 +163,7 @@ def packed_lease(
     except Exception as error:
         raise _culprit(shape, taken, error) from error
     about = attempt, program.label, program.run_id, program.worker
-    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places), parks))
+    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places), parks, number))
 
 
 class Unsendable(Exception):
@@ -176,9 +187,10 @@ def refused(program: Program, tasks: Sequence[int], unsendable: Unsendable) -> R
 
 def unknown(program: Program, tasks: Sequence[int], error: BaseException, where: str) -> Report:
     """Return that tasks have failed because nobody can say what became of them."""
-    report = Report()
+    report, died = Report(), isinstance(error, concurrent.futures.BrokenExecutor)
     for task in tasks:
-        own = WorkerDied(program.place_of(task, None)[0], 1, f"{where}: {type(error).__name__}: {error}")
+        name, why = program.place_of(task, None)[0], f"{type(error).__name__}: {error}"
+        own = WorkerDied(name, 1, f"{where}: {why}") if died else EngineFailed(name, where, why)
         own.__cause__ = error
         report.broken.append(broken_of(program, task, own))
     return report
@@ -226,23 +238,29 @@ def run(
     lease: Buffer,
     inputs: Sequence[Mapping[int, Any]] = (),
     leave: Callable[[int, Any], object] | None = None,
+    say: Say | None = None,
 ) -> bytes:
     """Run a lease in this process; return what became of it.
 
     After a failure, which others may wait to hear of, the rest comes back as it is.  `inputs` have what comes beside
     the lease; `leave` is called with wanted values that are not small, which then do not come back; it raises if one
-    cannot be left here.
+    cannot be left here.  `say` brings what it says while it runs to whoever sent it (executors.saying).
     """
     there = LeaseThere(program, lease, inputs=inputs, leave=leave)
-    run_lease(
-        program,
-        there.tasks,
-        there.values,
-        there.made.add,
-        interruptible=False,
-        attempt=there.attempt,
-    )
-    return there.made.all(there.tasks)
+    with speaking(there.number, say) as speaker:
+        run_lease(
+            program,
+            there.tasks,
+            there.values,
+            there.made.add,
+            interruptible=False,
+            attempt=there.attempt,
+            began=speaker.began if say is not None else None,
+            told=speaker.told,
+        )
+    parcel = there.made.all(there.tasks, speaker.all_told())
+    there.values.clear()  # a lease refers to itself, and the collector may not come for long
+    return parcel
 
 
 class LeaseThere:
@@ -264,24 +282,25 @@ class LeaseThere:
         inputs: Sequence[Mapping[int, Any]] = (),
         leave: Callable[[int, Any], object] | None = None,
     ) -> None:
-        tasks, wanted, packed, attempt, label, run_id, worker, say, places, parks = _there_of(lease)
+        tasks, wanted, packed, attempt, label, run_id, worker, say, places, parks, number = _there_of(lease)
         # The same in all leases of a packed plan.
-        program.label, program.run_id, program.worker = label, run_id, worker or f"process-{os.getpid()}"
-        self.program, self.attempt, self.parks = program, attempt, parks
+        program.label, program.run_id = label, run_id
+        program.worker = worker or program.worker or f"process-{os.getpid()}"
+        self.program, self.attempt, self.parks, self.number = program, attempt, parks, number
         self.began, self.told = began if say[0] else None, told if say[1] else None
         self.values: dict[int, Any] = {}
         self.made = _Made(program, tasks, wanted, self.values, leave)
-        self._begins = begins
+        self._begins, self._complete = begins, True
         self.tasks: deque[int] = _Noting(tasks, self._goes_on)
         try:
             self.values.update(codec.loads(packed))
-            self.values.update((entry, inputs[at][number]) for entry, at, number in places)
+            self._complete = bring(self.values, inputs, places)
         except Exception as error:
             self.tasks.clear()
             self.made.add(Report(broken=[_unopened(program, task, error) for task in tasks]))
 
     def _goes_on(self, task: int) -> bool:
-        return not self.made.failed and (self._begins is None or self._begins(task))
+        return self._complete and not self.made.failed and (self._begins is None or self._begins(task))
 
 
 class _Made:
@@ -298,8 +317,7 @@ class _Made:
         self._program, self._tasks, self._values, self._leave = program, tasks, values, leave
         self._wanted = set(wanted)
         self._new = Report()
-        self._over: set[int] = set()  # has been told
-        self._readers: dict[int, list[int]] | None = None
+        self._tellable: Tellable | None = None
         self.failed = False
 
     def add(self, part: Report) -> None:
@@ -312,21 +330,21 @@ class _Made:
         new.skipped += part.skipped
         new.seconds += part.seconds
 
-    def all(self, left: Iterable[int]) -> bytes:
+    def all(self, left: Iterable[int], told: Sequence[Progress] = ()) -> bytes:
         """Return the last parcel; `left` has not begun."""
         self._new.skipped += left
-        return self._parcel(self._new)
+        return self._parcel(self._new, told)
 
     def so_far(self, left: Iterable[int] = ()) -> bytes | None:
         """Return a parcel of what can be told while the lease goes on, if there is anything; `left` will not begin.
 
-        A value that only tasks of the lease read stays here: whoever made it is told with the last of them.  Nothing is
-        told before what it has read.
+        Values that nothing here will read any more are gone then: what is still awaited may take long.
         """
-        new = self._new
+        new, shape = self._new, self._program.shape
         new.skipped += left
-        self._wanted |= reads_of(self._program.shape, new.skipped)  # these will run elsewhere
-        told = self._tellable()
+        self._wanted |= reads_of(shape, new.skipped)  # these will run elsewhere
+        tellable = self._tellable = self._tellable or Tellable(shape, self._tasks)
+        told = tellable.now(new, self._wanted)
         if not told and not new.broken:
             return None
         part, self._new = Report(), Report()
@@ -336,35 +354,12 @@ class _Made:
         for task, plan in new.replaced:
             (part if task in told else self._new).replaced.append((task, plan))
         part.skipped = new.skipped
-        self._over |= told
-        return self._parcel(part)
+        parcel = self._parcel(part)
+        for entry in tellable.tell(told):
+            self._values.pop(entry, None)
+        return parcel
 
-    def _tellable(self) -> set[int]:
-        inputs_of, readers, over = self._program.shape.inputs_of, self._readers_here(), self._over
-        ended = [*self._new.done, *(task for task, _ in self._new.replaced)]
-        kept = {task for task in self._new.done if task not in self._wanted}
-        told = {*ended, *self._new.skipped}
-        before = 0
-        while before != len(told):
-            before = len(told)
-            for task in reversed(ended):
-                if task in kept and any(one not in told and one not in over for one in readers.get(task, ())):
-                    told.discard(task)
-            for task in ended:
-                if any(read in readers and read not in told and read not in over for read in inputs_of(task)):
-                    told.discard(task)
-        return told
-
-    def _readers_here(self) -> dict[int, list[int]]:
-        if self._readers is None:
-            self._readers = {task: [] for task in self._tasks}
-            for task in self._tasks:
-                for read in self._program.shape.inputs_of(task):
-                    if read in self._readers:
-                        self._readers[read].append(task)
-        return self._readers
-
-    def _parcel(self, whole: Report) -> bytes:
+    def _parcel(self, whole: Report, told: Sequence[Progress] = ()) -> bytes:
         program, values, leave = self._program, self._values, self._leave
         # What was skipped will run elsewhere, and may read what was made here.
         kept = {*self._wanted, *reads_of(program.shape, whole.skipped)}.intersection(whole.done)
@@ -377,6 +372,9 @@ class _Made:
             _pack(program, task, packing, others, whole.broken, what)
         for task, becomes in whole.replaced:
             _pack(program, task, partial(_packed_replacement, becomes), replaced, whole.broken)
+        small = codec.dumps(plain)
+        if leave is not None and SMALL_ONES in self._wanted:
+            leave(SMALL_ONES, small)
         lost = {broken.task for broken in whole.broken}
         self.failed = self.failed or bool(lost)
         return _encode(
@@ -384,11 +382,12 @@ class _Made:
                 [task for task in whole.done if task not in lost],
                 whole.skipped,
                 whole.seconds,
-                codec.dumps(plain),
+                small,
                 others if leave is None else [],
                 [_packed_broken(broken) for broken in whole.broken],
                 replaced,
                 tuple([task for task, _ in others]) if leave is not None else (),
+                tuple(told),
             )
         )
 
@@ -444,9 +443,17 @@ def _packed_replacement(plan: Plan) -> bytes:
 # -- back again ------------------------------------------------------------------------------------
 
 
-def opened(back: Buffer, program: Program) -> tuple[Report, dict[int, Any], Sequence[int]]:
-    """Return the report of a lease that has come back, the values of what ended well, and which of them stay there."""
+def opened(
+    back: Buffer, program: Program, told: Callable[[int, float, float | None], None] | None = None
+) -> tuple[Report, dict[int, Any], Sequence[int]]:
+    """Return the report of a lease that has come back, the values of what ended well, and which of them stay there.
+
+    `told` is called with what its tasks said last of how far they are.
+    """
     parts = _back_of(back)
+    if told is not None:
+        for one in parts.told:
+            told(*one)
     report = Report(list(parts.done), skipped=list(parts.skipped), seconds=parts.seconds)
     values: dict[int, Any] = codec.loads(parts.plain)
     for sent in parts.broken:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lazygraph.executors.alarm import Alarm
 from lazygraph.executors.children import (
     AFTER,
+    AWAITED,
     BEGAN,
     LATER,
     LEASE,
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
     from lazygraph.running.runner import Report
 
 EARLY = 0.01
-"""Seconds after which it is told what has ended in a lease, although another task of it takes long."""
+"""Seconds after which it is told what has ended in a lease, although another task of it takes long.
+
+It is looked again until a task was running at two looks; the next that begins has it looked anew.
+"""
 
 
 class _Lease(LeaseThere):
@@ -66,9 +70,19 @@ class _Lease(LeaseThere):
 
     def _begins_next(self, task: int) -> bool:
         self._begun += 1
-        if self._begun == 2:  # from here on there may be something to tell while a task runs
+        if not self._server.begins(task):
+            return False
+        if self._begun > 1:  # from here on there may be something to tell while a task runs
             self._server.look()
-        return self._server.begins(task)
+        if self._server.leaving:
+            self._leave_again(task)
+        return True
+
+    def _leave_again(self, task: int = NOTHING) -> None:
+        """Have tasks leave that were to, and had not begun then or were just about to be awaited; `task` is next."""
+        leaving = [one for number, one in list(self._server.leaving) if number == self.number]
+        for one in sorted(leaving, key=lambda one: one != task):
+            self._server.host.stop(self, one, 0.0)
 
     def _began(self, task: int) -> None:
         self._server.say(BEGAN, TASK.pack(self.number, task))
@@ -93,17 +107,19 @@ class _Lease(LeaseThere):
         with self._lock:
             self._over = True
             if self._parked:
-                self._server.over(self)
                 self._server.say(LATER, AFTER.pack(self.number, True), self.made.all(()))
+                self._server.over(self)
 
-    def run(self, host: Host) -> None:
+    def run(self) -> None:
         """Run it, and say what came of it; or that it is parked."""
-        over = host.run(self, awaits=self.parks)
+        over = self._server.host.run(self, awaits=self.parks)
+        if self._server.leaving:
+            self._leave_again()
         with self._lock:
             if over or self._over:
                 self._over = True
-                self._server.over(self)
                 self._server.say(RESULT, self.made.all(self.tasks))
+                self._server.over(self)
             else:
                 self._parked = True
                 self._server.say(PARKED, self.made.so_far(self.tasks) or b"")
@@ -115,15 +131,19 @@ class _Server:
     def __init__(self, replies: BinaryIO, note: mmap.mmap) -> None:
         self._replies, self._note = replies, note
         self._writing = threading.Lock()
-        self._host = Host(lambda more: None, interruptible=False, noted=self._noted)
+        self.host = Host(lambda more: None, interruptible=False, noted=self._noted)
         self._alarm = Alarm(weakref.WeakMethod(self._tell_early))
         self._open: dict[int, _Lease] = {}
         self._count = 0
+        self.leaving: set[tuple[int, int]] = set()  # of leases that are not over, or are yet to come
         self._running = False
+        self._begun = self._seen = 0  # tasks; and before the last look
+        self._looking = False
 
     def begins(self, task: int) -> bool:
         """Note that a task is next; return whether it is to begin."""
         struct.pack_into("<i", self._note, 0, task)
+        self._begun += 1
         return not self._note[STOP]
 
     def say(self, kind: bytes, *parts: bytes) -> None:
@@ -133,36 +153,52 @@ class _Server:
 
     def run(self, program: Program, lease: Buffer) -> None:
         """Run the next lease."""
-        self._count += 1
-        opened = self._open[self._count] = _Lease(self._count, self, program, lease)
+        opened = _Lease(self._count + 1, self, program, lease)
+        self._open[opened.number] = opened
+        self._count = opened.number
         self._running = True
-        opened.run(self._host)
+        opened.run()
         self._running = False
 
     def over(self, lease: _Lease) -> None:
         """Nothing more will be said of a lease."""
         self._open.pop(lease.number, None)
+        lease.values.clear()  # it refers to itself, and the collector may not come for long
+        for one in list(self.leaving):
+            if one[0] == lease.number:
+                self.leaving.discard(one)
 
     def look(self) -> None:
         """See that what has ended is told soon."""
-        self._alarm.ring_in(EARLY)
+        if not self._looking:
+            self._looking = True
+            self._alarm.ring_in(EARLY)
 
     def _tell_early(self) -> None:
         if self._running:
             try:
-                self._host.tell_early()
+                self.host.tell_early()
             except OSError:  # nobody hears it any more
                 return
+        self._looking, seen, self._seen = False, self._seen, self._begun
+        if self._running and self._seen != seen:  # asked after the flag: a task that begins now looks at that
             self.look()
 
     def leave(self, number: int, task: int) -> None:
-        """Have a task leave that is awaited, or was about to be."""
+        """Have a task leave: at once, or when it begins."""
+        self.leaving.add((number, task))
         lease = self._open.get(number)
         if lease is not None:
-            self._host.stop(lease, task, 0.0)
+            self.host.stop(lease, task, 0.0)
+        elif number <= self._count:  # it is over
+            self.leaving.discard((number, task))
 
     def _noted(self, lease: _Lease, task: int, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return _Noted(coroutine, self._note, lease.number, task) if self._open.get(lease.number) is lease else coroutine
+        if self._open.get(lease.number) is not lease:
+            return coroutine
+        if not lease.tasks:  # before the parent knows: it would have the child killed for something that can be asked
+            struct.pack_into("<i", self._note, 0, AWAITED)
+        return _Noted(coroutine, self._note, lease.number, task)
 
 
 class _Noted:

@@ -1,23 +1,28 @@
 """Warm children: each runs one lease at a time, and is kept for the next unless it died.
 
-A lease of which something is still awaited is parked in its child, and others run there meanwhile.  A task that is to
-be ended with its child, or must not be run twice, is neither parked nor with one that has anything parked.
+A lease of which something is still awaited is parked in its child, and others run there meanwhile.  They die with it:
+so a task that must not be run twice, or that `isolated=` or `timeout=` ends with its child, is neither parked nor with
+one that has anything parked; any other that is to leave is asked first, and killed only if it does not.
 
-Covers: taking a child for a lease and giving it back, what is reported of it, killing one, packing what children need.
-Does not cover: the conversation with a child (executors.children), whose leases they are (executors.processes,
-executors.isolated).
+Covers: taking a child for a lease and giving it back, what is reported of it, packing what children need.
+Does not cover: the conversation with a child (executors.children), what can be asked of a lease that is with one
+(executors.held), whose leases they are (executors.processes, executors.isolated).
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lazygraph.errors import TaskCancelled, TaskTimeout, Unserializable
-from lazygraph.executors.children import NOTHING, Child, Overdue
+from lazygraph.executors.children import ANY, AWAITED, NOTHING, Child, Overdue
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.held import Held
 from lazygraph.executors.remote import Unsendable, opened, packed_lease, packed_plan, refused
+from lazygraph.running.aside import serve_aside
 from lazygraph.running.runner import Report, broken_of
 from lazygraph.values.graph import Tables
 
@@ -26,11 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lazygraph.executors.base import Work
+    from lazygraph.executors.held import Leaving
     from lazygraph.running.program import Program
     from lazygraph.values.graph import Shape
     from lazygraph.values.options import TaskOptions
 
     Parked = Callable[[bool], None]
+
+IDLE = 30.0
+"""Seconds without a lease after which a child may be ended, if there are more than there are slots."""
 
 
 class Lease(Protocol):
@@ -62,69 +71,6 @@ class Lease(Protocol):
     def lost(self, tasks: Sequence[int], suspect: int | None) -> None: ...
 
 
-class _Held:
-    """A lease that is with a child, or about to be; everything under the lock of whoever holds it."""
-
-    def __init__(self, tasks: Sequence[int]) -> None:
-        self.tasks = tasks
-        self.child: Child | None = None
-        self.halted = False  # nothing more of it is to begin
-        self.killed: int | None = None  # for the sake of this task
-        self.settled: set[int] = set()  # have been reported, or taken back: have not begun, and never will
-        self.over = False
-        self.parked = False  # what is left of it is only awaited
-        self.number = 0  # of this lease, as the child counts
-        self.leaving: dict[int, threading.Event] = {}  # tasks that are to leave
-        self.left = threading.Event()
-
-    def halt(self) -> None:
-        """Have nothing more of it begin."""
-        self.halted = True
-        if self.child is not None:
-            self.child.stop()
-
-    def take_back(self, first: int | None = None) -> list[int]:
-        """Have a task (default: any) and what stands behind it not begin; return what has not, and never will."""
-        if self.over or self.parked or (first is not None and first not in self._behind()):
-            return []
-        self.halt()
-        taken = [task for task in self._behind() if task not in self.settled]  # after the halt: begun is noted before
-        self.settled.update(taken)
-        return taken
-
-    def _behind(self) -> Sequence[int]:
-        """Return what stands behind the task that the child is at."""
-        at = self.child.at() if self.child is not None else NOTHING
-        return self.tasks[self.tasks.index(at) + 1 :] if at in self.tasks else self.tasks
-
-    def kill(self, task: int) -> bool:
-        """Kill the child if it is at a task; return whether it is."""
-        if self.over or self.parked or self.child is None or task in self.settled:
-            return False
-        if len(self.tasks) > 1 and self.child.at() != task:
-            return False
-        if self.killed is None:
-            self.killed = task
-            self.child.kill()
-        return True
-
-    def leave(self, task: int) -> threading.Event:
-        """Have a task leave that may be awaited; what is returned is set when its end has been reported."""
-        gone = self.leaving.setdefault(task, threading.Event())
-        if self.over or self.child is None or task in self.settled:
-            gone.set()
-        else:
-            self.child.leave_task(self.number, task)
-        return gone
-
-    def settle(self, report: Report) -> None:
-        """Note what is about to be reported; what was taken back has been."""
-        report.skipped = [task for task in report.skipped if task not in self.settled]
-        self.settled.update(report.done, report.skipped)
-        self.settled.update(broken.task for broken in report.broken)
-        self.settled.update(task for task, _ in report.replaced)
-
-
 class _End(NamedTuple):
     """How it ended: with what came back, or the task a child was `at` when it died, was killed or was too late.
 
@@ -142,19 +88,20 @@ class _End(NamedTuple):
 class Children:
     """As many children as leases were run at once; they start when they are needed and end with `close`.
 
-    `replace`: one that was killed is replaced at once, not only when the next lease comes.
+    `replace`: one that was killed is replaced at once, not only when the next lease comes.  `slots`: of more than so
+    many that are idle, those are ended that have been for long (default: none).
     """
 
-    def __init__(self, replace: bool = True) -> None:
-        self._replaces = replace
+    def __init__(self, replace: bool = True, slots: float = math.inf) -> None:
+        self._replaces, self._slots = replace, slots
         self._idle: list[Child] = []
-        self._held: dict[Any, _Held] = {}
+        self._held: dict[Any, Held] = {}
         self._closed = False
         self._lock = threading.Lock()
 
     def run_isolated(self, lease: Lease) -> None:
         """Run the one task of a lease, and report."""
-        held = _Held([*lease.tasks])
+        held = Held([*lease.tasks])
         with self._lock:
             self._held[lease] = held
         try:
@@ -171,7 +118,7 @@ class Children:
 
         Then `parked(True)` has been called before anything was reported, and `parked(False)` will be when it is over.
         """
-        held = _Held([*work.tasks])
+        held = Held([*work.tasks])
         with self._lock:
             self._held[work] = held
 
@@ -193,31 +140,47 @@ class Children:
                 self._over(work, held)
         return not held.parked
 
-    def _over(self, lease: Any, held: _Held) -> None:
+    def _over(self, lease: Any, held: Held) -> None:
         with self._lock:
             self._held.pop(lease, None)
             child, held.child = held.child, None
+            held.has_left(everything=True)
         held.left.set()
-        for gone in held.leaving.values():
-            gone.set()
         if child is not None and not held.parked:  # Ctrl-C before it was asked
             self._give_back(child, alive=False)
 
     def stop(self, lease: Any, task: int, timeout: float) -> bool:
-        """Make a task of a lease leave, by killing its child; return whether it has within `timeout` seconds."""
+        """Make a task of a lease leave; return whether it has within `timeout` seconds.
+
+        It is killed with its child.  Where others would be lost with that it is asked first, and killed when it has not
+        left in `GRACE` seconds or, if that is shorter, in `timeout`; without any it is only asked, until it has had
+        its `GRACE`.
+        """
         with self._lock:
             held = self._held.get(lease)
-            if held is None:
+            if held is None or task not in held.tasks:
                 return True
+            alone = held.is_alone(task)
             # Nothing else is lost with the child of one task, which may be at its inputs already.
-            taken = held.take_back(task) if len(held.tasks) > 1 or held.child is None else []
-            killed = not taken and held.kill(task)
-            gone = held.leave(task) if not taken and not killed else held.left
+            taken = held.take_back(task) if not alone or len(held.tasks) > 1 or held.child is None else []
+            killed = not taken and alone and held.kill(task)
+            leaving = held.leave(task) if not taken and not killed else None
         if taken:
             broken = [broken_of(lease.program, task, TaskCancelled())] if task in taken else []
             lease.report(Report(broken=broken, skipped=[one for one in taken if one != task], early=True))
             return True
-        return gone.wait(timeout)
+        return held.left.wait(timeout) if leaving is None else self._leaves(held, task, leaving, timeout)
+
+    def _leaves(self, held: Held, task: int, leaving: Leaving, timeout: float) -> bool:
+        """Wait for a task that was asked to leave; kill it when it has not in time."""
+        deadline = time.monotonic() + timeout
+        if leaving.gone.wait(max(0.0, min(deadline, leaving.until) - time.monotonic())):
+            return True
+        killed = False
+        if timeout > 0 or time.monotonic() >= leaving.until:
+            with self._lock:
+                killed = held.kill(task)
+        return (held.left if killed else leaving.gone).wait(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """End the children; one that is at a lease ends after it.  Safe to call twice."""
@@ -234,7 +197,7 @@ class Children:
     def _run(
         self,
         lease: Lease,
-        held: _Held,
+        held: Held,
         tasks: Sequence[int],
         wanted: Sequence[int],
         parked: Parked | None = None,
@@ -260,13 +223,11 @@ class Children:
             if end.killed is not None or end.overdue:
                 self._replace()
 
-    def _still(self, held: _Held) -> list[int]:
-        """Return the tasks of a lease that is over which have been neither reported yet nor taken back."""
+    def _still(self, held: Held) -> list[int]:
         with self._lock:
-            held.over = True
-            return [task for task in held.tasks if task not in held.settled]
+            return held.still()
 
-    def _ask(self, lease: Lease, held: _Held, tasks: Sequence[int], parcel: bytes, alone: bool) -> _End:
+    def _ask(self, lease: Lease, held: Held, tasks: Sequence[int], parcel: bytes, alone: bool) -> _End:
         """Have a lease run in a child, if `alone` in one that has nothing parked; say how that ended."""
         child = self._take(held, alone)
         used, back, parked, overdue = child.used, None, False, False
@@ -283,14 +244,16 @@ class Children:
                 died = back is None and held.killed is None and not overdue
                 # One that was warm and has not begun anything may have been dead before it was asked.
                 untouched = died and used and at == NOTHING
+                parked = parked and held.killed is None
                 killed, held.parked = held.killed, parked
                 if not parked:
                     held.child, held.over = None, not untouched
             if not parked:
                 self._give_back(child, back is not None and killed is None)
-        return _End(back, at if at in tasks else tasks[0], killed, overdue, untouched, child if parked else None)
+        at = at if at in tasks else tasks[-1 if at == AWAITED else 0]
+        return _End(back, at, killed, overdue, untouched, child if parked else None)
 
-    def _park(self, lease: Any, held: _Held, child: Child, back: bytearray | None, parked: Parked) -> None:
+    def _park(self, lease: Any, held: Held, child: Child, back: bytearray | None, parked: Parked) -> None:
         """Have others run in a child where something of a lease is only awaited from now on."""
         parked(True)
         try:
@@ -302,7 +265,7 @@ class Children:
             child.park(_Hearing(self, lease, held, parked))
             self._give_back(child, held.killed is None)
 
-    def _take_in(self, lease: Lease, held: _Held, data: bytearray) -> None:
+    def _take_in(self, lease: Lease, held: Held, data: bytearray) -> None:
         """Report what has ended in a lease that goes on."""
         report, values, _ = opened(data, lease.program)
         report.early = True
@@ -311,23 +274,22 @@ class Children:
         for entry, value in values.items():
             lease.values[entry] = value
         lease.report(report)
-        for task in list(held.leaving):
-            if task in held.settled:
-                held.leaving[task].set()
+        with self._lock:
+            held.has_left()
 
-    def _take(self, held: _Held, alone: bool) -> Child:
-        """Return a child for a lease: the one that has least to await, if `alone` nothing."""
+    def _take(self, held: Held, alone: bool) -> Child:
+        """Return a child for a lease, if `alone` one that has nothing parked.
+
+        Any other lease goes where least is parked, but something: the rest is for those that are alone.
+        """
         with self._lock:
-            child = min(reversed(self._idle), key=lambda one: one.parked, default=None)
-            if child is not None and alone and child.parked:
-                child = None
-            if child is not None:
-                self._idle.remove(child)
-        child = child or Child()
+            fitting = [child for child in reversed(self._idle) if not (alone and child.parked)]
+            found = min(fitting, key=lambda child: child.parked or math.inf, default=None)
+            if found is not None:
+                self._idle.remove(found)
+        child = found or Child()
         with self._lock:
-            held.child, held.number = child, child.number + 1
-            if held.halted:
-                child.stop()
+            held.with_child(child)
         return child
 
     def _give_back(self, child: Child, alive: bool) -> None:
@@ -336,14 +298,25 @@ class Children:
             with self._lock:
                 if not self._closed:
                     self._idle.append(child)
+                    spare = self._spare()
+                    if spare is not None:
+                        serve_aside(spare.end, "lazygraph-ends")
                     return
         else:
             child.kill()
         child.end()
 
+    def _spare(self) -> Child | None:
+        """Take out a child that has had nothing to do for long, if there are more such than slots."""
+        child = next((child for child in self._idle if not child.parked), None)  # the first is idle for longest
+        if child is None or len(self._idle) <= self._slots or time.monotonic() - child.since < IDLE:
+            return None
+        self._idle.remove(child)
+        return child
+
     def _replace(self) -> None:
         """Have a child warm for the next lease, in the place of one that was killed."""
-        if self._closed or not self._replaces:
+        if self._closed or not self._replaces or len(self._idle) >= self._slots:
             return
         try:
             self._give_back(Child(), alive=True)
@@ -360,7 +333,7 @@ def _may_park(work: Work) -> bool:
 class _Hearing:
     """Hears of a lease that is parked."""
 
-    def __init__(self, children: Children, lease: Any, held: _Held, parked: Parked) -> None:
+    def __init__(self, children: Children, lease: Any, held: Held, parked: Parked) -> None:
         self._children, self._lease, self._held, self._parked = children, lease, held, parked
 
     def later(self, data: bytearray, over: bool) -> None:
@@ -379,7 +352,10 @@ class _Hearing:
     def lost(self, suspect: int | None) -> None:
         tasks = self._children._still(self._held)
         try:
-            if tasks:
+            if suspect == ANY:
+                for task in tasks:
+                    self._lease.lost([task], task)
+            elif tasks:
                 self._lease.lost(tasks, suspect if suspect in tasks else None)
         finally:
             self._end()

@@ -101,6 +101,7 @@ class Attempt:
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how much is done, of how much in all when that is known, for those who look at the run."""
+        done, total = float(done), None if total is None else float(total)
         if self._told is not None:
             self._told(self._task, done, total)
 

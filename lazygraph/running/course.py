@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import TaskCancelled, TaskExpired
+from lazygraph.running.endings import HANDED_OUT
 from lazygraph.running.events import Failed
 from lazygraph.values.outcome import Failure, Missed, Outcome
 from lazygraph.values.status import State
@@ -122,10 +123,12 @@ class Work:
         "_driver",
         "_stop",
         "attempt",
+        "awaits",
         "began",
         "course",
         "isolated",
         "order",
+        "outside",
         "policy",
         "program",
         "sent",
@@ -143,6 +146,8 @@ class Work:
         self.program, self.values = course.program, course.values
         self.tasks = deque(lease.tasks)
         self.order = tuple(lease.tasks)
+        self.awaits = lease.awaits
+        self.outside: Sequence[int] = ()
         self.spared: set[int] = set()
         self.sent: frozenset[int] = frozenset()
         self._stop: Callable[[], object] | None = None
@@ -185,12 +190,19 @@ class Work:
         self.sent, self._stop, self._back = frozenset(tasks), stop, back
         block, inside = self.course.block, set(tasks)
         claimed = (block.futures, block.watchers)
-        wanted = [
-            task
-            for task in tasks
-            if any(task in claims for claims in claimed) or not inside.issuperset(block.consumers_of(task))
-        ]
-        return tasks, wanted
+        self.outside = [task for task in tasks if not inside.issuperset(block.consumers_of(task))]
+        read = set(self.outside)
+        return tasks, [task for task in tasks if task in read or any(task in claims for claims in claimed)]
+
+    def under_way(self, name: Any) -> None:
+        """Tell the driver by what name what reads from this lease can wait for it where it is."""
+        self._driver.under_way(self, name)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for any task of it any more."""
+        state = self.course.block.state
+        return not any(HANDED_OUT[state[task]] for task in self.order)
 
     def stop(self, tasks: set[int]) -> None:
         """Some of these are not wanted any more: if they are where none can be taken back, have that place stop."""
@@ -220,14 +232,20 @@ class Work:
         if self.sent:
             return self.take_sent(first) if first in self.sent else []
         waiting = list(self.tasks)
-        return self._pop(len(waiting) - waiting.index(first)) if first in waiting else []
+        return self._gone(self._pop(len(waiting) - waiting.index(first))) if first in waiting else []
 
     def take_sent(self, first: int | None = None) -> list[int]:
         """Take back from somewhere else all that has not begun there, if that can be told, and `first` is of it."""
         taken = self._back(first) if self._back is not None else []
         if taken:
             self.sent = self.sent.difference(taken)
-            self.order = tuple(task for task in self.order if task not in taken)
+        return self._gone(taken)
+
+    def _gone(self, taken: list[int]) -> list[int]:
+        """Note that these are no longer this lease's: where they are handed out next, their attempt has its number."""
+        if taken:
+            away = set(taken)
+            self.order = tuple(task for task in self.order if task not in away)
         return taken
 
     def _pop(self, count: int) -> list[int]:

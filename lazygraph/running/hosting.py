@@ -84,6 +84,7 @@ class _Open:
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.awaited: dict[int, Awaited | None] = {}
+        self.leaving: set[int] = set()  # are to leave as soon as they can be cancelled
         self.parked = False  # nothing of it runs in a thread any more
 
 
@@ -154,6 +155,8 @@ class Host:
         with self._lock:
             held = self._open.get(id(lease))
             awaited = held.awaited.get(task) if held is not None else None
+            if held is not None and awaited is None and task in held.awaited:
+                held.leaving.add(task)
         if threading.current_thread() is self._reporter:
             timeout = 0.0  # it would wait for itself
         return left if awaited is None else awaited.stop(timeout) and left
@@ -213,6 +216,9 @@ class Host:
         with self._lock:
             if task in held.awaited:  # it may be over already
                 held.awaited[task] = awaited
+            leaves = task in held.leaving
+        if leaves:
+            awaited.stop(0.0)
 
     def _park(self, held: _Open) -> bool:
         """Note that nothing of a lease runs in a thread any more; False when nothing of it is awaited either."""

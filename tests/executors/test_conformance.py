@@ -36,6 +36,7 @@ class TestSync(ConformanceSuite):
 
 class TestThreads(AsynchronousSuite):
     tells_early = True
+    says = True
     in_process = True
 
     @pytest.fixture(scope="class")
@@ -47,6 +48,7 @@ class TestThreads(AsynchronousSuite):
 
 class TestProcesses(AsynchronousSuite):
     tells_early = True
+    says = True
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -59,6 +61,7 @@ class TestThreadPool(AsynchronousSuite):
     """Somebody's own pool of threads."""
 
     tells_early = True
+    says = True
     in_process = True
     lends = False
 
@@ -99,6 +102,7 @@ class TestCluster(AsynchronousSuite):
     """Two workers; both take tasks of two queues and have something to give."""
 
     tells_early = True
+    says = True
 
     @pytest.fixture(scope="class")
     @classmethod

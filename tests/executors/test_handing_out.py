@@ -89,6 +89,23 @@ def test_what_takes_very_long_is_looked_at_less_and_less_often() -> None:
     del run
 
 
+def test_a_lease_that_was_taken_back_whole_gives_up_no_permit_of_the_next() -> None:
+    clock, engine = Still(), Paper()
+    driver = Driver(engine, "paper", clock)
+    once = add.options(concurrency=1)
+    run = start(once(1, 1), once(2, 2), executor=driver)
+    clock.time = 1.0
+    driver.tick()  # it has not begun for long, and there is another slot
+    first, second = engine.works
+    first.finished()
+    assert engine.works == [first, second]
+    second.began(second.order[0])
+    second.report(Report(done=[second.tasks.popleft()]))
+    second.finished()
+    assert [len(work.tasks) for work in engine.works] == [0, 0, 1]
+    del run
+
+
 def test_what_waits_for_a_permit_begins_while_what_had_one_before_runs(threads: ThreadExecutor) -> None:
     both = threading.Barrier(2)
 

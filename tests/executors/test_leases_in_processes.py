@@ -180,6 +180,8 @@ def test_nothing_is_told_that_what_is_left_would_miss(
         assert {read for read in reads_of(plan.shape, left) if read in over} <= set(known)
         assert all(read in over for task in over for read in plan.shape.inputs_of(task))
         assert wanted & over <= set(known)
+        read_by = {read: {one for one in range(count) if read in plan.shape.inputs_of(one)} for read in lease.values}
+        assert not [entry for entry, readers in read_by.items() if over.issuperset({entry, *readers})]
     report, values, _ = opened(lease.made.all(()), program)
     assert over.union(report.done) == set(range(count))
     assert wanted <= {*known, *values}

@@ -20,6 +20,7 @@ from lazygraph.testing.conformance.canvases import CanvasCases
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
 from lazygraph.testing.conformance.neighbours import NeighbourCases
 from lazygraph.testing.conformance.option_suite import AsynchronousOptionCases, OptionCases
+from lazygraph.testing.conformance.saying import SayingCases
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total
 from lazygraph.values.status import Status
 
@@ -346,7 +347,7 @@ class ConformanceSuite(CanvasCases, OptionCases):
         assert marks(tmp_path) == 0
 
 
-class AsynchronousSuite(ConformanceSuite, AsynchronousOptionCases, NeighbourCases):
+class AsynchronousSuite(ConformanceSuite, AsynchronousOptionCases, NeighbourCases, SayingCases):
     """What an executor must do besides, whose `submit` returns before the run has ended."""
 
     def test_what_has_not_started_can_be_cancelled(self, tmp_path: Path) -> None:
