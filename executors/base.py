@@ -211,6 +211,21 @@ class Work(Protocol):
         ...
 
     @property
+    def awaits(self) -> Mapping[int, Any] | None:
+        """Inputs that are under way in the engine, and by what name `under_way` was told of each."""
+        ...
+
+    @property
+    def outside(self) -> Sequence[int]:
+        """After `send`: those of its tasks that are read by others of the run."""
+        ...
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for any task of it any more."""
+        ...
+
+    @property
     def policy(self) -> Policy | None:
         """What was said of its one task besides its call; tasks with such share no lease."""
         ...
@@ -250,6 +265,9 @@ class Work(Protocol):
         it: it returns what has not begun and never will, [] if the task has.  It must not wait, nor call the work.
         """
         ...
+
+    def under_way(self, name: Any) -> None:
+        """Tell by what name what reads from this lease can wait for it where it is, and so be handed out too."""
 
     def report(self, report: Report, /) -> None:
         """Tell what has been done since the last report."""

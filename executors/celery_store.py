@@ -42,6 +42,16 @@ def claim_of(lease: str) -> str:
     return f"{lease}-begun"
 
 
+def life_of(worker: str, word: str) -> str:
+    """Return the name of the signs of life of a process; `word` is no other's."""
+    return f"lazygraph-life-{word}-{worker}"
+
+
+def worker_of(life: str) -> str:
+    """Return what the process of a life is called."""
+    return life.split("-", 3)[3]
+
+
 def value_of(lease: str, entry: int) -> str:
     """Return the name of a value that a lease has left."""
     return f"{lease}-value-{entry}"
@@ -92,6 +102,7 @@ class Store:
     def __init__(self, redis: Any, expires: int | None) -> None:
         self.redis, self.expires = redis, expires
         self.site = f"lazygraph-{uuid.uuid4().hex[:12]}"
+        self._mark = f"{self.site}-mark"
         self._lying: dict[str, None] = {}
         self._dropped: deque[str] = deque()  # the collector may say so anywhere: it only notes it
 
@@ -114,6 +125,17 @@ class Store:
         """Claim a lease before a worker does, so that none ever begins it; return whether none had."""
         return bool(self.redis.set(claim_of(lease), CANCELLED, nx=True, ex=self.expires or DAY))
 
+    def has_all(self) -> bool:
+        """Whether redis has not been emptied since this was asked, or since there is the store: by a mark of ours."""
+        if self.redis.expire(self._mark, 7 * DAY):
+            return True
+        self.mark()
+        return False
+
+    def mark(self) -> None:
+        """Put the mark there."""
+        self.redis.set(self._mark, b"1", ex=7 * DAY)
+
     def drop(self, *names: str) -> None:
         """Note that nobody wants these any more."""
         self._dropped.extend(names)
@@ -135,5 +157,5 @@ class Store:
 
     def clear(self) -> None:
         """Delete all there is; claims on what nobody is to begin stay, for what a broker still has."""
-        self.drop(*self._lying, reports_of(self.site))
+        self.drop(*self._lying, reports_of(self.site), self._mark)
         self.sweep()

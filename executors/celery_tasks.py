@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import uuid
 from base64 import b64decode
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery  # type: ignore[import-untyped]
 
-from lazygraph.executors.celery_store import DAY, TASK, claim_of, lying, reports_of, value_of
+from lazygraph.executors.celery_store import DAY, TASK, claim_of, life_of, lying, reports_of, value_of
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.remote import program_of, run
 
@@ -40,9 +41,11 @@ def run_lease(
     site: str, expires: int | None, plan: Mapping[str, str], lease: Mapping[str, str], inputs: list[tuple[str, Any]]
 ) -> None:
     """Run a lease, unless somebody has begun it already or it is not wanted any more."""
-    name: str = _celery.current_app.current_task.request.id
+    request = _celery.current_app.current_task.request
+    name: str = request.id
     redis, expire = _celery.current_app.backend.client, expires or None
-    life = _life_of(os.getpid())
+    worker = f"{request.hostname}/{os.getpid()}"
+    life = _life_of(worker)
     if not redis.set(claim_of(name), life.name, nx=True, ex=expires or DAY):
         return
     left: dict[int, bytes] = {}
@@ -50,10 +53,18 @@ def run_lease(
     def leave(entry: int, value: Any) -> None:
         left[entry] = codec.dumps(value)
 
+    def say(said: bytes) -> None:
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(reports_of(site), {"said": said})
+            pipe.expire(reports_of(site), expires or DAY)
+            pipe.execute()
+
     with life.running(redis):
-        program = program_of(b64decode(plan["blob"]) if "blob" in plan else _parcel(plan["name"]))
+        program = program_of(b64decode(plan["blob"]) if "blob" in plan else _parcel(plan["name"]), worker)
         there = b64decode(lease["blob"]) if "blob" in lease else lying(redis, lease["name"])
-        report = run(program, there, inputs=[_Input(redis, *one) for one in inputs], leave=leave)
+        report = run(program, there, inputs=[_Input(redis, *one) for one in inputs], leave=leave, say=say)
+    if life.over:
+        raise SystemExit(1)  # the task was made to leave by that, and did not fail: Celery tells what it was
     with redis.pipeline(transaction=False) as pipe:
         told: dict[str | int, Any] = {"lease": name, "report": report}
         room = SMALL
@@ -94,13 +105,25 @@ class _Input(dict[int, Any]):
 
 
 class _Life:
-    """The life of a process: it gives a sign as long as it runs a lease."""
+    """The life of a process: it gives a sign as long as it runs a lease, and is over when Celery ends the process."""
 
-    def __init__(self) -> None:
-        self.name = f"lazygraph-life-{uuid.uuid4().hex}"
+    def __init__(self, worker: str) -> None:
+        self.name = life_of(worker, uuid.uuid4().hex)
         self._running = 0
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.over = False
+        if threading.current_thread() is threading.main_thread():
+            self._before: Any = signal.getsignal(signal.SIGTERM)
+            if callable(self._before):
+                signal.signal(signal.SIGTERM, self._end)
+
+    def _end(self, *about: Any) -> None:
+        try:
+            self._before(*about)
+        except SystemExit:  # else it is asked to end when it has nothing to do
+            self.over = True
+            raise
 
     @contextlib.contextmanager
     def running(self, redis: Any) -> Iterator[None]:
@@ -126,6 +149,6 @@ class _Life:
 
 
 @lru_cache(maxsize=1)
-def _life_of(pid: int) -> _Life:
-    """Return the life of this process: a child that was forked has one of its own."""
-    return _Life()
+def _life_of(worker: str) -> _Life:
+    """Return the life of this process, which is called so: a child that was forked has one of its own."""
+    return _Life(worker)

@@ -18,10 +18,12 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lazygraph.errors import LazyGraphError, LostData, Unserializable, WorkerDied
+from lazygraph.errors import EngineFailed, LazyGraphError, LostData, Unserializable, WorkerDied
+from lazygraph.executors.away import Away, Waits
 from lazygraph.executors.base import OF_EVERY_MIND, Engine
 from lazygraph.executors.cluster.net import codec
-from lazygraph.executors.driver import Driver
+from lazygraph.executors.following import Following
+from lazygraph.executors.leaving import IF_MADE, SMALL_ONES
 from lazygraph.executors.remote import (
     Unsendable,
     opened,
@@ -34,23 +36,27 @@ from lazygraph.executors.remote import (
     unknown,
 )
 from lazygraph.executors.reporting import Reporter
+from lazygraph.executors.saying import Heard
 from lazygraph.running.course import settle
-from lazygraph.running.events import Returned
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
 from lazygraph.values.outcome import Failure, Outcome, Value
-from lazygraph.values.status import Status
+from lazygraph.values.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.base import Work
     from lazygraph.executors.clock import Clock
+    from lazygraph.executors.saying import Say
     from lazygraph.planning.plan import Plan
-    from lazygraph.running.block import Block
     from lazygraph.running.course import Course, Ending
     from lazygraph.running.policy import Policy
     from lazygraph.running.run import Run
+
+
+WORTH_A_CALL = 0.002
+"""Seconds of work that are not split into several calls: each takes about as long for itself."""
 
 
 class Kept(NamedTuple):
@@ -63,8 +69,8 @@ class Kept(NamedTuple):
 class Call(NamedTuple):
     """A lease as an engine is asked to run it: `run_there(plan, lease, *inputs)`.
 
-    `plan` is what `Site.place` gave; `inputs` are what earlier calls have left, as `Site.call` named it.  `policy` is
-    what was said of its one task besides its call; `name` is for people.
+    `plan` is what `Site.place` gave; `inputs` are what earlier calls have left, as `Site.call` named it, or (`ahead`)
+    will have left.  `policy` is what was said of its one task besides its call; `name` is for people.
     """
 
     name: str
@@ -72,17 +78,30 @@ class Call(NamedTuple):
     lease: bytes
     inputs: tuple[Any, ...]
     policy: Policy | None
+    ahead: bool = False
+
+
+class GivenUp(Exception):
+    """An engine has not run a lease to its end, or cannot say: why, and what to do.  A report's exception.
+
+    Users see an `EngineFailed` for each of its tasks.
+    """
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.why, self.hint = why, hint
 
 
 class RunnerGone(Exception):
     """What ran a lease has died, and maybe of it.  A report's exception; never seen by users.
 
-    `times` is how often an engine that tries again by itself has seen it: then it is not tried again as it is.
+    `times` is how often an engine that tries again by itself has seen it: then it is not tried again as it is.  `alone`
+    is what a task has failed with that was alone in its lease, when it would always end so.
     """
 
-    def __init__(self, why: str, times: int = 1) -> None:
+    def __init__(self, why: str, times: int = 1, alone: GivenUp | None = None) -> None:
         super().__init__(why)
-        self.times = times
+        self.times, self.alone = times, alone
 
 
 class Hands:
@@ -122,6 +141,9 @@ class Site(Protocol):
     most: int
     """How many tasks a lease may have."""
 
+    sends_ahead: bool
+    """Whether a call may read what others have not left yet: it waits for that, and ends without it as they do."""
+
     @property
     def slots(self) -> int:
         """How many leases it is given at once."""
@@ -140,11 +162,19 @@ class Site(Protocol):
         ...
 
     def cancel(self, report: concurrent.futures.Future[bytes]) -> object:
-        """A lease of one task is not wanted any more: if it has not begun it need not."""
+        """A lease is not wanted any more: if it has not begun it need not."""
         ...
 
     def withdraw(self, report: concurrent.futures.Future[bytes]) -> bool:
-        """Take back a lease of one task that has certainly not begun; return whether that was so."""
+        """Take back a lease that has certainly not begun; return whether that was so."""
+        ...
+
+    def lacks(self) -> str:
+        """Say why nothing that it has been given can begin just now, as far as that is known; else "".  May ask."""
+        ...
+
+    def listen(self, hear: Callable[[bytes], object]) -> None:
+        """From now on bring what leases say while they run to `hear`, in any thread."""
         ...
 
     def close(self) -> None:
@@ -155,11 +185,11 @@ class Site(Protocol):
 
 
 def run_there(
-    plan: bytes, lease: bytes, *inputs: Mapping[int, Any], into: dict[int, Any] | None = None
+    plan: bytes, lease: bytes, *inputs: Mapping[int, Any], worker: str, say: Say
 ) -> tuple[bytes, dict[int, Any]]:
-    """Run a lease in this process; return its report, and what it leaves by number (in `into`, if given)."""
-    left: dict[int, Any] = {} if into is None else into
-    return run(program_of(plan), lease, inputs=inputs, leave=left.__setitem__), left
+    """Run a lease in this process, which is called `worker`; return its report, and what it leaves by number."""
+    left: dict[int, Any] = {}
+    return run(program_of(plan, worker), lease, inputs=inputs, leave=left.__setitem__, say=say), left
 
 
 def packed(left: Mapping[int, Any], entry: int) -> tuple[bool, bytes]:
@@ -178,13 +208,25 @@ def _tell(work: Work, report: Report) -> None:
     work.finished()
 
 
+def _given_up(program: Program, tasks: Sequence[int], error: GivenUp, engine: str) -> Report:
+    report = Report()
+    for task in tasks:
+        own = EngineFailed(program.place_of(task, None)[0], engine, error.why, error.hint)
+        own.__cause__ = error.__cause__
+        report.broken.append(broken_of(program, task, own))
+    return report
+
+
 class ElsewhereEngine(Engine):
     """Runs each lease as one call of an engine."""
 
     def __init__(self, site: Site, name: str) -> None:
         self.site, self.name = site, name
         self._reporter = Reporter(f"lazygraph-{name}-reports")
-        self._calls: dict[int, concurrent.futures.Future[bytes]] = {}  # of leases of one task, by id
+        self.waits = Waits()
+        self._away: dict[int, Away] = {}  # leases of one task, and those that went ahead, by id
+        self.heard = Heard()
+        site.listen(lambda said: self._reporter.soon(partial(self.heard.hear, said)))
 
     @property
     def slots(self) -> int:  # type: ignore[override]
@@ -197,73 +239,115 @@ class ElsewhereEngine(Engine):
         program = work.program
         inputs: dict[int, tuple[int, Any]] = {}  # id of what was left -> its place among the inputs, itself
         places = []
-        for entry in sorted(reads_of(program.shape, tasks).difference(tasks)):
+        awaits: Mapping[int, Away] = work.awaits or {}
+        for entry in sorted(reads_of(program.shape, tasks).difference(tasks, awaits)):
             value = work.values[entry]
             if type(value) is Kept:
                 at, _ = inputs.setdefault(id(value.left), (len(inputs), value.left))
                 places.append((entry, at, value.entry))
+        for entry, other in awaits.items():
+            at, _ = inputs.setdefault(id(other.left), (len(inputs), other.left))
+            places.append((entry, at, IF_MADE))
+        shares = self.site.sends_ahead and work.policy is None and len(work.outside) > 0
+        if shares:
+            wanted.append(SMALL_ONES)
         name, _ = program.place_of(tasks[0], None)
         try:
-            lease = packed_lease(program, tasks, work.values, wanted, work.attempt, places=places)
+            number = self.heard.expect(work)
+            lease = packed_lease(program, tasks, work.values, wanted, work.attempt, places=places, number=number)
             beside = tuple(left for _, left in inputs.values())
-            left, future = self.site.call(Call(name, program.packed, lease, beside, work.policy))
+            left, future = self.site.call(Call(name, program.packed, lease, beside, work.policy, bool(awaits)))
         except Unsendable as unsendable:
+            self.heard.over(work)
             self._reporter.soon(partial(_tell, work, refused(program, tasks, unsendable)))
         except Exception as error:
-            self._reporter.soon(partial(self._fail, work, tasks, error))
+            self._reporter.soon(partial(self._not_begun if awaits else self._fail, work, tasks, error))
         else:
-            if len(tasks) == 1:
-                self._calls[id(work)] = future
+            lease_there = Away(work, tasks, left, future)
+            if awaits:
+                self.waits.follow(lease_there, awaits.values())
+            if len(tasks) == 1 or awaits:
+                self._away[id(work)] = lease_there
+            if shares:
+                work.under_way(lease_there)
             # Told in a thread of ours: what hears of it hands out more, and the engine's own threads may not wait.
-            future.add_done_callback(lambda done: self._reporter.soon(partial(self._back, work, tasks, left, done)))
+            future.add_done_callback(lambda _: self._reporter.soon(partial(self._back, work, lease_there)))
 
     def _unwanted(self, lease: int) -> None:
         """Some tasks of a lease are not wanted any more.  Others of it may have run, and are not run twice."""
-        future = self._calls.get(lease)
-        if future is not None:
-            self.site.cancel(future)
+        away = self._away.get(lease)
+        if away is None or away.report is None or away.work is None:
+            return
+        if len(away.tasks) == 1 or away.work.given_up:
+            self.site.cancel(away.report)
 
     def withdraw(self, work: Work) -> bool:
-        """Take a lease back whose one task has certainly not begun: nothing more is heard of it."""
-        future = self._calls.get(id(work))
-        if future is None or not self.site.withdraw(future):
+        """Take a lease back that has certainly not begun, if it is one of those: nothing more is heard of it."""
+        away = self._away.get(id(work))
+        if away is None or away.report is None or not self.site.withdraw(away.report):
             return False
-        del self._calls[id(work)]
+        del self._away[id(work)]
+        self._end(away, False)
+        self.heard.over(work)
         return True
 
-    def _back(self, work: Work, tasks: Sequence[int], left: Any, future: concurrent.futures.Future[bytes]) -> None:
-        if self._calls.pop(id(work), None) is None and len(tasks) == 1:
+    def _end(self, away: Away, well: bool) -> None:
+        for then in self.waits.end(away, well):
+            self._reporter.soon(then)
+
+    def _not_begun(self, work: Work, tasks: Sequence[int], error: BaseException | None = None) -> None:
+        self.heard.over(work)
+        work.tasks.extend(tasks)
+        work.finished()
+
+    def _back(self, work: Work, away: Away) -> None:
+        future, tasks = away.report, away.tasks
+        if future is None:
             return  # it was withdrawn
+        begun = self.heard.over(work)
+        self._away.pop(id(work), None)
         if future.cancelled():
-            work.tasks.extend(tasks)  # none of them has begun
-            work.finished()
+            self._end(away, False)
+            self._not_begun(work, tasks)
             return
         try:
-            report, values, stays = opened(future.result(), work.program)
-        except RunnerGone as gone:
-            if len(tasks) == 1 and gone.times > 1:
-                name, _ = work.program.place_of(tasks[0], None)
-                self._fail(work, tasks, WorkerDied(name, gone.times, f"{self.name}: {gone}"))
-                return
-            work.lost(tasks, tasks[0])  # one of them may have done it: from now on they are run one by one
-            work.finished()
-            return
+            report, values, stays = opened(future.result(), work.program, work.told)
         except BaseException as error:  # in a thread of the engine, which must live on
-            self._fail(work, tasks, error)
+            if self.waits.after(away, partial(self._without_report, work, away, error)):
+                self._without_report(work, away, error)
             return
-        if work.began is not None:  # over there nobody could say so
-            for task in set(tasks).difference(report.skipped):
+        if work.began is not None:  # of what is short it is not said
+            for task in set(tasks).difference(report.skipped, begun):
                 work.began(task)
         for entry, value in values.items():
             work.values[entry] = value
         for entry in stays:
-            work.values[entry] = Kept(left, entry)
+            work.values[entry] = Kept(away.left, entry)
+        self._end(away, True)
         work.report(report)
         work.finished()
 
+    def _without_report(self, work: Work, away: Away, error: BaseException) -> None:
+        """A lease has ended otherwise; all that it waited for has ended, too, so that it is known of what."""
+        tasks = away.tasks
+        self._end(away, False)
+        if away.lacks or (away.ahead and isinstance(error, LostData)):
+            self._not_begun(work, tasks)
+        elif isinstance(error, RunnerGone) and len(tasks) == 1 and (error.times > 1 or error.alone is not None):
+            name, _ = work.program.place_of(tasks[0], None)
+            self._fail(work, tasks, error.alone or WorkerDied(name, error.times, f"{self.name}: {error}"))
+        elif isinstance(error, RunnerGone):
+            work.lost(tasks, tasks[0])  # one of them may have done it: from now on they are run one by one
+            work.finished()
+        else:
+            self._fail(work, tasks, error)
+
     def _fail(self, work: Work, tasks: Sequence[int], error: BaseException) -> None:
+        self.heard.over(work)
         if isinstance(error, LazyGraphError):  # it says what has happened
             work.report(Report(broken=[broken_of(work.program, task, error) for task in tasks]))
+        elif isinstance(error, GivenUp):
+            work.report(_given_up(work.program, tasks, error, self.name))
         else:
             work.report(unknown(work.program, tasks, error, self.name))
         work.finished()
@@ -274,7 +358,7 @@ class ElsewhereEngine(Engine):
         self._reporter.close()
 
 
-class ElsewhereDriver(Driver):
+class ElsewhereDriver(Following):
     """A driver of an engine that keeps values: futures end without them, and fetch them when they are wanted."""
 
     capabilities = OF_EVERY_MIND
@@ -283,9 +367,8 @@ class ElsewhereDriver(Driver):
         self._site = site
         self._callbacks = Hands(f"lazygraph-{name}-callback")
         self._bringing: list[Ending] = []
-        self._withdrawn: dict[tuple[int, int], int] = {}  # entries that will not come back by themselves -> attempts
         self._elsewhere = ElsewhereEngine(site, name)
-        super().__init__(self._elsewhere, name, clock)
+        super().__init__(self._elsewhere, name, clock, self._elsewhere.waits if site.sends_ahead else None)
         weakref.finalize(self, self._callbacks.close).atexit = False
 
     def _program(self, plan: Plan) -> Program:
@@ -293,58 +376,42 @@ class ElsewhereDriver(Driver):
         program.packed = self._site.place(packed_plan(plan.shape, plan.tables))
         return program
 
-    def _size_of_lease(self, course: Course) -> tuple[int, int]:
-        """Tasks that only some workers may take are called one by one: a call has one place.
+    def _size_of_lease(self, course: Course, ready: int) -> tuple[int, int]:
+        """A call costs more than a few short tasks: less than that is not shared out.
 
+        Tasks that only some workers may take are called one by one: a call has one place.
         So are those of a run that somebody has died of: then it is known of which.
         """
         restricted = any(policy is not None and policy.where for policy in course.block.policies)
-        limit, most = super()._size_of_lease(course)
+        limit, most = super()._size_of_lease(course, ready)
+        if course.seconds_per_task is not None:
+            limit = max(limit, min(most, int(WORTH_A_CALL / max(course.seconds_per_task, 1e-7))))
         highest = 1 if restricted or course.block.deaths else self._site.most
         return min(limit, highest), min(most, highest)
 
-    @property
-    def _slots(self) -> int:
-        """Tasks that only some workers may take wait there for those, and keep no others from going."""
-        placed = [work for work in self._busy if work.policy is not None and work.policy.where is not None]
-        return super()._slots + len(placed)
+    def _soon(self, function: Callable[..., object], *args: Any) -> None:
+        self._callbacks.call(function, *args)
 
-    def cancel(self, run: Run, output: int, force: bool) -> bool:
-        """Cancel as everywhere; first take back also what waits over there for its place."""
-        if output >= 0 and run.block is not None:
-            self._withdraw(run.block, run.entry_of(output))
-        return super().cancel(run, output, force)
+    def _fetched_back(self, work: Work) -> bool:
+        return self._elsewhere.withdraw(work)
 
-    def _withdraw(self, block: Block, entry: int) -> None:
-        """Asking for it back may take a while, so the lock is not held."""
-        with self._lock:
-            works = [work for work in self._works_of(block) if work.order == (entry,) and not work.tasks]
-        for work in works:
-            if self._elsewhere.withdraw(work):
-                with self._lock:
-                    self._busy.remove(work)
-                    if work.began is not None:
-                        self._frontier.has_left(block.base, (entry,), work.attempt, self._clock.now(), ran=False)
-                    self._withdrawn[block.base, entry] = work.attempt
+    def status_of(self, run: Run, output: int) -> Status | None:
+        """Return how far an output is; what the engine has been given runs when it has been heard to."""
+        status, block = super().status_of(run, output), run.block
+        if status is not Status.RUNNING or State(block.state[run.entry_of(output)]) is not State.LEASED:
+            return status
+        return status if self._elsewhere.heard.runs(block, run.entry_of(output)) else Status.QUEUED
 
-    def _call_back(self, block: Block, entry: int) -> list[Ending]:
-        """Take back also what has been taken back over there."""
-        attempt = self._withdrawn.pop((block.base, entry), None)
-        if attempt is not None:
-            return self._handle(Returned(block, [entry], attempt))
-        endings = super()._call_back(block, entry)
-        if not endings:
-            self._callbacks.call(self._give_up, block, entry)
-        return endings
-
-    def _give_up(self, block: Block, entry: int) -> None:
-        """Nobody wants an entry any more.  Asked for in a thread that may wait: the collector has no time."""
-        self._withdraw(block, entry)
-        with self._lock:
-            attempt = self._withdrawn.pop((block.base, entry), None)
-            endings = self._handle(Returned(block, [entry], attempt)) if attempt is not None else []
-        self._settle(endings)
-        self._pump()
+    def why(self, run: Run, outputs: Sequence[int]) -> list[str]:
+        """Say of outputs what they wait for, also of those that the engine has been given."""
+        reasons, block = super().why(run, outputs), run.block
+        entries = [run.entry_of(output) for output in outputs]
+        there = [at for at, entry in enumerate(entries) if block.state[entry] == State.LEASED]
+        lacks = self._site.lacks() if there else ""
+        for at in there:
+            begun = self._elsewhere.heard.runs(block, entries[at])
+            reasons[at] = f"runs on {self.name}" if begun else f"is with {self.name}" + (f": {lacks}" if lacks else "")
+        return reasons
 
     def _known(self, value: Any) -> Outcome | None:
         return None if type(value) is Kept else Value(value)

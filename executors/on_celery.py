@@ -19,12 +19,22 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lazygraph.errors import CannotConnect, Closed, InvalidOption, MissingExtra
-from lazygraph.executors.celery_store import CANCELLED, TASK, Left, Store, claim_of, lying, reports_of, value_of
-from lazygraph.executors.elsewhere import ElsewhereDriver, Hands, RunnerGone
+from lazygraph.errors import CannotConnect, Closed, ConnectionLost, InvalidOption, MissingExtra
+from lazygraph.executors.celery_store import (
+    CANCELLED,
+    TASK,
+    Left,
+    Store,
+    claim_of,
+    lying,
+    reports_of,
+    value_of,
+    worker_of,
+)
+from lazygraph.executors.elsewhere import ElsewhereDriver, GivenUp, Hands, RunnerGone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lazygraph.executors.elsewhere import Call, Kept
 
@@ -50,13 +60,14 @@ class CeleryExecutor(ElsewhereDriver):
     `app` is a Celery application (default: the current one), or the URL of a broker: then `backend` is the URL of redis
     (default: the same).  Its workers need `lazygraph.executors.celery_tasks` among their imports.  `queue=` is a queue
     of Celery's, "default" the application's own default; `priority=` orders what has not been sent, and besides, of
-    what a broker has, RabbitMQ prefers what is above 0 and redis defers what is below.  Up to `together` tasks without
-    options share a message, if they are short; 1 gives every task one of its own.  A worker that gives no sign of life
-    for `lost_after` seconds is lost, and what it ran is run again.  With no worker at all a run waits.
+    what a broker has, RabbitMQ prefers what is above 0 and redis defers what is below.  Every task is a message; with
+    `together=256` up to so many short tasks without options share one: many short tasks are done sooner, and one
+    message, one line of Flower, stands for many tasks.  A worker that gives no sign of life for `lost_after` seconds is
+    lost, and what it ran is run again.  With no worker at all a run waits.
     """
 
     def __init__(
-        self, app: Any = None, backend: str | None = None, together: int = 256, lost_after: float = 60.0
+        self, app: Any = None, backend: str | None = None, together: int = 1, lost_after: float = 60.0
     ) -> None:
         celery = _library()
         if together < 1:
@@ -97,16 +108,19 @@ class Pending(NamedTuple):
 class CelerySite:
     """Messages to Celery's workers."""
 
+    sends_ahead = False
+
     def __init__(self, app: Any, together: int, lost_after: float, close: bool = False) -> None:
         """Make one; `close` says whether the application is ours."""
         from celery.backends.redis import RedisBackend  # type: ignore[import-untyped]
+        from kombu.exceptions import OperationalError
 
         if not isinstance(app.backend, RedisBackend):
             raise InvalidOption(
                 f"the result backend of {app!r} is not redis; give it one: result_backend='redis://...'"
             )
         self._app, self.most, self._ours, self._lost_after = app, together, close, lost_after
-        self._redis = app.backend.client
+        self._redis, self._broker_away = app.backend.client, OperationalError
         self.store = Store(self._redis, int(app.backend.expires or 0) or None)
         self._numbers = itertools.count()
         if self._redis.connection_pool.connection_kwargs.get("decode_responses"):
@@ -116,12 +130,14 @@ class CelerySite:
         with app.connection_for_write() as broker:
             self._urgent = URGENT.get(broker.transport.driver_type, 0)
         self._pending: dict[str, Pending] = {}
+        self._queues: set[str] = set()  # of those that RabbitMQ has
         self._names: dict[concurrent.futures.Future[bytes], str] = {}
         self._unwanted: SimpleQueue[str | None] = SimpleQueue()
-        self._processes = UNKNOWN
+        self._processes, self._alone = UNKNOWN, False
         self._closed = False
+        self._hear: Callable[[bytes], object] = len  # until it is said who does
         try:
-            self._redis.ping()
+            self.store.mark()
         except app.backend.connection_errors as error:
             raise CannotConnect(str(app.backend.as_uri()), f"{type(error).__name__}: {error}", "redis") from error
         self._hands = Hands("lazygraph-celery-report")  # who is called when a lease is back may wait for other futures
@@ -136,20 +152,39 @@ class CelerySite:
 
     def place(self, plan: bytes) -> Any:
         """A large plan goes to redis once."""
-        return self.store.parcel(f"{self.store.site}-plan-{next(self._numbers)}", plan)
+        with self._reaching():
+            return self.store.parcel(f"{self.store.site}-plan-{next(self._numbers)}", plan)
 
     def call(self, call: Call) -> tuple[Any, concurrent.futures.Future[bytes]]:
         """Send a lease."""
         if self._closed:
             raise Closed("executor 'celery'")
-        name, policy = f"{self.store.site}-{next(self._numbers)}", call.policy
-        report: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+        with self._reaching():
+            return self._send(f"{self.store.site}-{next(self._numbers)}", call)
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except self._app.backend.connection_errors as error:
+            raise self._away(error) from error
+        except self._broker_away as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ConnectionLost(self._app.connection_for_write().as_uri(), why) from error
+
+    def _away(self, error: BaseException) -> ConnectionLost:
+        return ConnectionLost(self._app.backend.as_uri(), f"{type(error).__name__}: {error}")
+
+    def _send(self, name: str, call: Call) -> tuple[Any, concurrent.futures.Future[bytes]]:
+        policy, report = call.policy, concurrent.futures.Future[bytes]()
         left, lease = Left(name), self.store.parcel(f"{name}-lease", call.lease)
         where: dict[str, Any] = {}
         if policy is not None and policy.where is not None and policy.where.queue != "default":
             where["queue"] = policy.where.queue
         if policy is not None and (priority := self._urgent * policy.priority) > 0:
             where["priority"] = min(priority, 9)
+        if self._ours and self._urgent > 0:
+            where["declare"] = self._missing(where.get("queue") or self._app.conf.task_default_queue)
         self._names[report] = name
         self._pending[name] = Pending(report, left, time.monotonic(), (call.plan, lease, call.inputs))
         args = [self.store.site, self.store.expires, call.plan.said, lease.said, [one.said for one in call.inputs]]
@@ -163,12 +198,32 @@ class CelerySite:
             raise
         return left, report
 
+    def _missing(self, queue: str) -> list[Any]:
+        """Return the queue if it has to be declared.  One that is there is taken as it is: it may have priorities."""
+        if queue in self._queues:
+            return []
+        with self._app.connection_for_write() as broker:
+            try:
+                broker.default_channel.queue_declare(queue, passive=True)
+            except broker.channel_errors:
+                return [self._app.amqp.queues[queue]]
+        self._queues.add(queue)
+        return []
+
     def _ended(self, lease: str) -> Pending | None:
         """Take a lease out; None when that has been done."""
         pending = self._pending.pop(lease, None)
         if pending is not None:
             del self._names[pending.report]
         return pending
+
+    def lacks(self) -> str:
+        """Say whether workers have answered when they were counted last."""
+        return f"no worker of Celery has answered within the last {COUNT:g} s" if self._alone else ""
+
+    def listen(self, hear: Callable[[bytes], object]) -> None:
+        """It comes with the reports, in their stream."""
+        self._hear = hear
 
     def fetch(self, kept: Kept, timeout: float | None) -> tuple[bool, bytes]:
         """Take a pickle out of redis, if it is not here."""
@@ -212,11 +267,15 @@ class CelerySite:
                 heard = time.monotonic()
             except Exception as error:  # redis is away: it may come back
                 if time.monotonic() - heard > self._lost_after:
+                    away = isinstance(error, self._app.backend.connection_errors)
                     for lease in list(self._pending):
-                        self._failed(lease, error)
+                        self._failed(lease, self._away(error) if away else error)
                 threading.Event().wait(LOOK)
 
     def _told(self, fields: dict[bytes, bytes]) -> None:
+        if (said := fields.get(b"said")) is not None:
+            self._hear(said)
+            return
         lease = fields.pop(b"lease").decode()
         pending = self._ended(lease)
         if pending is None:
@@ -264,7 +323,9 @@ class CelerySite:
                     self.store.renew()
                 if now - counted > COUNT:
                     counted = now
-                    self._processes = _processes(self._app) or self._processes
+                    self._see_that_all_is_there()
+                    found = _processes(self._app)
+                    self._processes, self._alone = found or self._processes, not found
             except Exception:  # redis or the broker are away: they may come back, and signs of life with them
                 beats = {}
                 threading.Event().wait(LOOK)
@@ -278,6 +339,8 @@ class CelerySite:
 
     def _look(self, before: Mapping[str, tuple[Any, float]], now: float) -> dict[str, tuple[Any, float]]:
         """End leases whose process has died, by what Celery says of them or because it gives no sign of life."""
+        if self._pending:
+            self._see_that_all_is_there()
         leases = [lease for lease, pending in list(self._pending.items()) if now - pending.since > LOOK]
         if not leases:
             return {}
@@ -294,16 +357,23 @@ class CelerySite:
             if meta is not None:
                 self._failed(lease, backend.decode_result(meta)["result"])
             elif claim is not None and now - seen.get(claim.decode(), (None, now))[1] > self._lost_after:
-                self._failed(lease, RunnerGone(f"{claim.decode()} gives no sign of life"))
+                self._failed(lease, RunnerGone(f"{worker_of(claim.decode())} gives no sign of life"))
         return seen
 
-    def _failed(self, lease: str, error: BaseException) -> None:
-        from billiard.exceptions import WorkerLostError  # type: ignore[import-untyped]
+    def _see_that_all_is_there(self) -> None:
+        """If redis was emptied nobody knows what has begun, and of what has not it may be that no worker has it."""
+        if self.store.has_all():
+            return
+        for lease in list(self._pending):
+            self.store.claim(lease)  # if one has it all the same, it does not begin any more
+            self._failed(lease, GivenUp("redis was emptied while Celery had it (FLUSHALL, or it began anew)"))
 
+    def _failed(self, lease: str, error: BaseException) -> None:
         pending = self._ended(lease)
         if pending is not None:
             self.store.drop(self._app.backend.get_key_for_task(lease))
-            self._end(pending, RunnerGone(str(error)) if isinstance(error, WorkerLostError) else error)
+            meant = MEANT.get(type(error).__name__)
+            self._end(pending, meant(str(error)) if meant is not None else error)
 
     def _let_go(self) -> None:
         with contextlib.suppress(Exception):  # redis is away: it will forget
@@ -313,6 +383,23 @@ class CelerySite:
         self._hands.close()
         if self._ours:
             self._app.close()
+
+
+def _too_long(why: str) -> RunnerGone:
+    hint = "raise the time limit of Celery's workers (task_time_limit), or let it do less at a time"
+    return RunnerGone(why, alone=GivenUp(f"Celery has killed it when its time limit was over ({why})", hint))
+
+
+MEANT: Mapping[str, Callable[[str], Exception]] = {
+    "WorkerLostError": RunnerGone,
+    "TimeLimitExceeded": _too_long,
+    "NotRegistered": lambda _: GivenUp(
+        f"a worker of Celery does not know the task {TASK!r}",
+        "have its workers import it: celery -A ... worker -I lazygraph.executors.celery_tasks",
+    ),
+    "TaskRevokedError": lambda why: GivenUp(f"somebody has revoked it ({why})"),
+}
+"""What it means for a lease what Celery says of its message: by the names of its exceptions."""
 
 
 def _processes(app: Any) -> int:

@@ -16,16 +16,18 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import Closed, InvalidOption, LostData, MissingExtra
 from lazygraph.executors.base import interrupted
 from lazygraph.executors.cluster.net import codec
-from lazygraph.executors.elsewhere import ElsewhereDriver, Hands, RunnerGone
+from lazygraph.executors.datagrams import Ear, saying_to
+from lazygraph.executors.elsewhere import ElsewhereDriver, GivenUp, Hands, RunnerGone
 from lazygraph.executors.remote import program_of, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.executors.elsewhere import Call, Kept
     from lazygraph.planning.plan import Plan
@@ -42,6 +44,12 @@ COUNTED_FOR = 1.0
 AT_ONCE = 0.1
 """Seconds within which Ray drops a call that it has not begun."""
 
+LOOK = 0.5
+"""Seconds between looks whether Ray was shut down."""
+
+NEEDED = "Ray's workers need lazygraph, as it is here"
+"""What to do where something is not found there that is not the user's."""
+
 DEATHS = 4
 """A task that so many workers have died of is not tried again: as everywhere."""
 
@@ -52,7 +60,8 @@ class RayExecutor(ElsewhereDriver):
     Uses the Ray that this process has initialised.  If it has not, `ray.init(address, **init)` is called, which without
     an address finds a running Ray or starts one on this machine; closing the executor undoes that.
     `resources=` are Ray's: "cpu" (one, unless a task says otherwise), "gpu", "memory" in bytes, and custom ones.  Ray
-    runs what a lost worker has not finished again by itself, but nothing that is `at_most_once`.
+    runs what a lost worker has not finished again by itself, but nothing that is `at_most_once`.  How far tasks are is
+    heard as far as datagrams of Ray's workers reach this process.
     """
 
     capabilities = ElsewhereDriver.capabilities | {"resources"}
@@ -91,6 +100,7 @@ class RaySite:
     """Calls as tasks of the Ray that this process has initialised."""
 
     most = 256
+    sends_ahead = True
 
     def __init__(self, ray: Any, ours: bool) -> None:
         """Make one; `ours` says whether Ray was initialised for us."""
@@ -100,7 +110,11 @@ class RaySite:
         self._count()
         self._withdrawing = threading.Lock()
         self._calls: dict[concurrent.futures.Future[bytes], Any] = {}
+        self._session, self._wanted, self._over = _session_of(ray), threading.Event(), threading.Event()
+        self._watcher: threading.Thread | None = None
         self._asking: set[concurrent.futures.Future[bytes]] = set()
+        self._ahead: set[concurrent.futures.Future[bytes]] = set()  # may wait for what others will have left
+        self._ear: Ear | None = None
         kinds = ray.exceptions
         self._deaths = (
             kinds.WorkerCrashedError,
@@ -155,17 +169,42 @@ class RaySite:
             times = 1
         resources = policy.where.resources if policy is not None and policy.where is not None else ()
         task = self.asking(resources, name=call.name, max_retries=times - 1)
-        report, left = task.remote(call.plan, call.lease, *call.inputs)
+        where = self._ear.where if self._ear is not None else None
+        report, left = task.remote(call.plan, call.lease, where, *call.inputs)
         future: concurrent.futures.Future[bytes] = concurrent.futures.Future()
         self._calls[future] = report
+        self._have_watched()
         if resources:
             self._asking.add(future)
             future.add_done_callback(self._asking.discard)
+        if call.ahead:
+            self._ahead.add(future)
+            future.add_done_callback(self._ahead.discard)
         # Ray calls in a thread of its own, which must not wait for anything.
         report.future().add_done_callback(
             lambda done: self._hands.call(self._come, call.name, left, times, done, future)
         )
         return left, future
+
+    def _have_watched(self) -> None:
+        with self._withdrawing:
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="lazygraph-ray-watches", daemon=True)
+                self._watcher.start()
+        self._wanted.set()
+
+    def _watch(self) -> None:
+        """See whether Ray is still the same, as long as there are calls: of one that was shut down nothing comes."""
+        while self._wanted.wait() and not self._over.is_set():
+            self._wanted.clear()
+            while self._calls and not self._over.wait(LOOK):
+                if _session_of(self._ray) == self._session:
+                    continue
+                with self._withdrawing:
+                    calls = list(self._calls)
+                    self._calls.clear()
+                for call in calls:
+                    self._hands.call(call.set_exception, Closed("Ray (by ray.shutdown())"))
 
     def _come(self, name: str, left: Any, times: int, done: Any, future: concurrent.futures.Future[bytes]) -> None:
         """Take in what has come back."""
@@ -180,13 +219,25 @@ class RaySite:
             future.cancel()
             return
         with suppress(Exception):
+            self._look()
             self._ray.get(left, timeout=0)  # or Ray would print that nobody has looked at it
         why = f"{type(error).__name__}: {getattr(error, 'cause', None) or error}"
         if isinstance(error, kinds.ObjectLostError):
             error = LostData(f"an input of {name!r}, or of what was sent with it,", why)
         elif isinstance(error, self._deaths):
             error = RunnerGone(why, times)
+        else:
+            error = GivenUp(why, NEEDED if "lazygraph" in why else "")
         future.set_exception(error)
+
+    def lacks(self) -> str:
+        """Ray says by itself, and to the terminal, what it cannot give."""
+        return ""
+
+    def listen(self, hear: Callable[[bytes], object]) -> None:
+        """Hear datagrams: Ray's workers reach the process whose tasks they run, and an actor would be a process."""
+        with suppress(OSError):  # this process is not where Ray says that it is
+            self._ear = Ear(self._ray.util.get_node_ip_address(), hear, "lazygraph-ray-hears")
 
     def fetch(self, kept: Kept, timeout: float | None) -> tuple[bool, bytes]:
         """Get it from the object store: the whole of it is copied, so that it is nobody else's."""
@@ -204,7 +255,7 @@ class RaySite:
         """See whether Ray drops a call at once; only one that may wait for long is worth asking for."""
         with self._withdrawing:
             reference = self._calls.get(report)
-            if reference is None or report not in self._asking:
+            if reference is None or report not in self._asking | self._ahead:
                 return False
             self.cancel(report)
             if not self._ray.wait([reference], timeout=AT_ONCE)[0]:
@@ -214,6 +265,7 @@ class RaySite:
             except self._ray.exceptions.TaskCancelledError:
                 del self._calls[report]
                 self._asking.discard(report)
+                self._ahead.discard(report)
                 return True
             except Exception:  # it has ended otherwise
                 return False
@@ -229,9 +281,22 @@ class RaySite:
         if self._closed:
             return
         self._closed = self._ours
+        self._over.set()
+        self._wanted.set()
         self._hands.close()
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
         if self._ours:
             self._ray.shutdown()
+
+
+def _session_of(ray: Any) -> str:
+    """Return what this process is called by the Ray that it has initialised, "" by none; another one has another."""
+    with suppress(Exception):  # it ends just now
+        if ray.is_initialized():
+            return str(ray.get_runtime_context().get_worker_id())
+    return ""
 
 
 def _teach_references(ray: Any) -> None:
@@ -245,7 +310,7 @@ def _teach_references(ray: Any) -> None:
 # -- over there ------------------------------------------------------------------------------------
 
 
-def _run(plan: bytes, lease: bytes, *inputs: Mapping[int, Sequence[Any]]) -> tuple[bytes, Any]:
+def _run(plan: bytes, lease: bytes, ear: bytes | None, *inputs: Mapping[int, Sequence[Any]]) -> tuple[bytes, Any]:
     """Run a lease; return its report, and what it leaves: for each value its pickle, and buffers that are not copied.
 
     Not the values: one that cannot be pickled must fail its own task only, and Ray's pickle of an object whose class is
@@ -263,10 +328,21 @@ def _run(plan: bytes, lease: bytes, *inputs: Mapping[int, Sequence[Any]]) -> tup
 
     # Ray would interrupt what it is asked to cancel.  (Not SIG_IGN: programs that tasks start would inherit it.)
     before = signal.signal(signal.SIGINT, lambda *_: None)
+    say = saying_to(ear) if ear is not None else None
     try:
-        return run(program_of(plan), lease, inputs=[_Opening(one) for one in inputs], leave=leave), left
+        program = program_of(plan, _name_of(os.getpid()))
+        return run(program, lease, inputs=[_Opening(one) for one in inputs], leave=leave, say=say), left
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@lru_cache(maxsize=1)
+def _name_of(pid: int) -> str:
+    """Return what a worker of Ray's is called: as in its own logs, by address and process."""
+    import ray
+
+    library: Any = ray
+    return f"ray@{library.util.get_node_ip_address()}/{pid}"
 
 
 class _Opening(dict[int, Any]):

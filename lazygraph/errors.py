@@ -199,6 +199,14 @@ class WorkerDied(LazyGraphError, RuntimeError):
         )
 
 
+class EngineFailed(LazyGraphError, RuntimeError):
+    """What an executor has its tasks run by (Dask, Ray, Celery, a pool) has not brought one to its end."""
+
+    def __init__(self, node: str, engine: str, why: str, hint: str = "") -> None:
+        super().__init__(f"{engine} has not brought {node!r} to its end: {why}; {hint or 'it may have run'}")
+        self.node, self.engine, self.why = node, engine, why
+
+
 class TaskTimeout(LazyGraphError, TimeoutError):
     """An attempt ran longer than its `timeout=` and was killed."""
 

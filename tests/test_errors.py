@@ -375,6 +375,19 @@ def _a_token_that_everybody_can_read(lab: Lab) -> None:
     Client("tcp://127.0.0.1:8786", timeout=5)
 
 
+@case(errors.EngineFailed, RuntimeError, "the pool has not brought 'give' to its end: OSError: full", "it may have run")
+def _a_pool_that_takes_nothing(lab: Lab) -> None:
+    class Full(ThreadPoolExecutor):
+        def submit(self, *_: Any) -> Any:
+            raise OSError("full")
+
+    def give() -> int:
+        return 1
+
+    with Full(1) as pool, PoolExecutor(pool) as executor:
+        delayed(give)().compute(executor=executor)
+
+
 @case(errors.ClusterFailed, RuntimeError, "`lazygraph scheduler` ended with status 1 before it served", "above")
 def _a_cluster_whose_processes_do_not_start(lab: Lab) -> None:
     lab.patch.setattr(sys, "executable", shutil.which("false"))

@@ -125,7 +125,7 @@ class _Walk:
                     stack.extend([other for other in node._after if other not in entry])
                 if len(stack) > top:
                     if len(stack) > top + 1:
-                        stack[top:] = stack[:top - 1 : -1]  # the first is looked at first
+                        stack[top:] = stack[: top - 1 : -1]  # the first is looked at first
                     entry[node] = _ENTERED
                     continue
             stack.pop()

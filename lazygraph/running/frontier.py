@@ -206,7 +206,7 @@ class Frontier(Timing):
             if policy is not None and policy.limits:
                 self._permit(block, at)
             if policy is None and len(tasks) < most:
-                _send_ahead(block, at, tasks, ahead, most, attempt)
+                send_ahead(block, at, tasks, ahead, most, attempt)
         return Lease(block, tasks, attempt) if tasks else None
 
     def succeeded(self, block: Block, tasks: Sequence[int], attempt: int = 1, now: float = 0.0) -> Progress:
@@ -399,7 +399,7 @@ class Frontier(Timing):
         self._end_below([(run, entry) for entry in run.watchers if SAD[run.state[entry]]], actions)
 
 
-def _send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], limit: int, attempt: int) -> None:
+def send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], limit: int, attempt: int) -> None:
     """Add to a lease the tasks that only it feeds: following single readers takes no parallelism from anybody."""
     state, pending, starts, consumers = block.state, block.pending, block.starts, block.consumers
     while len(tasks) < limit and starts[at + 1] - starts[at] == 1:

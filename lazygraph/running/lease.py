@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lazygraph.running.block import Block
 
 
@@ -14,11 +16,13 @@ class Lease:
     """Tasks of one block and one attempt, in the order to run them.
 
     A task may stand in it although an input has no value yet, when that input stands before it: the runner makes it.
+    Or when it is `awaits`: inputs that are under way elsewhere, and by what name to wait for each.
     """
 
     block: Block
     tasks: list[int]
     attempt: int = 1
+    awaits: Mapping[int, Any] | None = None
 
 
 MOST = 256

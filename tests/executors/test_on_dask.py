@@ -38,7 +38,8 @@ def dask() -> Iterator[Any]:
     """A client of a Dask cluster of two workers with one thread and one "gpu" each."""
     resources = {"nthreads": 1, "resources": {"gpu": 1}}
     worker = {"cls": distributed.Nanny, "options": resources}
-    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", "port": 0}
+    scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
         distributed.SpecCluster(scheduler=scheduler, workers={"worker-1": worker, "worker-2": worker}) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
@@ -55,6 +56,7 @@ def executor(dask: Any) -> Iterator[DaskExecutor]:
 
 class TestConformance(AsynchronousSuite):
     lends = False
+    says, at_once = True, 2
     serves_every_queue = True
 
     @pytest.fixture(scope="class")
@@ -92,6 +94,12 @@ def made(size: int) -> bytearray:
 @delayed
 def process(_: Any = None) -> int:
     return os.getpid()
+
+
+@delayed(bind=True)
+def who(self: Any) -> str:
+    name: str = self.request.worker
+    return name
 
 
 @delayed
@@ -159,6 +167,10 @@ class TestWorkers:
         two = {process.options(workers=["worker-2"])(n).compute(executor=executor) for n in range(4)}
         assert len(one) == len(two) == 1
         assert one != two
+
+    def test_one_is_called_by_the_name_that_it_goes_by(self, executor: DaskExecutor, dask: Any) -> None:
+        dask.wait_for_workers(2)
+        assert who.options(workers=["worker-2"])().compute(executor=executor) == "worker-2"
 
     def test_what_waits_for_a_worker_keeps_nothing_else_from_going(self, executor: DaskExecutor) -> None:
         asking = process.options(resources={"gpu": 5})

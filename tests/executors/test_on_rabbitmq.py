@@ -84,3 +84,13 @@ def test_a_queue_with_priorities_prefers_what_is_above_0(backend: str, broker: s
         with worker(backend, "-c", "1", "-Q", "ranked", "-n", "ranked@%h", broker=broker, SHOP_PRIORITIES="9"):
             when = {priority: future.result(WAIT) for priority, future in sent.items()}
     assert sorted(when, key=when.__getitem__) == [9, 5, 1, -1, 0]
+
+
+def test_a_queue_of_somebody_elses_is_taken_as_it_is(executor: Any, backend: str, broker: str) -> None:
+    kombu = pytest.importorskip("kombu")
+    with kombu.Connection(broker) as connection:
+        kombu.Queue("theirs", kombu.Exchange("theirs"), "theirs", max_priority=9, channel=connection).declare()
+    sent = [delayed(time.monotonic_ns).options(priority=p, queue="theirs").delay() for p in (0, 9)]
+    with worker(backend, "-c", "1", "-Q", "theirs", "-n", "theirs@%h", broker=broker, SHOP_PRIORITIES="9"):
+        last, first = [future.result(WAIT) for future in sent]
+    assert first < last

@@ -88,6 +88,7 @@ def executor(ray: Any) -> Iterator[Executor]:
 
 class TestRay(AsynchronousSuite):
     lends = False
+    says, at_once = True, 2
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -402,3 +403,61 @@ def test_a_ray_of_its_own_ends_with_the_executor_and_at_exit_after_what_was_subm
     script.write_text(SCRIPT, encoding="utf-8")
     done = subprocess.run([sys.executable, script, environment], capture_output=True, text=True, timeout=140)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["200000"]), done.stderr
+
+
+SHUT_DOWN = """
+import os
+import sys
+import lazygraph
+from lazygraph import delayed
+from lazygraph.errors import Closed
+from lazygraph.executors.on_ray import RayExecutor
+from lazygraph.testing.conformance.saying import Noticed, half_way
+import ray
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=sys.argv[1], _node_ip_address="127.0.0.1")
+executor = RayExecutor()
+os.mkfifo(sys.argv[2])
+behind = delayed(len)(half_way(sys.argv[2]))
+run = lazygraph.start(half_way(sys.argv[2]), behind, executor=executor, fail_fast=False)
+Noticed(run).wait(1)
+ray.shutdown()
+for ask in (*(future.result for future in run.futures), lambda wait: delayed(len)("").compute(executor=executor)):
+    try:
+        ask(30)
+    except Closed as error:
+        print(error)
+executor.close()
+assert not ray.is_initialized()
+"""
+
+
+@pytest.mark.timeout(100)
+def test_a_ray_that_is_shut_down_in_the_middle_ends_what_it_had(environment: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SHUT_DOWN, encoding="utf-8")
+    command = [sys.executable, str(script), environment, str(tmp_path / "pipe")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stdout.splitlines()[-3:]) == (
+        0,
+        ["Ray (by ray.shutdown()) is closed; open a new one"] * 3,
+    ), done.stderr
+
+
+@delayed(bind=True)
+def worker_of_ray(self: Any) -> tuple[str, int]:
+    return self.request.worker, os.getpid()
+
+
+def test_a_worker_is_called_by_its_address_and_its_process(executor: Any) -> None:
+    name, pid = worker_of_ray().compute(executor=executor)
+    assert name == f"ray@{LOCAL}/{pid}"
+
+
+def test_a_graph_of_dasks_runs_there(executor: Any) -> None:
+    array = pytest.importorskip("dask.array")
+    from lazygraph.interop.dask import from_dask, get
+
+    x = array.arange(100, chunks=10)
+    assert from_dask((x + x[::-1]).sum()).compute(executor=executor) == 9900
+    assert x.max().compute(scheduler=get, executor=executor) == 99

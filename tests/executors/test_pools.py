@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lazygraph import compute, delayed, start
-from lazygraph.errors import Closed, WorkerDied
+from lazygraph.errors import Closed, EngineFailed, WorkerDied
 from lazygraph.executors import PoolExecutor
 from tests.executors.driven import Gate
 
@@ -78,7 +78,7 @@ def test_a_pool_that_was_shut_down_fails_every_task_and_says_so(kind: Callable[[
 
 
 def test_a_pool_that_takes_nothing_fails_the_task_with_its_reason() -> None:
-    with pytest.raises(WorkerDied, match="the pool: ValueError: not today"):
+    with pytest.raises(EngineFailed, match=r"the pool has not brought .*: ValueError: not today"):
         same(1).compute(executor=Picky())
 
 

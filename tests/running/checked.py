@@ -78,3 +78,16 @@ def check_replaced(block: Block, state: list[State]) -> None:
             assert State(owner.state[entry]) not in TERMINAL, f"task {task} of {block} should have been told"
         else:
             assert state[task] in (State.LEASED, State.RUNNING)
+
+
+def check_handler(block: Block, handler: int, cancelled: set[Block], blocks: list[Block]) -> None:
+    """One whose failure has come has run, unless it could not or somebody has cancelled something."""
+    state = State(block.state[handler])
+    assert state in TERMINAL
+    if state is State.CANCELLED and root_of(block) not in cancelled:
+        inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
+        base, _ = block.causes[handler]
+        if root_of(next(one for one in blocks if one.base == base)) is not root_of(block):
+            return  # what it has become reads from there
+        dropped = handler not in block.callbacks and not block.claims[handler]
+        assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"

@@ -34,6 +34,7 @@ from lazygraph.values.graph import MEMBER, ORDER, Shape
 from lazygraph.values.status import TERMINAL, UNHAPPY, State
 from tests.running.checked import (
     CheckedFrontier,
+    check_handler,
     check_replaced,
     check_scopes,
     does_without,
@@ -48,10 +49,12 @@ from tests.running.shapes import Recipe, rows_of
 class World:
     """One Frontier, some runners, some runs."""
 
+    mind: type[CheckedFrontier] = CheckedFrontier
+
     def __init__(self, random: Random, runners: int = 3, lanes: bool = False, lineage: bool = True) -> None:
         self.random = random
         self.now = 0.0
-        self.frontier = CheckedFrontier(self._place if lanes else None, lineage)
+        self.frontier = self.mind(self._place if lanes else None, lineage)
         self.runners: dict[int, list[OnPaper]] = {number: [] for number in range(runners)}
         self.blocks: list[Block] = []  # every block there ever was
         self.worth: dict[Block, list[int]] = {}  # what its entries come to, by direct evaluation
@@ -140,9 +143,13 @@ class World:
         own = runner if self.frontier.next_block(runner) is not None else ANYWHERE
         lanes = [own, *self.frontier.lanes()]
         lease = next((found for lane in lanes if (found := self.frontier.lease(limit, lane, most))), None)
-        if lease is None:
-            return False
-        block, made = lease.block, set()
+        if lease is not None:
+            self.take(runner, lease)
+        return lease is not None
+
+    def take(self, runner: int, lease: Lease) -> OnPaper:
+        """A runner gets a lease, with whatever its tasks read and nobody else is to make first."""
+        block, made = lease.block, {*(lease.awaits or ())}
         values: dict[int, int] = {}
         for task in lease.tasks:
             goes_on = task in block.remade or self._for_a_handler(block, task)
@@ -160,14 +167,20 @@ class World:
             made.add(task)
         if len(lease.tasks) > 1:
             assert not any(policy.alone for task in lease.tasks if (policy := block.policy(task)))
-        self.runners[runner].append(OnPaper(lease, list(lease.tasks), values, granted=self.now))
+        paper = OnPaper(lease, list(lease.tasks), values, granted=self.now)
+        self.runners[runner].append(paper)
         self.check()
-        return True
+        return paper
 
     def run(self, runner: int, paper: OnPaper, count: int) -> None:
         """A runner runs tasks of a lease, and reports."""
-        block, lease = paper.lease.block, paper.lease
-        broken, skipped, done, replaced = [], [], [], []
+        self.hear(runner, paper.lease, *self.done(paper, count))
+        self._forget_empty()
+
+    def done(self, paper: OnPaper, count: int) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Run tasks of a lease; return what is done, what has failed, what was replaced and what has not begun."""
+        block = paper.lease.block
+        broken, skipped, done, replaced = list[int](), list[int](), list[int](), list[int]()
         for task in paper.left[:count]:
             if not paper.gone.isdisjoint(block.inputs_of(task)):
                 paper.gone.add(task)
@@ -185,6 +198,13 @@ class World:
                 paper.values[task] = self.worth[block][task]
                 done.append(task)
         del paper.left[:count]
+        return done, broken, replaced, skipped
+
+    def hear(
+        self, runner: int, lease: Lease, done: list[int], broken: list[int], replaced: list[int], skipped: list[int]
+    ) -> None:
+        """What a runner has done reaches the mind."""
+        block = lease.block
         if done:
             self.report(runner, lease, done)
         for task in broken:
@@ -193,7 +213,6 @@ class World:
             self.replace(block, task, lease.attempt)
         if skipped:
             self.tell(Returned(block, skipped, lease.attempt))
-        self._forget_empty()
 
     def _raises(self, block: Block, task: int) -> bool:
         return task in self.recipes[block].bad
@@ -421,22 +440,10 @@ class World:
             for catch in block.shape.catches:
                 if (block, catch) in self.caught:
                     for handler in block.consumers_of(catch):
-                        self._check_handler(block, handler)
+                        check_handler(block, handler, self.cancelled, self.blocks)
 
     def _may_have_failed(self, block: Block, task: int) -> bool:
         return task in self.recipes[block].bad or (block, task) in self.poisoned
-
-    def _check_handler(self, block: Block, handler: int) -> None:
-        """One whose failure has come has run, unless it could not or somebody has cancelled something."""
-        state = State(block.state[handler])
-        assert state in TERMINAL
-        if state is State.CANCELLED and root_of(block) not in self.cancelled:
-            inputs = [State(block.state[read]) for read in block.inputs_of(handler)]
-            base, _ = block.causes[handler]
-            if root_of(next(one for one in self.blocks if one.base == base)) is not root_of(block):
-                return  # what it has become reads from there
-            dropped = handler not in block.callbacks and not block.claims[handler]
-            assert dropped or any(one in UNHAPPY for one in inputs), f"handler {handler} of {block} never ran"
 
     def _for_a_handler(self, block: Block, task: int) -> bool:
         """Whether a task is a handler whose failure has come, or something that one needs."""
