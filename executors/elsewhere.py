@@ -69,8 +69,8 @@ class Kept(NamedTuple):
 class Call(NamedTuple):
     """A lease as an engine is asked to run it: `run_there(plan, lease, *inputs)`.
 
-    `plan` is what `Site.place` gave; `inputs` are what earlier calls have left, as `Site.call` named it, or (`ahead`)
-    will have left.  `policy` is what was said of its one task besides its call; `name` is for people.
+    `plan` is what `Site.place` gave; `inputs` are what earlier calls have left, as `Site.call` named it, or (where it
+    `sends_ahead`) will have left.  `policy` is what was said of its one task besides its call; `name` is for people.
     """
 
     name: str
@@ -78,7 +78,6 @@ class Call(NamedTuple):
     lease: bytes
     inputs: tuple[Any, ...]
     policy: Policy | None
-    ahead: bool = False
 
 
 class GivenUp(Exception):
@@ -256,7 +255,7 @@ class ElsewhereEngine(Engine):
             number = self.heard.expect(work)
             lease = packed_lease(program, tasks, work.values, wanted, work.attempt, places=places, number=number)
             beside = tuple(left for _, left in inputs.values())
-            left, future = self.site.call(Call(name, program.packed, lease, beside, work.policy, bool(awaits)))
+            left, future = self.site.call(Call(name, program.packed, lease, beside, work.policy))
         except Unsendable as unsendable:
             self.heard.over(work)
             self._reporter.soon(partial(_tell, work, refused(program, tasks, unsendable)))

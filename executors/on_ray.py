@@ -100,7 +100,9 @@ class RaySite:
     """Calls as tasks of the Ray that this process has initialised."""
 
     most = 256
-    sends_ahead = True
+    sends_ahead = False
+    """Ray (2.60) ends this process when a task that waits for its arguments is cancelled and they come after all: its
+    reference counter's "Check failed: submitted_task_ref_count > 0"."""
 
     def __init__(self, ray: Any, ours: bool) -> None:
         """Make one; `ours` says whether Ray was initialised for us."""
@@ -113,7 +115,6 @@ class RaySite:
         self._session, self._wanted, self._over = _session_of(ray), threading.Event(), threading.Event()
         self._watcher: threading.Thread | None = None
         self._asking: set[concurrent.futures.Future[bytes]] = set()
-        self._ahead: set[concurrent.futures.Future[bytes]] = set()  # may wait for what others will have left
         self._ear: Ear | None = None
         kinds = ray.exceptions
         self._deaths = (
@@ -177,9 +178,6 @@ class RaySite:
         if resources:
             self._asking.add(future)
             future.add_done_callback(self._asking.discard)
-        if call.ahead:
-            self._ahead.add(future)
-            future.add_done_callback(self._ahead.discard)
         # Ray calls in a thread of its own, which must not wait for anything.
         report.future().add_done_callback(
             lambda done: self._hands.call(self._come, call.name, left, times, done, future)
@@ -255,7 +253,7 @@ class RaySite:
         """See whether Ray drops a call at once; only one that may wait for long is worth asking for."""
         with self._withdrawing:
             reference = self._calls.get(report)
-            if reference is None or report not in self._asking | self._ahead:
+            if reference is None or report not in self._asking:
                 return False
             self.cancel(report)
             if not self._ray.wait([reference], timeout=AT_ONCE)[0]:
@@ -265,7 +263,6 @@ class RaySite:
             except self._ray.exceptions.TaskCancelledError:
                 del self._calls[report]
                 self._asking.discard(report)
-                self._ahead.discard(report)
                 return True
             except Exception:  # it has ended otherwise
                 return False
