@@ -43,6 +43,9 @@ NOT_BEGUN = ("released", "waiting", "no-worker", "queued")
 AT_ONCE = 0.1
 """Seconds within which it has heard of a task."""
 
+LOOK = 5.0
+"""Seconds between looks whether the client that brings something has been closed."""
+
 COUNTED_FOR = 1.0
 """Seconds for which it is taken as known how many threads there are."""
 
@@ -180,14 +183,27 @@ class DaskSite:
             future.cancel()
             future.set_running_or_notify_cancel()
             return
+        if report.status == "cancelled":  # nobody may ask a client for more that is being closed: it waits for ever
+            future.set_exception(self._lost() or GivenUp("Dask has cancelled it"))
+            return
         try:
-            future.set_result(report.result())
+            future.set_result(self._brought(report))
         except self._killed as error:  # Dask has tried it on several workers
             future.set_exception(RunnerGone(str(error), MAX_DEATHS + 1))
         except BaseException as error:
             gone = self._lost() or GivenUp(f"{type(error).__name__}: {error}")
             gone.__cause__ = error
             future.set_exception(gone)
+
+    def _brought(self, report: Any) -> bytes:
+        """Return a report that is there.  Looks from time to time whether the client is closed: then it never comes."""
+        while True:
+            try:
+                told: bytes = report.result(LOOK)
+                return told
+            except TimeoutError:
+                if report.status != "finished" or self._lost() is not None:
+                    raise
 
     def lacks(self) -> str:
         """Ask whether there are workers."""
