@@ -18,6 +18,7 @@ from lazygraph import delayed
 from lazygraph.errors import Closed, ConnectionLost, EngineFailed, LostData
 from lazygraph.executors import DaskExecutor
 from lazygraph.testing.conformance.saying import Noticed, half_way
+from lazygraph.testing.conformance.tasks import add
 from tests.executors.celery_services import free_port
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ def client() -> Iterator[Any]:
     with scheduler, worker, distributed.Client(address, set_as_default=False, timeout=WAIT) as client:
         client.wait_for_workers(1)
         yield client
-
-
-@delayed
-def add(x: Any, y: Any) -> Any:
-    return x + y
 
 
 @delayed

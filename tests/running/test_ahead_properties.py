@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lazygraph.values.graph import Shape
 from lazygraph.values.status import UNHAPPY, State
 from tests.running.shapes import Recipe, recipes, shapes
-from tests.running.test_frontier_properties import MOVES_OF, Wild, check_ends, expected, randoms
+from tests.running.test_frontier_properties import MOVES_OF, Wild, expected, lives_as_it_says, randoms
 from tests.running.world_ahead import AheadWorld
 
 
@@ -38,17 +38,7 @@ def test_replaced_tasks_and_handlers_end_as_direct_evaluation_says(
     recipe: Recipe, random: Random, lanes: bool, lineage: bool, deaths: int
 ) -> None:
     world = AheadWorld(random, lanes=lanes, lineage=lineage)
-    block = world.admit_recipe(recipe)
-    for _ in range(deaths if lineage else 0):
-        for _ in range(random.randint(0, 12)):
-            world.work()
-        world.kill(random.choice(sorted(world.runners)), values_first=random.random() < 0.5)
-    world.finish()
-    check_ends(world, block)
-    for entry in recipe.shape.outputs:
-        if block.states()[entry] is State.SUCCEEDED:
-            assert world.store[world.source[block][entry]][0] == world.worth[block][entry]
-    world.let_everything_go()
+    lives_as_it_says(world, recipe, random, deaths if lineage else 0)
 
 
 @pytest.mark.parametrize("kind", MOVES_OF)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -128,16 +129,15 @@ def check_ends(world: World, block: Block) -> None:
         stack.extend(world.stands[one, task] for task in recipe.becomes if (one, task) in world.stands)
 
 
-@settings(max_examples=200)
-@given(recipes(), randoms, st.booleans(), st.booleans(), st.integers(0, 3))
-def test_replaced_tasks_and_handlers_end_as_direct_evaluation_says(
-    recipe: Recipe, random: Random, lanes: bool, lineage: bool, deaths: int
+def lives_as_it_says(
+    world: World, recipe: Recipe, random: Random, deaths: int, then: Callable[[], object] = lambda: None
 ) -> None:
-    world = World(random, lanes=lanes, lineage=lineage)
+    """A run ends as direct evaluation says, however many runners die on the way; `then` is called after each step."""
     block = world.admit_recipe(recipe)
-    for _ in range(deaths if lineage else 0):
+    for _ in range(deaths):
         for _ in range(random.randint(0, 12)):
             world.work()
+            then()
         world.kill(random.choice(sorted(world.runners)), values_first=random.random() < 0.5)
     world.finish()
     check_ends(world, block)
@@ -145,6 +145,15 @@ def test_replaced_tasks_and_handlers_end_as_direct_evaluation_says(
         if block.states()[entry] is State.SUCCEEDED:
             assert world.store[world.source[block][entry]][0] == world.worth[block][entry]
     world.let_everything_go()
+
+
+@settings(max_examples=200)
+@given(recipes(), randoms, st.booleans(), st.booleans(), st.integers(0, 3))
+def test_replaced_tasks_and_handlers_end_as_direct_evaluation_says(
+    recipe: Recipe, random: Random, lanes: bool, lineage: bool, deaths: int
+) -> None:
+    world = World(random, lanes=lanes, lineage=lineage)
+    lives_as_it_says(world, recipe, random, deaths if lineage else 0)
 
 
 @settings(max_examples=200)

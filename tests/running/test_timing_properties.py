@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from lazygraph.running.frontier import Frontier
 from lazygraph.values.graph import Shape
-from lazygraph.values.status import State
 from tests.running.shapes import Recipe, recipes, shapes
-from tests.running.test_frontier_properties import MOVES_OF, Wild, check_ends, snapshot
+from tests.running.test_frontier_properties import MOVES_OF, Wild, lives_as_it_says, snapshot
 from tests.running.timed import TimedWorld, dressed
 
 randoms = st.integers(0, 2**32).map(Random)
@@ -33,18 +32,13 @@ def test_options_change_when_and_how_often_and_never_what(
     recipe: Recipe, random: Random, lanes: bool, lineage: bool, deaths: int
 ) -> None:
     world = TimedWorld(random, lanes=lanes, lineage=lineage, once=False)
-    block = world.admit_recipe(recipe)
-    for _ in range(deaths if lineage else 0):
-        for _ in range(random.randint(0, 12)):
-            world.work()
-            world.pass_time(jump=random.random() < 0.2)
-        world.kill(random.choice(sorted(world.runners)), values_first=random.random() < 0.5)
-    world.finish()
-    check_ends(world, block)
-    for entry in recipe.shape.outputs:
-        if block.states()[entry] is State.SUCCEEDED:
-            assert world.store[world.source[block][entry]][0] == world.worth[block][entry]
-    world.let_everything_go()
+    lives_as_it_says(
+        world,
+        recipe,
+        random,
+        deaths if lineage else 0,
+        lambda: world.pass_time(jump=random.random() < 0.2),
+    )
 
 
 @pytest.mark.parametrize("kind", MOVES_OF)
