@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 class Answering(Executor):
     """The part of a driver that carries out what follows from an event.  Its lock is held meanwhile."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, one_runner: bool = False) -> None:
         self._clock = clock or Clock()
-        self._frontier = Frontier(lineage=False)  # nothing is lost here that would have to be made again
+        # Nothing is lost here that would have to be made again.
+        self._frontier = Frontier(lineage=False, rows=one_runner)
         self._courses: dict[int, Course] = {}
         self._busy: list[Work] = []
 

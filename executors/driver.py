@@ -170,7 +170,7 @@ class Driver(Handing):
         block, entry = run.block, run.entry_of(output)
         if block is None:
             return None
-        state = State(block.state[entry])
+        state: State = block.state_of(entry)
         if state is State.LEASED and any(entry in work.order and entry not in work.tasks for work in list(self._busy)):
             return Status.RUNNING
         return state.status
@@ -256,11 +256,13 @@ class Driver(Handing):
         endings: list[Ending] = []
         while self._dropped:
             run, output = self._dropped.popleft()
-            if run.block is not None and run.block.base in self._courses:
-                entry = run.entry_of(output)
-                if run.block.state[entry] == _LEASED and run.block.claims[entry] == 1:
+            if run.block is None or run.block.base not in self._courses:
+                continue
+            entries = run.plan.shape.outputs if output < 0 else (run.entry_of(output),)
+            for entry in entries:
+                if run.block.state_of(entry) is State.LEASED and run.block.claims[entry] == 1:
                     endings += self._call_back(run.block, entry)
-                endings += self._handle(Dropped(run.block, [entry]))
+            endings += self._handle(Dropped(run.block, list(entries)))
         return endings
 
     # -- what engines tell -------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Handing(Answering):
     """The part of a driver that starts leases in an engine while there are free slots and ready tasks."""
 
     def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
-        super().__init__(clock)
+        super().__init__(clock, engine.slots == 1)
         self._engine = engine
         self._alarm = Alarm(weakref.WeakMethod(self.tick))
         weakref.finalize(self, self._alarm.end).atexit = False
@@ -201,7 +201,7 @@ class Handing(Answering):
         course = self._courses[block.base]
         limit, most = self._size_of_lease(course, self._frontier.ready())
         lease = self._frontier.lease(limit, most=most)
-        return self._work_of(course, lease) if lease is not None else None
+        return self._work_of(self._courses[lease.block.base], lease) if lease is not None else None
 
     def _next_following(self) -> Work | None:
         """Return the next lease of what is not ready, for engines in which it can wait."""

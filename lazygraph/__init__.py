@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from lazygraph.running.completing import as_completed as as_completed
     from lazygraph.running.completing import wait as wait
     from lazygraph.running.futures import Future as Future
+    from lazygraph.running.group_result import GroupResult as GroupResult
     from lazygraph.running.hooks import TaskRecord as TaskRecord
     from lazygraph.running.hooks import after_task as after_task
     from lazygraph.running.hooks import before_task as before_task
     from lazygraph.running.hooks import worker_setup as worker_setup
-    from lazygraph.running.run import GroupResult as GroupResult
     from lazygraph.running.run import Run as Run
     from lazygraph.values.differences import diff_keys as diff_keys
     from lazygraph.values.differences import explain_key as explain_key
@@ -64,7 +64,7 @@ _HOMES = {
     "Failure": "lazygraph.values.outcome",
     "Future": "lazygraph.running.futures",
     "Graph": "lazygraph.values.graph",
-    "GroupResult": "lazygraph.running.run",
+    "GroupResult": "lazygraph.running.group_result",
     "LazyGraphError": "lazygraph.errors",
     "Limit": "lazygraph.values.options",
     "LocalCluster": "lazygraph.executors.cluster.local",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Executor
     from lazygraph.planning.plan import Plan
-    from lazygraph.running.run import GroupResult as GroupResult
+    from lazygraph.running.group_result import GroupResult as GroupResult
     from lazygraph.running.steps import Noted
     from lazygraph.showing.check import Finding
     from lazygraph.values.keywords import HowToPersist, HowToRun

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.running.arena import NUMBER
 from lazygraph.running.endings import ENDED, HANDED_OUT
-from lazygraph.running.frontier import Frontier, send_ahead
+from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import Lease
 from lazygraph.values.graph import MEMBER
 from lazygraph.values.status import State
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lazygraph.running.block import Block
     from lazygraph.running.events import Progress
 
-_WAITING = int(State.WAITING)
+_WAITING, _LEASED = int(State.WAITING), int(State.LEASED)
 
 
 class AheadFrontier(Frontier):
@@ -150,3 +150,23 @@ class AheadFrontier(Frontier):
     def _waits_of(self, block: Block, task: int) -> dict[int, Any]:
         base, under_way = block.base, self._under_way
         return {read: under_way[base + read] for read in block.inputs_of(task) if base + read in under_way}
+
+
+def send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], limit: int, attempt: int) -> None:
+    """Add to a lease the tasks that only it feeds: following single readers takes no parallelism from anybody."""
+    state, pending, starts, consumers = block.state, block.pending, block.starts, block.consumers
+    while len(tasks) < limit and starts[at + 1] - starts[at] == 1:
+        reader = consumers[starts[at]]
+        if state[reader] != _WAITING or not block.plain[block.shape.option[reader]]:
+            return
+        if block.tolerant and block.kind(reader, at) == MEMBER:
+            return  # it goes on when this one is taken back, and would not find what stands in its place
+        seen = ahead.get(reader, 0) + 1
+        if seen < pending[reader]:
+            ahead[reader] = seen
+            return
+        if block.attempt(reader) != attempt:
+            return
+        state[reader] = _LEASED
+        tasks.append(reader)
+        at = reader

@@ -46,15 +46,18 @@ _ALLOWED = [can_move(target) for target in State]
 class Arena:
     """All runs of one executor.  `place(block, task)` names the lane a ready task goes to (default: ANYWHERE)."""
 
-    def __init__(self, place: Callable[[Block, int], int] | None = None) -> None:
+    def __init__(self, place: Callable[[Block, int], int] | None = None, rows: bool = False) -> None:
+        """Make an empty one; `rows`: one runner does everything (running.row)."""
         self.blocks: dict[int, Block] = {}
         self._bases: list[int] = []
         self._next = 0
         self._place = place
         self._lanes: dict[int, list[int]] = {ANYWHERE: []}
+        self._waiting_roots = 0  # roots that are not in a lane yet, because others of their plan come first
+        self._rows = self._lanes[ANYWHERE] if rows else None
 
     def _new_block(self, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> Block:
-        block = Block(self._next, shape, fail_fast, task_of)
+        block = Block(self._next, shape, fail_fast, task_of, self._rows)
         if block.within is not None:
             block.within.stands[block.base] = block
         self._next += max(len(block), 1)
@@ -63,6 +66,8 @@ class Arena:
         return block
 
     def _forget(self, block: Block) -> None:
+        self._waiting_roots -= len(block.roots)
+        block.roots = []
         del self.blocks[block.base]
         del self._bases[bisect_right(self._bases, block.base) - 1]
 
@@ -76,7 +81,7 @@ class Arena:
     def ready(self, lane: int = ANYWHERE) -> int:
         """Return how many tasks at most wait in a lane (entries that went stale are counted until they surface)."""
         heap = self._lanes.get(lane)
-        return len(heap) if heap else 0
+        return (len(heap) if heap else 0) + (self._waiting_roots if lane == ANYWHERE else 0)
 
     def next_block(self, lane: int = ANYWHERE) -> Block | None:
         """Return the run whose task is next in a lane, or None when nothing in it is ready."""
@@ -84,12 +89,31 @@ class Arena:
         while heap:
             number = heap[0] & NUMBER
             block = self._block_of(number)
-            if block is not None and block.state[number - block.base] == State.QUEUED and self._may_go(block, number):
-                return block
-            heappop(heap)
+            if block is not None:
+                # Of a row what is next is queued, or, while something is handed out, known when it is asked for.
+                if block.row is not None:
+                    return block
+                if block.state[number - block.base] == State.QUEUED and self._may_go(block, number):
+                    return block
+            self._pop(heap, block, number)
         if lane != ANYWHERE:
             self._lanes.pop(lane, None)  # an empty lane is made again when something comes
         return None
+
+    def _pop(self, heap: list[int], block: Block | None, number: int) -> None:
+        """Take the first number out of a lane; of a plan's roots the next one comes in.
+
+        They are ready from the beginning, and in order: all at once they would make a lane long that needs not be.
+        """
+        heappop(heap)
+        if block is not None and number == block.base + block.root:
+            self._waiting_roots -= len(block.roots) > 0
+            self._next_root(heap, block)
+
+    def _next_root(self, heap: list[int], block: Block) -> None:
+        block.root = block.roots.pop() if block.roots else -1
+        if block.root >= 0:
+            heappush(heap, block.first + block.root)
 
     def _may_go(self, block: Block, number: int) -> bool:
         """Whether a queued task may be handed out now; what may not is not queued any more."""

@@ -7,9 +7,10 @@ late answer finds nothing), and a block is freed whole by forgetting it.  Per en
 from __future__ import annotations
 
 from operator import sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.running.policy import policy_of
+from lazygraph.running.row import Row, can_be_a_row
 from lazygraph.values.graph import MEMBER, consumers_of
 from lazygraph.values.status import State
 
@@ -58,6 +59,9 @@ class Block:
         "remade",
         "replaced",
         "retries",
+        "root",
+        "roots",
+        "row",
         "shape",
         "skips",
         "special",
@@ -74,19 +78,33 @@ class Block:
         "within",
     )
 
-    def __init__(self, base: int, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> None:
+    # Not there while the block is a row: whoever asks for them spreads it.
+    state: bytearray
+    starts: array[int]
+    consumers: array[int]
+    pending: list[int]  # inputs without a value yet
+    claims: list[int]  # unfinished consumers and futures
+
+    def __init__(
+        self, base: int, shape: Shape, fail_fast: bool, task_of: Block | None = None, lane: list[int] | None = None
+    ) -> None:
+        """Take a plan in; with a `lane`, as a row if it can be one (running.row)."""
         n = len(shape)
         self.base, self.shape, self.fail_fast = base, shape, fail_fast
         self.first = base  # what stands for its entry 0 in a lane
-        self.state = bytearray(n)  # State.WAITING is 0
         self.bounds, self.inputs = shape.input_offsets, shape.inputs
-        self.starts, self.consumers = consumers_of(shape)
-        self.pending: list[int] = list(map(sub, self.bounds[1:], self.bounds))  # inputs without a value yet
-        self.claims: list[int] = list(map(sub, self.starts[1:], self.starts))  # unfinished consumers and futures
         self.futures: dict[int, int] = {}  # output -> futures that claim it
         for output in () if task_of else shape.outputs:
             self.futures[output] = self.futures.get(output, 0) + 1
-            self.claims[output] += 1
+        self.row = Row(shape, self.futures, lane) if lane is not None and not task_of and can_be_a_row(shape) else None
+        if self.row is None:
+            self.state = bytearray(n)  # State.WAITING is 0
+            self.starts, self.consumers = consumers_of(shape)
+            self.pending = list(map(sub, self.bounds[1:], self.bounds))
+            self.claims = list(map(sub, self.starts[1:], self.starts))
+            for output, times in self.futures.items():
+                self.claims[output] += times
+        self.root, self.roots = -1, list[int]()  # which root is in a lane, and those after it, the next one last
         self.tolerant = MEMBER in shape.kinds  # whether somebody goes on without values
         self.skips = False  # whether what reads a failed node is said to be skipped
         self.strict = {row for row, scope in enumerate(shape.scopes) if scope.fail_fast}  # scopes that fail as one
@@ -132,10 +150,28 @@ class Block:
         self.open -= len(self.dormant)
 
     def __repr__(self) -> str:
-        return f"<Block {self.base}: {len(self.state)} entries, {self.open} open>"
+        return f"<Block {self.base}: {len(self)} entries, {self.open} open>"
 
     def __len__(self) -> int:
-        return len(self.state)
+        return len(self.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _COLUMNS or self.row is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.spread()
+        return getattr(self, name)
+
+    def spread(self) -> None:
+        """Be no row any more.  To be called before anything of it is changed that its columns are made from."""
+        if self.row is not None:
+            for column, made in self.row.columns(self.first).items():
+                setattr(self, column, made)
+            self.row = None  # last: who looks without a lock finds one or the other
+
+    def state_of(self, entry: int) -> State:
+        """Return the state of an entry, of a row too.  Needs no lock."""
+        row = self.row
+        return row.state_of(entry) if row is not None else State(self.state[entry])
 
     def policy(self, task: int) -> Policy | None:
         """Return what was said of a task besides its call; None when that is nothing."""
@@ -172,4 +208,7 @@ class Block:
 
     def states(self) -> list[State]:
         """Return the state of every entry (for people and tests)."""
-        return [State(byte) for byte in self.state]
+        return [self.state_of(entry) for entry in range(len(self))]
+
+
+_COLUMNS = frozenset({"state", "starts", "consumers", "pending", "claims"})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from concurrent.futures import CancelledError
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import TaskCancelled, TaskExpired
@@ -287,5 +289,5 @@ def failed(block: Block, broken: Broken, attempt: int) -> Failed:
 
 def settle(endings: Sequence[Ending]) -> None:
     """Tell runs of what has ended."""
-    for run, entry, status, outcome in endings:
-        run.settle(entry, status, outcome)
+    for run, ends in groupby(endings, itemgetter(0)):
+        run.settle_all([(entry, status, outcome) for _, entry, status, outcome in ends])

@@ -42,8 +42,10 @@ class Endings(Arena):
     without it (values cannot be lost in this process) it goes as soon as nobody claims anything in it.
     """
 
-    def __init__(self, place: Callable[[Block, int], int] | None = None, lineage: bool = True) -> None:
-        super().__init__(place)
+    def __init__(
+        self, place: Callable[[Block, int], int] | None = None, lineage: bool = True, rows: bool = False
+    ) -> None:
+        super().__init__(place, rows and not lineage)
         self._lineage = lineage
         self._orphans: list[tuple[Block, int]] = []  # entries that may have lost their last claim
         self._touched: dict[int, Block] = {}  # blocks that may be over
@@ -182,6 +184,7 @@ class Endings(Arena):
 
     def claim(self, block: Block, entries: Iterable[int]) -> None:
         """Somebody more claims these outputs, which are claimed already, until a `Dropped` for each."""
+        block.spread()
         for entry in entries:
             block.futures[entry] = block.futures.get(entry, 0) + 1
             block.claims[entry] += 1

@@ -11,7 +11,7 @@ and limits (running.timing).
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Any, cast
 
 from lazygraph.running.arena import ANYWHERE, INNERMOST, NUMBER, RANK_SHIFT
@@ -24,6 +24,7 @@ from lazygraph.running.events import (
     Dropped,
     Event,
     Failed,
+    Freed,
     Poisoned,
     Progress,
     Returned,
@@ -33,15 +34,15 @@ from lazygraph.running.events import (
     ValuesLost,
     Wanted,
 )
-from lazygraph.running.lease import Lease
+from lazygraph.running.lease import Lease, follow
 from lazygraph.running.timing import Timing
-from lazygraph.values.graph import MEMBER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.running.block import Block
+    from lazygraph.running.row import Row
     from lazygraph.values.graph import Shape
 
 MAX_DEATHS = 3
@@ -124,8 +125,13 @@ class Frontier(Timing):
         run = block.within
         block.first = block.base + run.first - run.base if run is not None else block.base - (inside << RANK_SHIFT)
         block.bindings, block.skips = list(bindings), skips
-        pending, base, first = block.pending, block.base, block.first
-        state, lane = block.state, self._lanes[ANYWHERE]
+        lane, base, first = self._lanes[ANYWHERE], block.base, block.first
+        self._touched[base] = block
+        if block.row is not None:
+            if len(block):
+                heappush(lane, first)
+            return block
+        pending, state = block.pending, block.state
         roots = [at for at in range(shape.externals, len(block)) if not pending[at]]
         if block.special:
             self._watch_expiry(block)
@@ -135,17 +141,16 @@ class Frontier(Timing):
                 self._ready(block, at)
         for at in roots:
             state[at] = _QUEUED
-        if lane:
-            for at in roots:
-                heappush(lane, first + at)
-        else:
-            lane.extend([first + at for at in roots])  # ascending: a heap already
+        if roots:
+            roots.reverse()
+            block.root, block.roots = roots.pop(), roots
+            self._waiting_roots += len(roots)
+            heappush(lane, first + block.root)
         for external in range(shape.externals):
             self._bind(block, external, actions)
         if self._lineage:
             for owner in {bound[0].base: bound[0] for bound in block.bindings if bound is not None}.values():
                 owner.bound += 1
-        self._touched[base] = block
         return block
 
     def next_alone(self, lane: int) -> bool:
@@ -160,14 +165,13 @@ class Frontier(Timing):
     def lease(self, limit: int, lane: int = ANYWHERE, most: int = 0) -> Lease | None:
         """Hand out up to `limit` ready tasks of one run, lowest rank first; None when the lane is empty.
 
-        A plain task that is the only reader of tasks in the lease, and waits for nothing else, is sent ahead with them,
-        up to `most` tasks in all (default: `limit`).
+        What comes next by rank and reads nothing but what is in the lease is sent ahead with it, up to `most` tasks in
+        all (default: `limit`).
         """
         most = max(most, limit)
         taken = 0
         heap = self._lanes.get(lane)
         tasks: list[int] = []
-        ahead: dict[int, int] = {}
         block: Any = cast("Any", None)
         state, attempts = bytearray(), dict[int, int]()
         low = high = urgency = 0
@@ -179,14 +183,16 @@ class Frontier(Timing):
                     break  # the next ready task belongs to another run
                 found = self._block_of(number)
                 if found is None:
-                    heappop(heap)
+                    self._pop(heap, found, number)
                     continue
                 block = found
+                if block.row is not None and (row := self._lease_of(block, block.row, number, most)) is not None:
+                    return row
                 low, high = block.base, block.base + len(block)
                 state, attempts = block.state, block.attempts
             at = number - low
             if state[at] != _QUEUED:
-                heappop(heap)
+                self._pop(heap, block, number)
                 continue
             policy = block.policies[block.shape.option[at]] if block.special else None
             if policy is not None or attempts:
@@ -194,25 +200,52 @@ class Frontier(Timing):
                 if tasks and (alone or attempts.get(at, 1) != attempt or heap[0] >> RANK_SHIFT != urgency):
                     break
                 if alone and not self._may_go(block, number):
-                    heappop(heap)
+                    self._pop(heap, block, number)
                     continue
                 attempt = attempts.get(at, 1)
                 limit, most = (1, 1) if alone else (limit, most)
             urgency = heap[0] >> RANK_SHIFT
             heappop(heap)
+            root = at == block.root
             state[at] = _LEASED
             tasks.append(at)
             taken += 1
             if policy is not None and policy.limits:
                 self._permit(block, at)
+            waiting = len(block.roots)
             if policy is None and len(tasks) < most:
-                send_ahead(block, at, tasks, ahead, most, attempt)
+                roots_only = self._place is not None
+                ready = limit - taken if lane == ANYWHERE or not roots_only else 0
+                taken += follow(block, tasks, ready, most, attempt, roots_only)
+            if root:
+                self._next_root(heap, block)
+            self._waiting_roots -= waiting - len(block.roots)
         return Lease(block, tasks, attempt) if tasks else None
+
+    def _lease_of(self, block: Block, row: Row, number: int, most: int) -> Lease | None:
+        """Hand out what is next of a row; None when it is none any more, because something of it is handed out."""
+        if row.leased > row.done:
+            block.spread()
+            return None
+        lane = self._lanes[ANYWHERE]
+        tasks = row.lease(most)
+        if row.leased < len(block):
+            heapreplace(lane, block.first + row.leased)
+        else:
+            heappop(lane)
+        return Lease(block, tasks)
 
     def succeeded(self, block: Block, tasks: Sequence[int], attempt: int = 1, now: float = 0.0) -> Progress:
         """Note that tasks have ended well; late and repeated reports change nothing."""
         self._at(now)
         progress = Progress()
+        if block.row is not None and attempt == 1 and (ended := block.row.succeeded(tasks)) is not None:
+            progress.outputs, progress.freed = ended
+            block.open -= len(tasks)
+            if not block.open:
+                self._touched[block.base] = block
+                self._sweep(progress.actions)
+            return progress
         outputs, freed = progress.outputs, progress.freed
         state, pending, claims, futures = block.state, block.pending, block.claims, block.futures
         starts, consumers, bounds, inputs = block.starts, block.consumers, block.bounds, block.inputs
@@ -222,8 +255,9 @@ class Frontier(Timing):
         policies, option = block.policies if block.special else None, block.shape.option
         if self._grants:
             self.has_left(base, tasks, attempt)
+        again = attempt != 1 or bool(attempts)
         for at in tasks:
-            if not HANDED_OUT[state[at]] or attempts.get(at, 1) != attempt:
+            if not HANDED_OUT[state[at]] or (again and attempts.get(at, 1) != attempt):
                 progress.late.append(at)
                 continue
             state[at] = _SUCCEEDED
@@ -355,6 +389,11 @@ class Frontier(Timing):
 
     def _dropped(self, event: Dropped, actions: list[Action]) -> None:
         block = event.block
+        if block.row is not None and (freed := block.row.dropped(event.tasks)) is not None:
+            actions.extend([Freed(block, freed)] if freed else ())
+            self._touched[block.base] = block
+            return
+        block.spread()
         for entry in event.tasks:
             held = block.futures if entry in block.futures else block.given_up
             left = held.get(entry, 0) - 1
@@ -397,26 +436,6 @@ class Frontier(Timing):
         for block in (*reversed(run.stands.values()), run):
             self._cancel_all(block, (run.base, WHOLE_RUN), actions)
         self._end_below([(run, entry) for entry in run.watchers if SAD[run.state[entry]]], actions)
-
-
-def send_ahead(block: Block, at: int, tasks: list[int], ahead: dict[int, int], limit: int, attempt: int) -> None:
-    """Add to a lease the tasks that only it feeds: following single readers takes no parallelism from anybody."""
-    state, pending, starts, consumers = block.state, block.pending, block.starts, block.consumers
-    while len(tasks) < limit and starts[at + 1] - starts[at] == 1:
-        reader = consumers[starts[at]]
-        if state[reader] != _WAITING or not block.plain[block.shape.option[reader]]:
-            return
-        if block.tolerant and block.kind(reader, at) == MEMBER:
-            return  # it goes on when this one is taken back, and would not find what stands in its place
-        seen = ahead.get(reader, 0) + 1
-        if seen < pending[reader]:
-            ahead[reader] = seen
-            return
-        if block.attempt(reader) != attempt:
-            return
-        state[reader] = _LEASED
-        tasks.append(reader)
-        at = reader
 
 
 _HANDLERS: Mapping[type, Callable[[Frontier, Any, list[Action]], None]] = {

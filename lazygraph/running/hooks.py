@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from types import ModuleType
 
-    from lazygraph.running.program import Program
+    from lazygraph.running.attempt import Attempt
+    from lazygraph.running.program import Caller, Program
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -151,20 +152,25 @@ def _hooks_in(module: ModuleType) -> Iterator[tuple[str, Any]]:
 class Hooked:
     """A Program whose tasks have hooks around them; in everything else the program itself."""
 
-    __slots__ = ("_attempt", "_hooks", "_program", "_worker")
+    __slots__ = ("_attempt", "_call", "_hooks", "_program", "_worker")
 
     def __init__(self, program: Program, hooks: Hooks, attempt: int, worker: str) -> None:
         self._program, self._hooks, self._attempt, self._worker = program, hooks, attempt, worker
+        self._call = program.caller()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._program, name)
 
-    def run(self, task: int, values: Any, *more: Any) -> Any:
+    def caller(self) -> Caller:
+        """Return what calls tasks as `run` does."""
+        return self.run
+
+    def run(self, task: int, values: Any, attempt: Attempt | None = None) -> Any:
         """Call a task as `Program.run` does, and the hooks before and after it."""
         record = self.begin(task)
         began = perf_counter()
         try:
-            value = self._program.run(task, values, *more)
+            value = self._call(task, values, attempt)
         except BaseException as error:
             self.end(record, began, error)
             raise

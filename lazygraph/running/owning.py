@@ -86,5 +86,5 @@ class Owner(Protocol):
         ...
 
     def drop(self, run: Any, output: int) -> None:
-        """Nobody holds the future any more.  Called by the collector: must not block or take a lock."""
+        """Nobody holds the future any more (-1: any of the run).  Called by the collector: must not block or lock."""
         ...

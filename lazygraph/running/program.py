@@ -6,8 +6,9 @@ Does not cover: which task is next (running.frontier), catching exceptions (runn
 
 from __future__ import annotations
 
+from operator import length_hint
 from threading import current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lazygraph.language.promise import Delayed
 from lazygraph.running.attempt import Attempt, Request, bound_to
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 Classes = tuple[type[BaseException], ...]
 
 
+class Caller(Protocol):
+    """What calls a task with its inputs' values, behind its attempt if it takes that."""
+
+    def __call__(self, task: int, values: Any, attempt: Attempt | None = None, /) -> Any: ...
+
+
 class FusedStepError(Exception):
     """Carries, as its cause, what a member of a fused task raised; says which member.  Never seen by users."""
 
@@ -44,12 +51,6 @@ class Program:
     """
 
     __slots__ = (
-        "_argument_bounds",
-        "_arguments",
-        "_function",
-        "_input_bounds",
-        "_inputs",
-        "_template",
         "bound",
         "label",
         "packed",
@@ -63,9 +64,6 @@ class Program:
     def __init__(self, shape: Shape, tables: Tables) -> None:
         self.shape, self.tables = shape, tables
         self.packed: bytes | None = None  # the plan as it travels, for engines in other processes
-        self._function, self._template = shape.function, shape.template
-        self._argument_bounds, self._arguments = shape.argument_offsets, shape.arguments
-        self._input_bounds, self._inputs = shape.input_offsets, shape.inputs
         self.label = self.run_id = self.worker = ""
         self.bound = frozenset(row for row, options in enumerate(shape.options) if options.bind)
         self.policies: dict[int, tuple[Classes, Classes]] = {
@@ -74,38 +72,68 @@ class Program:
 
     def run(self, task: int, values: Any, attempt: Attempt | None = None) -> Any:
         """Call a task with its inputs' values, behind `attempt` if given; raises what the user's function raises."""
-        bounds, inputs, constants = self._argument_bounds, self._inputs, self.tables.constants
-        first = self._input_bounds[task]
-        numbers = self._arguments[bounds[task] : bounds[task + 1]]
-        function = self.tables.functions[self._function[task]]
-        if isinstance(function, Fused):
-            return self._run_steps(function, numbers, first, values)
-        leaves = [values[inputs[first + n]] if n >= 0 else constants[~n] for n in numbers]
-        template = self._template[task]
-        if attempt is not None:
-            function = bound_to(function, attempt)
-        if not template:
-            return function(*leaves)
-        return call(function, self.tables.templates[template], leaves)  # type: ignore[arg-type]
+        return self.caller()(task, values, attempt)
+
+    def caller(self) -> Caller:
+        """Return what calls tasks as `run` does.  For whoever calls many: what it needs is looked up once."""
+        shape, tables = self.shape, self.tables
+        function, template = shape.function, shape.template
+        bounds, arguments = shape.argument_offsets, shape.arguments
+        starts, inputs = shape.input_offsets, shape.inputs
+        functions, constants, templates = tables.functions, tables.constants, tables.templates
+        run_steps = self._run_steps
+
+        def call_task(task: int, values: Any, attempt: Attempt | None = None) -> Any:
+            called: Any = functions[function[task]]
+            first, end = bounds[task], bounds[task + 1]
+            form = template[task]
+            if attempt is not None:
+                called = bound_to(called, attempt)
+            elif not form and type(called) is not Fused:  # nearly all: one or two arguments need no list
+                if end - first == 1:
+                    n = arguments[first]
+                    return called(values[inputs[starts[task] + n]] if n >= 0 else constants[~n])
+                if end - first == 2:
+                    start = starts[task]
+                    n, m = arguments[first], arguments[first + 1]
+                    return called(
+                        values[inputs[start + n]] if n >= 0 else constants[~n],
+                        values[inputs[start + m]] if m >= 0 else constants[~m],
+                    )
+            elif not form:
+                return run_steps(called, arguments[first:end], starts[task], values)
+            start = starts[task]
+            leaves = [values[inputs[start + n]] if n >= 0 else constants[~n] for n in arguments[first:end]]
+            if not form:
+                return called(*leaves)
+            return call(called, templates[form], leaves)  # type: ignore[arg-type]
+
+        return call_task
 
     def _run_steps(self, fused: Fused, numbers: Sequence[int], first: int, values: Any) -> Any:
-        inputs, tables = self._inputs, self.tables
+        inputs, tables = self.shape.inputs, self.tables
         constants, functions, templates = tables.constants, tables.functions, tables.templates
         value: Any = None
-        at = step = 0
+        at = 0
+        steps = iter(fused.steps)
         try:
-            for step, (row, template, count, _) in enumerate(fused.steps):
-                leaves = [
-                    values[inputs[first + n]] if n >= 0 else value if n == PREVIOUS else constants[~n]
-                    for n in numbers[at : at + count]
-                ]
-                at += count
+            for row, template, count, _ in steps:
                 function: Any = functions[row]
-                value = function(*leaves) if not template else call(function, templates[template], leaves)  # type: ignore[arg-type]
-                if isinstance(value, Replacement):
-                    return self._continued(value, fused, step + 1, numbers[at:])
+                if count == 1 and not template:
+                    n = numbers[at]
+                    at += 1
+                    value = function(value if n == PREVIOUS else constants[~n] if n < 0 else values[inputs[first + n]])
+                else:
+                    leaves = [
+                        values[inputs[first + n]] if n >= 0 else value if n == PREVIOUS else constants[~n]
+                        for n in numbers[at : at + count]
+                    ]
+                    at += count
+                    value = call(function, templates[template], leaves) if template else function(*leaves)  # type: ignore[arg-type]
+                if type(value) is Replacement:
+                    return self._continued(value, fused, len(fused.steps) - length_hint(steps), numbers[at:])
         except BaseException as error:
-            raise FusedStepError(step) from error
+            raise FusedStepError(max(0, len(fused.steps) - length_hint(steps) - 1)) from error
         return value
 
     def _continued(self, value: Replacement, fused: Fused, first: int, numbers: Sequence[int]) -> Replacement:
@@ -120,7 +148,7 @@ class Program:
 
     def is_last(self, task: int, step: int) -> bool:
         """Whether a member of a fused task is the one whose value is the task's."""
-        function = self.tables.functions[self._function[task]]
+        function = self.tables.functions[self.shape.function[task]]
         return not isinstance(function, Fused) or step == len(function.steps) - 1
 
     def attempt_of(self, task: int, attempt: int, told: Told | None) -> Attempt | None:
@@ -140,13 +168,13 @@ class Program:
         """Return the key of a task: what it is called (of fused ones the last), its run, its place."""
         shape = self.shape
         own = shape.options[shape.option[task]]
-        function = self.tables.functions[self._function[task]]
+        function = self.tables.functions[self.shape.function[task]]
         last = shape.names[function.steps[-1].function] if isinstance(function, Fused) else shape.name_of(task)
         return f"{own.key or own.name or last}-{self.label}-{task}"
 
     def place_of(self, task: int, step: int | None) -> tuple[str, str]:
         """Return the name and the file:line of a task, or of one member of a fused task."""
-        function = self.tables.functions[self._function[task]]
+        function = self.tables.functions[self.shape.function[task]]
         if step is None or not isinstance(function, Fused):
             return self.shape.name_of(task), self.shape.origin_of(task)
         member = function.steps[step]

@@ -1,7 +1,7 @@
 """A run: one submitted plan, its futures, and what is known of its course.
 
-Covers: settling futures by entry, waiting for the whole, groups of futures.
-Does not cover: one future (running.futures), who computes (executors).
+Covers: settling futures by entry, waiting for the whole.
+Does not cover: one future (running.futures), groups of them (running.group_result), who computes (executors).
 """
 
 from __future__ import annotations
@@ -14,20 +14,17 @@ import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import NotImplementedYet, UsedAfterFork
-from lazygraph.running.background import in_thread
-from lazygraph.running.completing import AsCompleted, as_completed, left_until
+from lazygraph.running.completing import as_completed, left_until
 from lazygraph.running.context import lent_slot
-from lazygraph.running.futures import Future, futures_in
+from lazygraph.running.futures import Future
 from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.running.waiting import Waiters
 from lazygraph.values.graph import Fused, Tables
-from lazygraph.values.lazy import T_co
-from lazygraph.values.node import Recipe, identity
-from lazygraph.values.outcome import Failure, Outcome
+from lazygraph.values.node import identity
+from lazygraph.values.outcome import Failure, Outcome, Value
 from lazygraph.values.status import Status
 
 if TYPE_CHECKING:
@@ -48,7 +45,8 @@ class Run:
     """One submission of a plan.
 
     `futures` are there as long as the run is held; a run that `let_go` holds them weakly, so that dropping the last
-    reference to a future withdraws its claim.
+    reference to a future withdraws its claim.  They are made when somebody asks for them: whoever wants the result of
+    the whole never sees one, and what has ended is kept as it was told.
     """
 
     def __init__(
@@ -86,16 +84,17 @@ class Run:
         self._waiters = Waiters()
         self._first_failure: Failure | None = None
         self._detached: list[Future[Any]] | None = None
-        self._places: dict[int, list[int]] = {}
-        for place, entry in enumerate(plan.shape.outputs):
-            self._places.setdefault(entry, []).append(place)
-        self._left = len(self._places)
-        outputs = range(len(plan.shape.outputs))
-        made = [Future(self, place) for place in outputs] if futures is None else futures
-        for place, future in enumerate(made if futures is not None else ()):
-            future.run, future.output = self, place
-        self._futures: list[Future[Any]] | None = list(made) if futures is None else None
-        self._weak = [weakref.ref(future) for future in made]
+        self._open: dict[int, None] = dict.fromkeys(plan.shape.outputs)  # entries asked for that have not ended
+        self._left = len(self._open)  # the same, and those that are just being told of
+        self._ends: dict[int, tuple[Status, Outcome | None]] = {}  # how the others have ended, until there are futures
+        self._released = False
+        self._futures: list[Future[Any]] | None = None
+        self._weak: list[weakref.ref[Future[Any]]] | None = None
+        self._places: dict[int, list[int]] = {}  # of each entry asked for, when there are futures
+        if futures is not None:
+            for place, future in enumerate(futures):
+                future.run, future.output = self, place
+            self._bear(futures)
 
     def __repr__(self) -> str:
         done, total = self.progress()
@@ -106,9 +105,32 @@ class Run:
     @property
     def futures(self) -> list[Future[Any]]:
         """The futures of what was asked for, in order; those that were let go are missing."""
+        if self._weak is None:
+            self._make_futures()
         if self._futures is not None:
             return list(self._futures)
-        return [future for ref in self._weak if (future := ref()) is not None]
+        return [future for ref in self._weak or () if (future := ref()) is not None]
+
+    def _make_futures(self) -> None:
+        with self._settling:
+            if self._weak is not None:
+                return
+            futures = [Future(self, place) for place in range(len(self.plan.shape.outputs))]
+            self._bear(futures)
+            for entry, (status, outcome) in self._ends.items():
+                for place in self._places[entry]:
+                    futures[place].settle(status, outcome)
+            self._ends, self._futures = {}, futures
+
+    def _bear(self, futures: Sequence[Future[Any]]) -> None:
+        for place, entry in enumerate(self.plan.shape.outputs):
+            self._places.setdefault(entry, []).append(place)
+        self._weak = [weakref.ref(future) for future in futures]
+
+    def __del__(self) -> None:
+        # One whose futures were never seen: nobody has let go of them.  The collector may call this anywhere.
+        if self.__dict__.get("_weak", ()) is None and not self._released:
+            self.owner.drop(self, -1)
 
     def done(self) -> bool:
         """Whether everything asked for has ended."""
@@ -128,7 +150,10 @@ class Run:
                     raise TimeoutError(f"{self!r} has not ended within {timeout} s")
         failure = self._first_failure
         if failure is None:
-            return self.repack([future.result(left_until(deadline)) for future in self.futures])
+            values = self._values()
+            return self.repack(
+                [future.result(left_until(deadline)) for future in self.futures] if values is None else values
+            )
         if self.on_error != "raise":
             return self.repack([self._collected(future, deadline) for future in self.futures])
         try:
@@ -137,6 +162,12 @@ class Run:
             raise_original(failure)
         finally:
             del failure, self  # a frame in a traceback must not keep a run, nor a cycle with its exception
+
+    def _values(self) -> list[Any] | None:
+        """Return the values of everything asked for; None when there are futures, or some are still to be fetched."""
+        with self._settling:
+            ends = [self._ends[entry][1] for entry in self.plan.shape.outputs] if self._weak is None else [None]
+        return [end.value for end in ends if type(end) is Value] if all(type(end) is Value for end in ends) else None
 
     def _refuse_after_fork(self) -> None:
         if self.pid != os.getpid():
@@ -188,7 +219,10 @@ class Run:
 
     def explain(self) -> str:
         """Say of each output that has not ended what it waits for, a line each."""
-        places = [place for places in list(self._places.values()) for place in places[:1]]
+        first: dict[int, int] = {}
+        for place, entry in enumerate(self.plan.shape.outputs):
+            first.setdefault(entry, place)
+        places = [first[entry] for entry in list(self._open)]
         reasons = self.owner.why(self, places)
         lines = [f"{self.key_of(place)}: {why}" for place, why in zip(places, reasons, strict=True)]
         done, total = self.progress()
@@ -224,16 +258,25 @@ class Run:
 
     def settle(self, entry: int, status: Status, outcome: Outcome | None) -> None:
         """Note the end of one entry that was asked for; `outcome` None means its value is fetched when wanted."""
-        places = self._places.pop(entry, None)
-        if places is None:
-            return
-        for place in places:
-            self._settle_at(place, status, outcome)
+        self.settle_all([(entry, status, outcome)])
+
+    def settle_all(self, ends: Iterable[tuple[int, Status, Outcome | None]]) -> None:
+        """Note the ends of several."""
         with self._settling:
-            self._left -= 1
-            if isinstance(outcome, Failure) and self._first_failure is None:
-                self._first_failure = outcome
-            if not self._left:
+            fresh = [end for end in ends if self._open.pop(end[0], self) is None]
+            weak = self._weak
+            if weak is None:
+                for entry, status, outcome in fresh:
+                    self._ends[entry] = status, outcome
+        if weak is not None:
+            for entry, status, outcome in fresh:
+                for place in self._places[entry]:
+                    self._settle_at(place, status, outcome)
+        with self._settling:
+            self._left -= len(fresh)
+            if self._first_failure is None:
+                self._first_failure = next((end for _, _, end in fresh if isinstance(end, Failure)), None)
+            if fresh and not self._left:
                 self._ended = time.monotonic()
                 self._detached = None
                 self.owner.detached.discard(self)
@@ -241,7 +284,7 @@ class Run:
         self._waiters.wake()
 
     def _settle_at(self, place: int, status: Status, outcome: Outcome | None) -> None:
-        future = self._weak[place]()
+        future = self._weak[place]() if self._weak is not None else None
         if future is not None:
             future.settle(status, outcome)
 
@@ -254,10 +297,12 @@ class Run:
 
     def unsettled(self) -> list[int]:
         """Return the entries asked for that have not ended."""
-        return list(self._places)
+        return list(self._open)
 
     def wants_values_now(self, entry: int) -> bool:
         """Whether the value of an output must be here before it is settled: somebody is called with it."""
+        if self._weak is None:
+            return False
         return any(f is not None and f.wants_value for f in (self._weak[p]() for p in self._places.get(entry, ())))
 
     def let_go(self) -> list[Future[Any]]:
@@ -269,16 +314,18 @@ class Run:
 
     def release(self) -> None:
         """Drop all futures at once.  For whoever knows that nobody else has seen them."""
-        futures, self._futures = self._futures or [], None
+        futures, self._futures, self._released = self._futures or [], None, True
         for future in futures:
             del future.run  # it has nothing to say any more when it goes
+        self._ends = {}
         self.owner.drop_all(self)
 
     def detach(self) -> list[Future[Any]]:
         """Let go of the futures, but only when all have ended: what was started so runs, whoever still looks."""
+        futures = self.futures
         with self._settling:
             if self._left:
-                self._detached = self.futures
+                self._detached = futures
                 self.owner.detached.add(self)
         self.owner.keep(self)
         return self.let_go()
@@ -287,7 +334,7 @@ class Run:
         """Give up one output and settle its future as cancelled; `cause` is the key of what it was for."""
         entry = self.entry_of(place)
         failure = Failure(self.plan.shape.name_of(entry), cause, 0, error)
-        others = [other for other in self._places.get(entry, ()) if other != place]
+        others = [other for other in self._places.get(entry, ()) if other != place] if entry in self._open else []
         if others:  # calls that are one node: it is still wanted
             self._places[entry] = others
             self._settle_at(place, Status.CANCELLED, failure)
@@ -307,150 +354,3 @@ def _only_fused(tables: Tables) -> Tables:
 
 SKIPPED: Any = object()
 """Stands in results for what `on_error="skip"` leaves out."""
-
-
-class GroupResult(Sequence[Future[T_co]], Recipe):
-    """What starting a group gives: its members' futures, in declared order."""
-
-    def __init__(
-        self,
-        futures: Iterable[Any],
-        parent: Any = None,
-        after: Sequence[Future[Any]] = (),
-        on_error: str = "raise",
-    ) -> None:
-        """Make it of members; `parent` is the canvas step before, `after` are futures to wait for without a value."""
-        self._members = list(futures)
-        self._on_error = on_error
-        self._parent = parent
-        self._after = tuple(after)
-
-    def to_nodes(self, *args: Any) -> list[Any]:
-        """As an argument it is the list of its members' values."""
-        if self._on_error != "raise":
-            raise NotImplementedYet(
-                f"the result of a group(on_error={self._on_error!r}) as an argument",
-                "put the call behind the group: `|`",
-            )
-        return [member.to_nodes() if isinstance(member, GroupResult) else member for member in self._members]
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    @overload
-    def __getitem__(self, index: int) -> Future[T_co]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Future[T_co]]: ...
-    def __getitem__(self, index: Any) -> Any:
-        return self._members[index]
-
-    def __repr__(self) -> str:
-        return f"<GroupResult of {len(self)}, {self.completed_count()} completed>"
-
-    def get(self, timeout: float | None = None, propagate: bool = True) -> list[T_co]:
-        """Wait for all values, at most `timeout` seconds in all; the first failing member's exception is raised.
-
-        With `propagate=False` it stands in its member's place instead.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for future in self._after:
-            future.get(left_until(deadline), propagate)
-        if self._on_error != "raise":
-            return self._tolerant(deadline)
-        return [member.get(left_until(deadline), propagate) for member in self._members]
-
-    join = result = get
-
-    def _tolerant(self, deadline: float | None) -> list[Any]:
-        values: list[Any] = []
-        for member in self.flat():
-            failure = member.failure(left_until(deadline))
-            if failure is None:
-                values.append(member.result(left_until(deadline)))
-            elif self._on_error == "collect":
-                values.append(failure)
-        return values
-
-    @property
-    def results(self) -> list[Future[T_co]]:
-        """The members."""
-        return list(self._members)
-
-    children = results
-
-    @property
-    def parent(self) -> Any:
-        """The canvas step before: its Future, or the GroupResult of a group; None where nothing came before."""
-        for future in futures_in(self._parent):
-            future._asked = True
-        return self._parent
-
-    def completed_count(self) -> int:
-        """How many members have succeeded."""
-        return sum(member.successful() for member in self._members)
-
-    def ready(self) -> bool:
-        """Whether every member has ended."""
-        return all(member.ready() for member in (*self._members, *self._after))
-
-    def waiting(self) -> bool:
-        """Whether some member has not ended."""
-        return not self.ready()
-
-    def successful(self) -> bool:
-        """Whether every member has succeeded."""
-        return all(member.successful() for member in (*self._members, *self._after))
-
-    def failed(self) -> bool:
-        """Whether some member has failed."""
-        return any(member.failed() for member in (*self._members, *self._after))
-
-    def as_completed(self) -> AsCompleted:
-        """Yield futures as they end, those of groups within the group among them; for `async for` too."""
-        return as_completed(self.flat())
-
-    def flat(self) -> list[Any]:
-        """Return the members' futures, those of groups within the group among them."""
-        found: list[Any] = []
-        stack = list(reversed(self._members))
-        while stack:
-            member = stack.pop()
-            if isinstance(member, GroupResult):
-                stack.extend(reversed(member._members))
-            else:
-                found.append(member)
-        return found
-
-    def __await__(self) -> Generator[Any, None, list[T_co]]:
-        return self._gather().__await__()
-
-    async def _gather(self) -> list[T_co]:
-        for future in self._after:
-            await future
-        if self._on_error == "raise":
-            return [await member for member in self._members]
-        for member in self.flat():
-            try:
-                await member
-            except BaseException:
-                if not member.done():  # it is this coroutine that is cancelled
-                    raise
-        return self._tolerant(None)
-
-    def cancel(self, force: bool = False) -> bool:
-        """Cancel every member; True when all answered True.  `force` as in `Future.cancel`, of all at the same time."""
-        # First those that have not started, or they would start in the place of those that are made to leave.
-        left = [member for member in self.flat() if not member.cancel()]
-        if not force or len(left) < 2:
-            return not left or (force and left[0].cancel(force=True))
-        answers = [in_thread(partial(member.cancel, force=True)) for member in left]
-        return all(answer.result() for answer in answers)
-
-    def revoke(self, terminate: bool = False) -> None:
-        """`cancel`, as Celery calls it; `terminate=True` is `force=True`."""
-        self.cancel(force=terminate)
-
-    def forget(self) -> None:
-        """Give up the values of all members and of the canvas steps before them."""
-        for member in self._members:
-            member.forget()

@@ -181,6 +181,7 @@ def run_lease(
     failed: BaseException | None = None
     task: int | None = None
     value, odd = None, False
+    usual: type = type(None)  # what the last value was of, which was none of the unusual: most are of one type
     since = perf_counter()
     try:
         while True:
@@ -199,10 +200,13 @@ def run_lease(
                     slot.task = task  # from here on another thread may raise TaskCancelled: see running.slot
                     if slot.hit is not None:
                         slot.enter()
-                    value = run(task, values)
-                    odd = isinstance(value, UNUSUAL)
-                    if odd:
-                        value = settled(value, lender, later is not None)
+                    value, odd = run(task, values), False
+                    if type(value) is not usual:
+                        odd = isinstance(value, UNUSUAL)
+                        if odd:
+                            value = settled(value, lender, later is not None)
+                        else:
+                            usual = type(value)
                     slot.task = None
                     if slot.hit is not None:
                         slot.leave()
@@ -244,14 +248,14 @@ def run_lease(
 
 def _calling(program: Program, attempt: int, told: Told | None) -> Callable[[int, Any], Any]:
     """Return what calls a task; some take their attempt first."""
-    run = program.run
+    call = program.caller()
     if not program.bound:
-        return run
+        return call
 
-    def call(task: int, values: Any) -> Any:
-        return run(task, values, program.attempt_of(task, attempt, told))
+    def call_bound(task: int, values: Any) -> Any:
+        return call(task, values, program.attempt_of(task, attempt, told))
 
-    return call
+    return call_bound
 
 
 def _goes_on(task: int, value: Any, current: Report | _Telling, later: Later | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.language.filling import nodes_in
 from lazygraph.running.futures import Future, futures_in
-from lazygraph.running.run import GroupResult
+from lazygraph.running.group_result import GroupResult
 from lazygraph.values.node import Node
 
 if TYPE_CHECKING:

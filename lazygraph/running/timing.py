@@ -59,8 +59,14 @@ class _Expiry(NamedTuple):
 class Timing(Arrivals):
     """An arena that knows time.  `seed` is what jitter is made of."""
 
-    def __init__(self, place: Callable[[Block, int], int] | None = None, lineage: bool = True, seed: int = 0) -> None:
-        super().__init__(place, lineage)
+    def __init__(
+        self,
+        place: Callable[[Block, int], int] | None = None,
+        lineage: bool = True,
+        seed: int = 0,
+        rows: bool = False,
+    ) -> None:
+        super().__init__(place, lineage, rows)
         self.now = 0.0
         self.wall_ahead = 0.0  # what the wall clock shows more than `now`: for times that people give as dates
         self.prioritized = False  # whether anything was ever more urgent than anything else

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lazygraph.executors.base import Executor, Work
+    from lazygraph.running.program import Caller
     from lazygraph.values.node import Replacement
 
 
@@ -120,9 +121,14 @@ class _SeenProgram(Program):
         plain.tables = Tables(tuple(map(_itself, tables.functions)), tables.constants, tables.templates)
         return plain._continued(value, fused, first, numbers)
 
-    def run(self, task: int, values: Any, attempt: Attempt | None = None) -> Any:
-        self._task = task
-        return super().run(task, values, attempt)
+    def caller(self) -> Caller:
+        call = super().caller()
+
+        def seen(task: int, values: Any, attempt: Attempt | None = None) -> Any:
+            self._task = task
+            return call(task, values, attempt)
+
+        return seen
 
     def began(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], own: bool = False) -> Call:
         """Note a call that begins."""

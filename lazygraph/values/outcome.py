@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Value:
-    """A task ended well."""
+    """A task ended well.  Not frozen: one is made for every output, and that takes three times as long."""
 
     value: Any
 

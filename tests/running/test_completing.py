@@ -13,7 +13,8 @@ import pytest
 
 import lazygraph
 from lazygraph import as_completed, chain, delayed, group, start
-from lazygraph.running.run import GroupResult, Run
+from lazygraph.running.group_result import GroupResult
+from lazygraph.running.run import Run
 from lazygraph.values.outcome import Value
 from lazygraph.values.status import Status
 from tests.running.owners import Owner, raised, run_of

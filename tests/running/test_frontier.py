@@ -59,8 +59,8 @@ class TestLeases:
         assert frontier.lease(8) == Lease(two, [0, 1])
 
     def test_tasks_that_are_not_plain_go_alone(self, frontier: Frontier) -> None:
-        admitted(frontier, shape_of([[], [], [], [0]], outputs=[1, 2, 3], alone=[1]))
-        assert [leased(frontier, 8) for _ in range(4)] == [[0, 3], [1], [2], []]
+        admitted(frontier, shape_of([[], [0], [], []], outputs=[1, 2, 3], alone=[2]))
+        assert [leased(frontier, 8) for _ in range(4)] == [[0, 1], [2], [3], []]
 
     def test_attempts_are_not_mixed(self, frontier: Frontier) -> None:
         block = admitted(frontier, shape_of([[], [], []], outputs=[0, 1, 2]))

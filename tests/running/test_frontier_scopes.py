@@ -152,7 +152,9 @@ class TestScopes:
         assert leased(frontier) == [1]
         frontier.handle(Failed(block, 1, 1), 0.0)
         assert states(block) == ["SUCCEEDED", "FAILED", "QUEUED", "WAITING", "CANCELLED", "WAITING"]
-        assert leased(frontier, 8) == [2, 3, 5]
+        assert leased(frontier, 8) == [2, 3]
+        frontier.succeeded(block, [2, 3])
+        assert leased(frontier, 8) == [5]
 
     def test_one_that_has_not_been_asked_ends_with_what_it_reads(self, frontier: Frontier) -> None:
         scopes = [Scope(0, catch=0)]

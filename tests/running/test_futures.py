@@ -17,7 +17,8 @@ from lazygraph.errors import UsedAfterFork
 from lazygraph.planning.plan import Plan
 from lazygraph.running.completing import as_completed, wait
 from lazygraph.running.futures import Future
-from lazygraph.running.run import GroupResult, Run
+from lazygraph.running.group_result import GroupResult
+from lazygraph.running.run import Run
 from lazygraph.values.graph import Tables
 from lazygraph.values.outcome import Value
 from lazygraph.values.status import Status

@@ -9,7 +9,8 @@ import pytest
 from lazygraph.errors import NotImplementedYet
 from lazygraph.planning.plan import Plan
 from lazygraph.running.completing import as_completed
-from lazygraph.running.run import GroupResult, Run
+from lazygraph.running.group_result import GroupResult
+from lazygraph.running.run import Run
 from lazygraph.values.graph import Tables
 from lazygraph.values.outcome import Value
 from lazygraph.values.status import Status

@@ -303,7 +303,8 @@ class ClusterExecutor(Holding):
         """A future was collected: withdraw its claim, together with others of this tick."""
         if self._connection.closed:
             return
-        self._dropped.append((run.number, run.entry_of(output)))
+        entries = run.plan.shape.outputs if output < 0 else (run.entry_of(output),)
+        self._dropped.extend([(run.number, entry) for entry in entries])
         if not self._drops_due:
             self._drops_due = True
             self._connection.post_later(self._send_drops)

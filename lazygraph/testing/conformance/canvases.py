@@ -13,7 +13,7 @@ import pytest
 
 from lazygraph.language.composing import chain, chord, group
 from lazygraph.language.dynamic import each
-from lazygraph.running.run import GroupResult
+from lazygraph.running.group_result import GroupResult
 from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.canvases_at_run_time import RunTimeCases
 from lazygraph.testing.conformance.canvases_failing import FailingCases
