@@ -36,13 +36,15 @@ class Rows:
     Constants are never compared: 1, True and 1.0 are equal and not the same.
     """
 
-    __slots__ = ("_by_id", "_by_value", "known", "rows")
+    __slots__ = ("_by_id", "_by_value", "known", "or_next", "rows")
 
     def __init__(self, first: Iterable[Any] = (), *, by_value: bool = False) -> None:
         self.rows: list[Any] = []
         self._by_id: dict[int, int] = {}
         self.known = self._by_id.get
         """The row of what has this id, None when there is none."""
+        self.or_next = self._by_id.setdefault
+        """The same, or the given one, which must be the next: then what has this id is to be put there."""
         self._by_value: dict[Any, int] | None = {} if by_value else None
         for row in first:
             self.add(row)
@@ -111,7 +113,7 @@ class _Walk:
                 stack.pop()
                 continue
             if known is None:
-                if isinstance(node, External):
+                if type(node) is not Delayed and isinstance(node, External):
                     stack.pop()
                     entry[node] = len(self.externals)
                     self.externals.append(node)
@@ -186,7 +188,8 @@ class _Columns:
         """Fill the columns, node after node."""
         k, held = len(self.externals), self.held
         entry, add_function, add_constant = self.entry, self.functions.add, self.constants.add
-        known_function, known_constant, known_site = self.functions.known, self.constants.known, self._site_rows.get
+        known_function, known_site = self.functions.known, self._site_rows.get
+        constants, constant_rows = self.constants.rows, self.constants.or_next
         function, template = array("i", [-1] * k), array("i", bytes(4 * k))
         option, origin = array("i", bytes(4 * k)), array("i", [-1] * k)
         input_lengths, argument_lengths = [0] * k, [0] * k
@@ -209,9 +212,11 @@ class _Columns:
                 if kind is Delayed and not held:
                     arguments.append(reads.setdefault(entry[leaf], len(reads)))
                 elif kind in PLAIN or not isinstance(leaf, _LAZY):
-                    row = known_constant(id(leaf))
-                    if row is None:
-                        row = add_constant(leaf.value if kind is Quoted else leaf)
+                    # As `add`, which would be a call for each: most constants are met once.
+                    whole = leaf.value if kind is Quoted else leaf
+                    row = constant_rows(id(whole), len(constants))
+                    if row == len(constants):
+                        constants.append(whole)
                     arguments.append(~row)
                 elif held and leaf in held:
                     arguments.append(~add_constant(held[leaf]))  # type: ignore[index]

@@ -394,8 +394,10 @@ class Frontier(Timing):
             self._touched[block.base] = block
             return
         block.spread()
+        futures, claims, state, made = block.futures, block.claims, block.state, block.shape.externals
+        freed: list[int] = []
         for entry in event.tasks:
-            held = block.futures if entry in block.futures else block.given_up
+            held = futures if entry in futures else block.given_up
             left = held.get(entry, 0) - 1
             if left < 0:
                 continue
@@ -403,8 +405,16 @@ class Frontier(Timing):
                 held[entry] = left
             else:
                 del held[entry]
-            if held is block.futures:
+            if held is not futures:
+                continue
+            if claims[entry] == 1 and state[entry] == _SUCCEEDED and entry >= made and entry not in block.replaced:
+                claims[entry] = 0  # nearly always: what was made goes with the last who could ask for it
+                state[entry] = _RELEASED
+                freed.append(entry)
+            else:
                 self._let_go(block, [entry], wholly=True)
+        if freed:
+            actions.append(Freed(block, freed))
         self._touched[block.base] = block
 
     def _cancel_task(self, event: CancelTask, actions: list[Action]) -> None:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.values.graph import MEMBER
-from lazygraph.values.status import State
+from lazygraph.values.status import TERMINAL, State, in_states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lazygraph.running.block import Block
 
+_ENDED = in_states(TERMINAL)
 _WAITING, _QUEUED, _LEASED = int(State.WAITING), int(State.QUEUED), int(State.LEASED)
 
 
@@ -65,13 +66,15 @@ def follow(block: Block, tasks: list[int], ready: int, most: int, attempt: int, 
             if not left or (roots_only and start < end):
                 break
         elif state[at] != _WAITING:
-            break
+            if not _ENDED[state[at]]:
+                break
+            continue  # it is made, or will not be
         else:
             missing = pending[at]
             while start < end:
                 read = inputs[start]
                 start += 1
-                if read >= first:
+                if read >= first and state[read] == _LEASED:
                     if starts[read + 1] - starts[read] != 1:
                         return ready - left
                     missing -= 1

@@ -166,6 +166,7 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
     inside: set[int] = set()  # the containers being taken apart, by id: one may contain itself
     while open_:
         top = open_[-1]
+        first_op = top.first_op
         for item in top.items:
             if type(item) in PLAIN:
                 pass
@@ -182,7 +183,10 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
                     break
                 item = whole
             leaves.append(item)
-            _count_leaf(ops, top.first_op)
+            if len(ops) > first_op and type(ops[-1]) is int:  # `_count_leaf`, for whoever gives us 10,000
+                ops[-1] += 1
+            else:
+                ops.append(1)
         else:
             open_.pop()
             if open_:

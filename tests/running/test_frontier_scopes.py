@@ -63,7 +63,7 @@ class TestScopes:
         assert leased(frontier, 2) == [1, 4]
         frontier.succeeded(block, [1, 4])
         assert (block.open, block.states()[2]) == (0, State.WAITING)
-        assert frontier.handle(Dropped(block, [1, 4]), 0.0) == [Freed(block, [4, 1]), Ended(block)]
+        assert frontier.handle(Dropped(block, [1, 4]), 0.0) == [Freed(block, [1, 4]), Ended(block)]
         assert frontier.handle(CancelRun(block), 0.0) == []
 
     def test_a_scope_fails_once(self, frontier: Frontier) -> None:
@@ -152,9 +152,7 @@ class TestScopes:
         assert leased(frontier) == [1]
         frontier.handle(Failed(block, 1, 1), 0.0)
         assert states(block) == ["SUCCEEDED", "FAILED", "QUEUED", "WAITING", "CANCELLED", "WAITING"]
-        assert leased(frontier, 8) == [2, 3]
-        frontier.succeeded(block, [2, 3])
-        assert leased(frontier, 8) == [5]
+        assert leased(frontier, 8) == [2, 3, 5]
 
     def test_one_that_has_not_been_asked_ends_with_what_it_reads(self, frontier: Frontier) -> None:
         scopes = [Scope(0, catch=0)]
