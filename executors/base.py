@@ -83,6 +83,9 @@ class Executor(ABC):
     tells_early: bool = False
     """Whether it is known that a task has ended while another one takes long that was handed out with it."""
 
+    n_slots: int | None = None
+    """How many tasks run at once, None when that is not known."""
+
     prefix: str = ""
     """What the labels of its runs begin with: the keys of a cluster's clients differ by it."""
 

@@ -77,6 +77,11 @@ class Driver(Handing):
         weakref.finalize(self, engine.close).atexit = False
         weakref.finalize(self, self._callers.close).atexit = False
 
+    @property
+    def n_slots(self) -> int:  # type: ignore[override]
+        """As many tasks run at once as the engine has slots."""
+        return self._engine.slots
+
     # -- what users call ---------------------------------------------------------------------------
 
     def submit(self, plan: Plan) -> Run:

@@ -14,6 +14,7 @@ import os
 from collections import deque
 from dataclasses import replace
 from functools import lru_cache, partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.executors.leaving import SMALL_ONES, bring
 from lazygraph.executors.saying import Progress, speaking
 from lazygraph.executors.tellable import Tellable
+from lazygraph.running.observing import Seen, Watch, observed, sight_of
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Broken, Report, broken_of, run_lease
 from lazygraph.values.graph import ORDER
@@ -54,7 +56,7 @@ class There(NamedTuple):
     `say` is whether somebody wants to hear when a task begins, and how far it is.  `places` are what they read that is
     not in `values` but comes beside it: an entry, in which of the inputs it is, and under which number.  `parks`: what
     is awaited may be told after the rest, when other leases run there.  `number` is by what the lease speaks of itself
-    (executors.saying).
+    (executors.saying).  `watched`: `Back.seen` is wanted.
     """
 
     tasks: list[int]
@@ -68,6 +70,7 @@ class There(NamedTuple):
     places: tuple[tuple[int, int, int], ...] = ()
     parks: bool = False
     number: int = 0
+    watched: bool = False
 
 
 class BrokenThere(NamedTuple):
@@ -91,7 +94,8 @@ class Back(NamedTuple):
 
     `plain` is one pickle of those wanted values that always open, `others` a pickle for each of the rest: one that
     cannot be opened must not take others along.  `replaced` has the pickled plan of what replaces a task.
-    `stays` are wanted values that were left where they were made.  `told` is what tasks said last of how far they are.
+    `stays` are wanted values that were left where they were made.  `told` is what tasks said last of how far they are,
+    `seen` when they began and ended.
     """
 
     done: list[int]
@@ -103,6 +107,7 @@ class Back(NamedTuple):
     replaced: list[tuple[int, bytes]]
     stays: tuple[int, ...] = ()
     told: tuple[Progress, ...] = ()
+    seen: Seen | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -163,7 +168,8 @@ def packed_lease(
     except Exception as error:
         raise _culprit(shape, taken, error) from error
     about = attempt, program.label, program.run_id, program.worker
-    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places), parks, number))
+    watched = sight_of(program) is not None
+    return _encode(There(list(tasks), list(wanted), packed, *about, say, tuple(places), parks, number, watched))
 
 
 class Unsendable(Exception):
@@ -249,7 +255,7 @@ def run(
     there = LeaseThere(program, lease, inputs=inputs, leave=leave)
     with speaking(there.number, say) as speaker:
         run_lease(
-            program,
+            there.program,
             there.tasks,
             there.values,
             there.made.add,
@@ -282,19 +288,23 @@ class LeaseThere:
         inputs: Sequence[Mapping[int, Any]] = (),
         leave: Callable[[int, Any], object] | None = None,
     ) -> None:
-        tasks, wanted, packed, attempt, label, run_id, worker, say, places, parks, number = _there_of(lease)
+        tasks, wanted, packed, attempt, label, run_id, worker, say, places, parks, number, watched = _there_of(lease)
+        watch = Watch() if watched else None
         # The same in all leases of a packed plan.
         program.label, program.run_id = label, run_id
         program.worker = worker or program.worker or f"process-{os.getpid()}"
-        self.program, self.attempt, self.parks, self.number = program, attempt, parks, number
+        self.program: Program = program if watch is None else observed(program, watch)
+        self.attempt, self.parks, self.number = attempt, parks, number
         self.began, self.told = began if say[0] else None, told if say[1] else None
         self.values: dict[int, Any] = {}
-        self.made = _Made(program, tasks, wanted, self.values, leave)
+        self.made = _Made(self.program, tasks, wanted, self.values, leave)
         self._begins, self._complete = begins, True
         self.tasks: deque[int] = _Noting(tasks, self._goes_on)
         try:
             self.values.update(codec.loads(packed))
             self._complete = bring(self.values, inputs, places)
+            if watch is not None:
+                watch.has_inputs()
         except Exception as error:
             self.tasks.clear()
             self.made.add(Report(broken=[_unopened(program, task, error) for task in tasks]))
@@ -388,6 +398,7 @@ class _Made:
                 replaced,
                 tuple([task for task, _ in others]) if leave is not None else (),
                 tuple(told),
+                watch.new(program.worker) if (watch := sight_of(program)) is not None else None,
             )
         )
 
@@ -451,6 +462,8 @@ def opened(
     `told` is called with what its tasks said last of how far they are.
     """
     parts = _back_of(back)
+    if parts.seen is not None and (sight := sight_of(program)) is not None:
+        sight.take(parts.seen, perf_counter())
     if told is not None:
         for one in parts.told:
             told(*one)

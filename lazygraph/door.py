@@ -6,41 +6,44 @@ Does not cover: how any of it works (the floors below).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lazygraph.errors import NotImplementedYet, UnknownOption
 from lazygraph.executors.current import enter, leave
+from lazygraph.executors.explaining import account_of as account_of
+from lazygraph.executors.explaining import analyzed, foreseen
 from lazygraph.executors.registry import resolve
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.members import check_on_error
-from lazygraph.language.promise import Delayed, build, is_lazy, with_adopted
+from lazygraph.language.promise import Delayed, build
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder
-from lazygraph.planning.optimize import optimize as optimized
-from lazygraph.planning.plan import plan_of
+from lazygraph.planning.passes import Passes
+from lazygraph.planning.passes import optimize as optimized
+from lazygraph.planning.plan import Plan
+from lazygraph.planning.plan import planned as planned
 from lazygraph.planning.sharing import share
 from lazygraph.running.context import patience
 from lazygraph.running.futures import Future as Future
-from lazygraph.running.run import SKIPPED, Run
+from lazygraph.running.run import Run
 from lazygraph.running.steps import asked_of, wired
+from lazygraph.showing.account import Account as Account
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
 from lazygraph.showing.explain import Profile
 from lazygraph.showing.graphs import picture_of as picture_of_graph
 from lazygraph.showing.graphs import profile_of as profile_of_graph
+from lazygraph.submitting import submit, unpack, without_skipped
 from lazygraph.values.graph import Graph
-from lazygraph.values.node import Caught, External, Node, Quoted, Recipe, identity
-from lazygraph.values.template import put_together, put_together_without, take_apart
+from lazygraph.values.node import Node, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     from lazygraph.executors.base import Executor
-    from lazygraph.planning.plan import Plan
     from lazygraph.running.group_result import GroupResult as GroupResult
     from lazygraph.running.steps import Noted
     from lazygraph.showing.check import Finding
@@ -84,11 +87,12 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
     """Run everything lazy in `args`; return a tuple with each argument's value, nested as it was.
 
     `executor=` a name, address or instance (`scheduler=` is dask's word for it); `traverse=False` does not look into
-    collections; `optimize_graph=False` runs the graph as written; `fail_fast=False` lets siblings of a failed node run
-    on before the exception is raised; `on_error="collect"` puts a `Failure` in the place of each value that is missing,
-    `"skip"` leaves it out of whatever held it; `num_workers=` so many threads, for this once; `timeout=` seconds, then
-    TimeoutError and the run is cancelled (on sync between two tasks: one that runs is waited for, what is awaited is
-    not); `run_name=`.
+    collections; `optimize_graph=False` runs the graph as written, a list names the passes to run (planning.passes);
+    `fail_fast=False` lets siblings of a failed node run on before the exception is raised; `on_error="collect"` puts a
+    `Failure` in the place of each value that is missing, `"skip"` leaves it out of whatever held it; `num_workers=` so
+    many threads, for this once; `timeout=` seconds, then TimeoutError and the run is cancelled (on sync between two
+    tasks: one that runs is waited for, what is awaited is not); `run_name=`.
+    A graph or a plan alone gives the values of its outputs; it is compiled once, however often it runs.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
     for name in kwargs:
@@ -113,7 +117,7 @@ def start(
     *args: Any,
     executor: Any = None,
     traverse: bool = True,
-    optimize_graph: bool = True,
+    optimize_graph: Passes = True,
     on_error: str = "raise",
     fail_fast: bool = True,
     run_name: str | None = None,
@@ -121,17 +125,27 @@ def start(
     pdb: bool = False,
     scheduler: Any = None,
     num_workers: int | None = None,
+    observe: bool = False,
     **unknown: Any,
 ) -> Run:
-    """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns."""
+    """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns.
+
+    `observe=True` has noted when each task began and ended, and where, for `run.explain()`, `run.report(path)` and
+    `run.events()`; that costs about a microsecond a task.
+    """
     for name in unknown:
-        raise UnknownOption("start()", name, [known for known in _KEYWORDS if known != "timeout"])
+        raise UnknownOption("start()", name, [*(known for known in _KEYWORDS if known != "timeout"), "observe"])
     for name, said in (("progress", progress), ("pdb", pdb)):
         if said:
             raise NotImplementedYet(f"compute({name}=...)")
     check_on_error("compute", on_error)
-    lazies, repack = _unpack(args, traverse)
-    run = _submit(
+    lazies: Any
+    repack: Callable[[list[Any]], Any]
+    if len(args) == 1 and isinstance(args[0], Graph | Plan):
+        lazies, repack = args[0], without_skipped
+    else:
+        lazies, repack = unpack(args, traverse)
+    run = submit(
         lazies,
         resolve(executor if executor is not None else scheduler, num_workers),
         repack,
@@ -139,77 +153,10 @@ def start(
         fail_fast and on_error == "raise",
         run_name or "",
         skips=on_error == "skip",
+        observe=observe,
     )
     run.on_error = on_error
     return run
-
-
-def _submit(
-    lazies: Sequence[Node | External],
-    executor: Executor,
-    repack: Callable[[list[Any]], Any],
-    optimize_graph: bool = True,
-    fail_fast: bool = True,
-    name: str = "",
-    skips: bool = False,
-) -> Run:
-    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name, skips)
-    run = executor.submit(plan)
-    run.repack = repack
-    return run
-
-
-def _plan_for(
-    executor: Executor,
-    lazies: Sequence[Node | External],
-    optimize_graph: bool,
-    fail_fast: bool,
-    name: str,
-    skips: bool = False,
-) -> Plan:
-    plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
-    foreign = {e: None for e in plan.externals if not isinstance(e, Caught) and not executor.owns(e)}
-    if not foreign:
-        return plan
-    # Held by another executor: fetched once, and in as constants.
-    held: Mapping[External, Any] = {external: _value_of(external) for external in foreign}
-    return plan_of(lazies, held=held, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
-
-
-def _value_of(external: External) -> Any:
-    assert isinstance(external, Future)
-    return external.result()
-
-
-def _unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External], Callable[[list[Any]], Any]]:
-    """Return the lazy things in `args`, and what puts their values where they were."""
-    args = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # what is read once would be used up
-    if traverse:
-        leaves, ops = take_apart(args, is_lazy)
-        if any(isinstance(leaf, Recipe) for leaf in leaves):
-            # A delayed function is a promise of the function, too.
-            recipes = [isinstance(leaf, Recipe) and not isinstance(leaf, Node) for leaf in leaves]
-            lowered = [leaf.to_nodes() if one else leaf for leaf, one in zip(leaves, recipes, strict=True)]
-            leaves, ops = take_apart(put_together(ops, lowered), is_lazy)
-    else:
-        flat = [arg.to_delayed() if isinstance(arg, Canvas) else arg for arg in args]
-        leaves, ops = flat, []
-    leaves = list(with_adopted(leaves))
-    places = [at for at, leaf in enumerate(leaves) if is_lazy(leaf) and not isinstance(leaf, Quoted)]
-    leaves = [leaf.value if isinstance(leaf, Quoted) else leaf for leaf in leaves]
-    lazies: list[Any] = [leaves[at] for at in places]
-
-    def repack(values: list[Any]) -> Any:
-        whole = list(leaves)
-        for at, value in zip(places, values, strict=True):
-            whole[at] = value
-        if any(value is SKIPPED for value in values):
-            return tuple(
-                put_together_without(ops, whole, SKIPPED) if traverse else [one for one in whole if one is not SKIPPED]
-            )
-        return tuple(put_together(ops, whole) if traverse else whole)
-
-    return lazies, repack
 
 
 @overload
@@ -240,7 +187,7 @@ def persist(
     *args: Any,
     executor: Any = None,
     traverse: bool = True,
-    optimize_graph: bool = True,
+    optimize_graph: Passes = True,
     scheduler: Any = None,
     **unknown: Any,
 ) -> tuple[Any, ...]:
@@ -250,9 +197,9 @@ def persist(
     """
     for name in unknown:
         raise UnknownOption("persist()", name, ("executor", "traverse", "optimize_graph", "scheduler"))
-    lazies, repack = _unpack(args, traverse)
+    lazies, repack = unpack(args, traverse)
     executor = resolve(executor if executor is not None else scheduler, waits=False)
-    run = _submit(lazies, executor, repack, optimize_graph, fail_fast=False)
+    run = submit(lazies, executor, repack, optimize_graph, fail_fast=False)
     futures = run.let_go()
     pairs = zip(lazies, futures, strict=True)
     return repack([_kept(lazy, future) if isinstance(lazy, Delayed) else future for lazy, future in pairs])  # type: ignore[no-any-return]
@@ -270,7 +217,7 @@ def start_canvas(filled: Filled, noted: Noted) -> Any:
     if not isinstance(filled.value, list) and (filled.after or not isinstance(filled.value, Node)):
         filled = Filled(as_node(filled))
     asked = asked_of(filled, noted)
-    run = _submit(asked, resolve(None, waits=False), tuple, fail_fast=False)
+    run = submit(asked, resolve(None, waits=False), tuple, fail_fast=False)
     return wired(filled, noted, asked, run.detach())
 
 
@@ -291,7 +238,7 @@ def optimize(*args: Any, traverse: bool = True) -> tuple[Any, ...]:
 
     Chains are not fused (that is done when a plan is made), so what comes back can be built upon like any promise.
     """
-    lazies, repack = _unpack(args, traverse)
+    lazies, repack = unpack(args, traverse)
     graph = lower(lazies)
     for step in (cull, share, reorder):
         graph = step(graph)
@@ -318,7 +265,7 @@ class use:
 
 def graph_of(lazy: Any) -> Graph:
     """Return the graph of anything lazy, as written."""
-    lazies, _ = _unpack((lazy,), True)
+    lazies, _ = unpack((lazy,), True)
     return lower(lazies)
 
 
@@ -327,25 +274,38 @@ def node_of(graph: Graph) -> Delayed:
     return lift(graph)[0]
 
 
-def explain(*args: Any, optimize_graph: bool = True) -> Profile:
-    """Say what would run: nodes, width, critical path, what the optimizer did.  Nothing is run."""
-    lazies, _ = _unpack(args, True)
-    graph = lower(lazies)
-    if optimize_graph:
-        graph = optimized(graph)
-    return profile_of_graph(graph)
+@overload
+def explain(
+    *args: Any, optimize_graph: Passes = ..., executor: Any = ..., analyze: Literal[False] = ...
+) -> Profile: ...
+@overload
+def explain(*args: Any, optimize_graph: Passes = ..., executor: Any = ..., analyze: Literal[True]) -> Account: ...
+def explain(
+    *args: Any, optimize_graph: Passes = True, executor: Any = None, analyze: bool = False
+) -> Profile | Account:
+    """Say what would run: nodes, width, critical path, what the optimizer did, what an executor will do.
+
+    Nothing is run.  `executor=` (default: the default one) is asked what it will do about each option; how long it may
+    take is estimated from observed runs on it in this process.  `analyze=True` runs it, drops what comes out and says
+    how it went and what to change first, as `start(..., observe=True).explain()` does; it raises what `compute` does.
+    """
+    if analyze:
+        return analyzed(start(*args, optimize_graph=optimize_graph, executor=executor, observe=True))
+    lazies, _ = unpack(args, True)
+    graph = optimized(lower(lazies), optimize_graph, explained=True)
+    return foreseen(graph, resolve(executor))
 
 
 def visualize(
-    *args: Any, filename: str | None = None, optimize_graph: bool = False, format: str | None = None
+    *args: Any, filename: str | None = None, optimize_graph: Passes = False, format: str | None = None
 ) -> Drawing:
     """Draw the graph of everything lazy in `args`; with a filename also write it (the suffix says the format).
 
     Returns an object that Jupyter shows as a picture.  SVG and dot need nothing; other formats need graphviz.
     """
-    lazies, _ = _unpack(args, True)
-    graph = lower(lazies)
-    return draw(picture_of_graph(optimized(graph) if optimize_graph else graph), filename, format)
+    lazies, _ = unpack(args, True)
+    graph = optimized(lower(lazies), optimize_graph)
+    return draw(picture_of_graph(graph), filename, format)
 
 
 def picture_of(lazy: Any) -> str:
@@ -388,7 +348,7 @@ def check(*args: Any, executor: Any = None) -> list[Finding]:
         else:
             lazy.append(arg)
     if lazy:
-        graphs.append(lower(_unpack(lazy, True)[0]))
+        graphs.append(lower(unpack(lazy, True)[0]))
     for graph in graphs:
         findings.extend(checking.check(graph, target))
     return sorted(findings, key=lambda finding: finding.code)

@@ -216,6 +216,13 @@ class Answering(Handing):
             key = record.key_of(record.block.shape.name_of(message.task), message.task)
             self._send(record.client, m.Progress(record.run, key, message.done, message.total))
 
+    def _watched(self, peer: int, message: m.Watched, body: bytes | memoryview, now: float) -> None:
+        record = self.records.get(message.block)
+        if record is not None and record.client in self.clients:
+            part, name_of = record.label.removeprefix(record.root.label), record.block.shape.name_of
+            names = [(span.task, name_of(span.task)) for span in message.seen.spans] if part else []
+            self._send(record.client, m.Sighted(record.root.run, part, message.attempt, names, message.seen))
+
     def _want(self, peer: int, message: m.Want, body: bytes | memoryview, now: float) -> None:
         record = self.clients[peer].get(message.run)
         if record is None:

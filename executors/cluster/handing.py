@@ -297,10 +297,9 @@ class Handing:
         """See that a worker knows a plan."""
         if worker.id not in record.loaded:
             record.loaded[worker.id] = record.touched[worker.id] = None
-            load = m.Load(
-                record.block.base, record.shape, record.tables, record.aliases, record.label, record.root.run_id
-            )
-            self._send(worker.id, load, record.body)
+            root = record.root
+            about = record.aliases, record.label, root.run_id, root.observed
+            self._send(worker.id, m.Load(record.block.base, record.shape, record.tables, *about), record.body)
 
     def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
         """See that a worker knows the failure that an external is."""

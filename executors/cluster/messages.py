@@ -25,6 +25,8 @@ from lazygraph.executors.cluster.greeting import Hello as Hello
 from lazygraph.executors.cluster.greeting import Proof as Proof
 from lazygraph.executors.cluster.greeting import Refusal as Refusal
 from lazygraph.executors.cluster.greeting import Welcome as Welcome
+from lazygraph.executors.cluster.sights import Sighted as Sighted
+from lazygraph.executors.cluster.sights import Watched as Watched
 from lazygraph.executors.cluster.wire import INLINE_LIMIT as INLINE_LIMIT
 from lazygraph.executors.cluster.wire import LOST_FOR_GOOD as LOST_FOR_GOOD
 from lazygraph.executors.cluster.wire import PROTOCOL as PROTOCOL
@@ -76,6 +78,7 @@ class Submit(Message, tag=10, frozen=True):
     `bindings`: (run, entry) for each external; (-1, -1) for one that is the failure of a scope.
     `label` is the part of its keys that no other run has, of any client (default: the run's number).
     `inside`: how many tasks wait, or may soon, where this was started by one of them (see `Frontier.admit`).
+    `observed`: `Sighted` is to be said of it.
     """
 
     run: int
@@ -87,6 +90,7 @@ class Submit(Message, tag=10, frozen=True):
     skips: bool = False
     label: str = ""
     inside: int = 0
+    observed: bool = False
 
 
 class Hold(Message, tag=11, frozen=True):
@@ -246,7 +250,8 @@ class Progress(Message, tag=27, frozen=True):
 class Load(Message, tag=30, frozen=True):
     """A plan that tasks will come from.  `aliases`: the (block, entry) each external stands for.  Body: tables.
 
-    `label` is the part of keys that no other run has; `run_id` is what the user calls the run.
+    `label` is the part of keys that no other run has; `run_id` is what the user calls the run.  `observed`: `Watched`
+    is to be said of its leases.
     """
 
     block: int
@@ -255,6 +260,7 @@ class Load(Message, tag=30, frozen=True):
     aliases: list[tuple[int, int]]
     label: str = ""
     run_id: str = ""
+    observed: bool = False
 
 
 class Do(Message, tag=31, frozen=True):
@@ -463,7 +469,7 @@ ANY = (
     | Succeeded | Ended | Stats | Answer | Located | StateOf | Load | Do | Free | Forget | TakeBack | Store
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
-    | Keep | Forgo | AskAccepted | Open | Opened | Again
+    | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

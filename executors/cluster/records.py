@@ -99,6 +99,7 @@ class RunRecord:
         "loaded",
         "missed",
         "moved",
+        "observed",
         "replicas",
         "root",
         "run",
@@ -141,6 +142,7 @@ class RunRecord:
         self.awaiting: set[int] = set()  # of those, the ones that have not ended
         self.seconds_kept = 0.0  # for so long they are kept after that
         self.until: float | None = None  # when they go
+        self.observed = False  # its client is told when tasks began and ended
         self.done = self.kept = self.moved = 0
 
     def key_of(self, name: str, entry: int, step: int | None = None) -> str:

@@ -114,6 +114,7 @@ class SchedulerMachine(Keeping):
             return
         record = RunRecord(block, peer, message.run, message.shape, message.tables, body)
         record.run_id, record.label = message.name, message.label or record.label
+        record.observed = message.observed
         record.aliases = [(owner.base, entry) for owner, entry in map(block.owner, range(len(bindings)))]
         self._known(record)
         self._enter(record, actions)
@@ -460,6 +461,7 @@ _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryvie
     m.SetQueues: SchedulerMachine._set_queues,
     m.Stopped: SchedulerMachine._stopped,
     m.Told: SchedulerMachine._told,
+    m.Watched: SchedulerMachine._watched,
     m.Parked: SchedulerMachine._parked,
     m.Keep: SchedulerMachine._keep,
     m.Forgo: SchedulerMachine._forgo,
@@ -471,4 +473,4 @@ FROM_CLIENTS = (
     m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState, m.SetQueues,
     m.Keep, m.Forgo, m.AskAccepted, m.Open, m.Again,
 )  # fmt: skip
-FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked)
+FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked, m.Watched)

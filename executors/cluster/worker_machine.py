@@ -32,6 +32,7 @@ class WorkerBlock:
     program: Program | None = None
     aliases: Sequence[tuple[int, int]] = ()
     values: dict[int, Any] = field(default_factory=dict)
+    observed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +54,7 @@ class WorkLease:
     tell: bool = False  # whether the start of its task is to be told at once
     said: int = 0  # how many had been started when `tick` last spoke
     seen: int = 0  # how many tasks had been started at the last `tick`
+    watch: Any = None  # of an observed run: what is seen of it (running.observing), the hand's
 
     @property
     def program(self) -> Program:

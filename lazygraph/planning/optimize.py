@@ -1,7 +1,8 @@
 """Optimizer passes: Graph -> Graph.  A pass with nothing to do returns its argument.
 
-Covers: cull (drop what no output needs), fuse (linear chains become one task), the order of the passes.
-Does not cover: sharing equal calls (planning.sharing), the order in which tasks run (planning.order).
+Covers: cull (drop what no output needs), fuse (linear chains become one task), order (number the tasks).
+Does not cover: sharing equal calls (planning.sharing), inlining (planning.inlining), which order is best
+(planning.order), which passes are run (planning.passes).
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from typing import TYPE_CHECKING
 
 from lazygraph.planning.order import depth_first
 from lazygraph.planning.selecting import select
-from lazygraph.planning.sharing import share
 from lazygraph.values.graph import (
     DATA,
     PREVIOUS,
-    Change,
     Fused,
     Graph,
     Step,
@@ -27,17 +26,7 @@ from lazygraph.values.graph import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-def optimize(graph: Graph) -> Graph:
-    """Run every pass in order; `history` of what comes back says what each did."""
-    for name, pass_ in PASSES:
-        before = len(graph)
-        changed = pass_(graph)
-        if changed is not graph:
-            graph = replace(changed, history=(*graph.history, Change(name, before, len(changed))))
-    return graph
+    from collections.abc import Sequence
 
 
 def cull(graph: Graph) -> Graph:
@@ -200,9 +189,23 @@ def reorder(graph: Graph) -> Graph:
     return graph if order is None else select(graph, order)
 
 
-PASSES: Sequence[tuple[str, Callable[[Graph], Graph]]] = (
-    ("cull", cull),
-    ("share", share),
-    ("fuse", fuse),
-    ("order", reorder),
-)
+def why_not_fused(graph: Graph) -> dict[str, int]:
+    """Return how often a task that reads one other alone could not join it, by reason."""
+    shape = graph.shape
+    readers, bounds = Counter(shape.inputs), shape.input_offsets
+    asked = {*shape.outputs, *shape.callbacks}
+    joined = _joined(graph) or [-1] * len(shape)
+    reasons: Counter[str] = Counter()
+    for at in graph.tasks():
+        before = shape.inputs[bounds[at]] if bounds[at + 1] - bounds[at] == 1 else -1
+        if before < shape.externals or joined[at] >= 0 or shape.kinds[bounds[at]] != DATA:
+            continue
+        if before in asked:
+            reasons["what it reads was asked for"] += 1
+        elif readers[before] > 1:
+            reasons["others read the same"] += 1
+        elif not shape.options[shape.option[at]].plain or shape.option[before] != shape.option[at]:
+            reasons["options of their own"] += 1
+        else:
+            reasons["awaited, or of another scope"] += 1
+    return dict(reasons)

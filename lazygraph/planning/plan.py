@@ -8,18 +8,21 @@ Does not cover: bytes on a wire (executors.cluster.net.codec).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lazygraph.errors import InvalidOption, suggest
 from lazygraph.planning.lower import lower
-from lazygraph.planning.optimize import optimize
+from lazygraph.planning.passes import Passes, optimize
+from lazygraph.values.node import External, Node, identity
 from lazygraph.values.options import LABELS
+from lazygraph.values.verbs import PlanVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lazygraph.values.graph import Change, Graph, Shape, Tables
-    from lazygraph.values.node import External, Node
 
 
 class Need(NamedTuple):
@@ -31,10 +34,14 @@ class Need(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Plan(PlanVerbs):
     """What an executor runs.  `fail_fast`: the first failed output ends the run.
 
-    `skips`: what reads a node that has failed is said to be skipped.
+    It may run as often as one likes.  Of a graph that has wrapped values with names (`delayed(0, name="x")`),
+    `graph.plan()` is a template: `inputs` says which constants those are, and `bind` puts others in their places.
+
+    `skips`: what reads a node that has failed is said to be skipped.  `observed`: it is noted when each task began and
+    ended, and where (running.observing).
     """
 
     shape: Shape
@@ -44,6 +51,23 @@ class Plan:
     name: str = ""
     fail_fast: bool = True
     skips: bool = False
+    observed: bool = False
+    inputs: Mapping[str, int] = field(default_factory=dict)
+
+    def bind(self, **values: Any) -> Plan:
+        """Return this plan with other values under names that wrapped values were given; nothing is compiled again.
+
+        Raises `InvalidOption` for a name that there is none of.
+        """
+        constants = list(self.tables.constants)
+        for name, value in values.items():
+            if name not in self.inputs:
+                hint = suggest(name, self.inputs) or f"; it has {', '.join(sorted(self.inputs)) or 'none'}"
+                raise InvalidOption(f"bind: no wrapped value of this plan is called {name!r}{hint}")
+            if isinstance(value, Node | External):
+                raise InvalidOption(f"bind({name}=...): {value!r} is lazy; a value is wanted")
+            constants[self.inputs[name]] = value
+        return replace(self, tables=replace(self.tables, constants=tuple(constants)))
 
     def __len__(self) -> int:
         """The number of tasks."""
@@ -66,6 +90,36 @@ class Plan:
         return found
 
 
+def planned(graph: Graph, optimize_graph: Passes = True) -> Plan:
+    """Return the plan of a graph, the same one when it has been made before; a template if it has named inputs."""
+    key = optimize_graph if isinstance(optimize_graph, bool) else tuple(optimize_graph)
+    try:
+        plan: Plan | None = graph.plans.get(key)
+    except TypeError:  # a pass that cannot be hashed
+        return _template(seal(optimize(graph, optimize_graph)))
+    if plan is None:
+        plan = graph.plans[key] = _template(seal(optimize(graph, optimize_graph)))
+    return plan
+
+
+def _template(plan: Plan) -> Plan:
+    """Give each wrapped value that has a name a constant of its own: equal ones may share one."""
+    shape, tables = plan.shape, plan.tables
+    rows = {row for row, function in enumerate(tables.functions) if function is identity}
+    named = [at for at in range(shape.externals, len(shape)) if shape.function[at] in rows] if rows else []
+    arguments, constants, inputs = array("i", shape.arguments), list(tables.constants), dict[str, int]()
+    for at in named:
+        name, first = shape.options[shape.option[at]].key, shape.argument_offsets[at]
+        if name is not None and not len(shape.inputs_of(at)) and shape.argument_offsets[at + 1] == first + 1:
+            inputs[name] = len(constants)
+            constants.append(constants[~arguments[first]])
+            arguments[first] = ~inputs[name]
+    if not inputs:
+        return plan
+    tables = replace(tables, constants=tuple(constants))
+    return replace(plan, shape=replace(shape, arguments=arguments), tables=tables, inputs=inputs)
+
+
 def seal(graph: Graph, name: str = "", fail_fast: bool = True, skips: bool = False) -> Plan:
     """Return the plan of a graph."""
     return Plan(graph.shape, graph.tables, graph.externals, graph.history, name, fail_fast, skips)
@@ -75,11 +129,11 @@ def plan_of(
     outputs: Sequence[Node | External],
     *,
     held: Mapping[External, Any] | None = None,
-    optimize_graph: bool = True,
+    optimize_graph: Passes = True,
     name: str = "",
     fail_fast: bool = True,
     skips: bool = False,
 ) -> Plan:
     """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
     graph = lower(outputs, held)
-    return seal(optimize(graph) if optimize_graph else graph, name, fail_fast, skips)
+    return seal(optimize(graph, optimize_graph), name, fail_fast, skips)

@@ -146,6 +146,10 @@ class Work:
         self._driver, self.course, self.attempt, self.since = driver, course, lease.attempt, now
         assert course.program is not None
         self.program, self.values = course.program, course.values
+        run = course.run
+        if run is not None and run.seen is not None:
+            part = course.number.removeprefix(run.label)
+            self.program = run.seen.handed(course.program, course.block.shape, part, lease.tasks, lease.attempt)
         self.tasks = deque(lease.tasks)
         self.order = tuple(lease.tasks)
         self.awaits = lease.awaits

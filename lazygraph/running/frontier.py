@@ -389,8 +389,8 @@ class Frontier(Timing):
 
     def _dropped(self, event: Dropped, actions: list[Action]) -> None:
         block = event.block
-        if block.row is not None and (freed := block.row.dropped(event.tasks)) is not None:
-            actions.extend([Freed(block, freed)] if freed else ())
+        if block.row is not None and (gone := block.row.dropped(event.tasks)) is not None:
+            actions.extend([Freed(block, gone)] if gone else ())
             self._touched[block.base] = block
             return
         block.spread()

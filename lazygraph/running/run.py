@@ -16,22 +16,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import NotImplementedYet, UsedAfterFork
+from lazygraph.errors import InvalidOption, UsedAfterFork
 from lazygraph.running.completing import as_completed, left_until
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future
+from lazygraph.running.observing import Sights, moments
 from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.running.waiting import Waiters
 from lazygraph.values.graph import Fused, Tables
 from lazygraph.values.node import identity
 from lazygraph.values.outcome import Failure, Outcome, Value
 from lazygraph.values.status import Status
+from lazygraph.values.verbs import account_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+    from pathlib import Path
 
     from lazygraph.planning.plan import Plan
+    from lazygraph.running.observing import Moment
     from lazygraph.running.owning import Owner
+    from lazygraph.values.verbs import Account
 
 _numbers = itertools.count(1)
 
@@ -77,6 +82,8 @@ class Run:
         """Failed attempts that were followed by another, by key, the first first."""
         self.told: dict[str, tuple[float, float | None]] = {}
         """What tasks said last of how much of how much they have done (`self.progress`), by key."""
+        self.seen = Sights(plan.shape, plan.tables) if plan.observed else None
+        """What was seen of single tasks, of a run that is observed."""
         self.bytes_kept: int | None = None
         self.bytes_moved: int | None = None
         self._began, self._ended = time.monotonic(), 0.0
@@ -217,24 +224,37 @@ class Run:
             "bytes_moved": self.bytes_moved,
         }
 
-    def explain(self) -> str:
+    def waits(self) -> list[str]:
         """Say of each output that has not ended what it waits for, a line each."""
         first: dict[int, int] = {}
         for place, entry in enumerate(self.plan.shape.outputs):
             first.setdefault(entry, place)
-        places = [first[entry] for entry in list(self._open)]
-        reasons = self.owner.why(self, places)
-        lines = [f"{self.key_of(place)}: {why}" for place, why in zip(places, reasons, strict=True)]
-        done, total = self.progress()
-        return "\n".join([f"{self.id}: {done} of {total} tasks done", *lines])
+        places = [first[entry] for entry in self.unsettled()]
+        reasons = self.owner.why(self, places) if places else []
+        return [f"{self.key_of(place)}: {why}" for place, why in zip(places, reasons, strict=True)]
 
-    def events(self) -> Any:
-        """Not built yet: what happened, in order."""
-        raise NotImplementedYet("run.events()", "run.progress() and future.status say where it stands")
+    def explain(self) -> Account:
+        """Return how it went, or how it goes and what it waits for: a text when printed, and figures.
 
-    def report(self, path: str) -> Any:
-        """Not built yet: a report as a file."""
-        raise NotImplementedYet("run.report(path)", "run.stats() has the figures")
+        Of single tasks, who waited and what decided when it ended, it knows when it was started with `observe=True`.
+        """
+        return account_of(self)
+
+    def events(self) -> list[Moment]:
+        """Return what has happened to its tasks so far, in order.
+
+        Raises `InvalidOption` when it was not started with `observe=True`: then nobody has seen that.
+        """
+        if self.seen is None:
+            raise InvalidOption(f"{self!r} is not observed; start it with observe=True, or ask run.explain()")
+        return moments(self.seen, self.label, self.key_of_entry)
+
+    def report(self, path: str | Path) -> None:
+        """Write what `explain` says to a file: .html (a page of its own), .json, .svg or .txt.
+
+        Raises `InvalidOption` for another suffix, and for a picture of a run that is not observed.
+        """
+        account_of(self).write(path)
 
     # -- for whoever computes it -------------------------------------------------------------------
 

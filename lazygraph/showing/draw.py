@@ -86,17 +86,17 @@ def to_svg(picture: Picture, limit: int = LIMIT) -> str:
     legend_height = LEGEND_ROW * (legend[-1][1] + 1) if legend else 0.0
     width, height = inner + 2 * MARGIN, head + layout.height + legend_height + 2 * MARGIN
     parts = [
-        _opening(_spoken(picture), _n(width), _n(height)),
-        f"<style>{_style()}</style>",
-        f'<rect class="page" x="0.5" y="0.5" width="{_n(width - 1)}" height="{_n(height - 1)}" rx="12"/>',
+        opening(_spoken(picture), px(width), px(height)),
+        f"<style>{style()}</style>",
+        f'<rect class="page" x="0.5" y="0.5" width="{px(width - 1)}" height="{px(height - 1)}" rx="12"/>',
     ]
     if title:
-        parts.append(f'<text class="title" x="{_n(MARGIN)}" y="{_n(MARGIN + 14)}">{escape(title)}</text>')
+        parts.append(f'<text class="title" x="{px(MARGIN)}" y="{px(MARGIN + 14)}">{escape(title)}</text>')
     if summary:
         parts.append(
-            f'<text class="small" x="{_n(MARGIN)}" y="{_n(MARGIN + head - LEGEND_ROW)}">{escape(summary)}</text>'
+            f'<text class="small" x="{px(MARGIN)}" y="{px(MARGIN + head - LEGEND_ROW)}">{escape(summary)}</text>'
         )
-    parts.append(f'<g transform="translate({_n(MARGIN + (inner - layout.width) / 2)} {_n(MARGIN + head)})">')
+    parts.append(f'<g transform="translate({px(MARGIN + (inner - layout.width) / 2)} {px(MARGIN + head)})">')
     parts += _arrows(drawn.edges, layout)
     parts += [_box(box, place) for box, place in zip(drawn.nodes, layout.boxes, strict=True)]
     parts.append("</g>")
@@ -105,7 +105,8 @@ def to_svg(picture: Picture, limit: int = LIMIT) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _opening(spoken: str, width: str, height: str) -> str:
+def opening(spoken: str, width: str, height: str) -> str:
+    """The beginning of every drawing; `spoken` is what a screen reader says."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="lazygraph" role="img" aria-label={quoteattr(spoken)}'
         f' width="{width}" height="{height}" viewBox="0 0 {width} {height}" style="max-width:100%;height:auto">'
@@ -160,24 +161,24 @@ def _arrows(edges: Sequence[Arrow], layout: Layout) -> list[str]:
 
 def _line(route: Sequence[Point]) -> str:
     """Down through every gap in a soft curve, straight past the rows between."""
-    steps = [f"M{_n(route[0][0])} {_n(route[0][1])}"]
+    steps = [f"M{px(route[0][0])} {px(route[0][1])}"]
     for number in range(0, len(route), 2):
         (x, y), (to_x, to_y) = route[number : number + 2]
         if number:
-            steps.append(f"V{_n(y)}")
+            steps.append(f"V{px(y)}")
         if number + 2 == len(route):
             to_y -= HEAD_LENGTH - 1
         if abs(x - to_x) < 0.05:
-            steps.append(f"V{_n(to_y)}")
+            steps.append(f"V{px(to_y)}")
         else:
             bend = (to_y - y) * 0.55
-            steps.append(f"C{_n(x)} {_n(y + bend)} {_n(to_x)} {_n(to_y - bend)} {_n(to_x)} {_n(to_y)}")
+            steps.append(f"C{px(x)} {px(y + bend)} {px(to_x)} {px(to_y - bend)} {px(to_x)} {px(to_y)}")
     return "".join(steps)
 
 
 def _head(x: float, y: float) -> str:
-    top = _n(y - HEAD_LENGTH)
-    return f"M{_n(x)} {_n(y - 0.5)}L{_n(x - HEAD_HALF)} {top}L{_n(x + HEAD_HALF)} {top}Z"
+    top = px(y - HEAD_LENGTH)
+    return f"M{px(x)} {px(y - 0.5)}L{px(x - HEAD_HALF)} {top}L{px(x + HEAD_HALF)} {top}Z"
 
 
 def _box(box: Box, place: Rect) -> str:
@@ -188,14 +189,14 @@ def _box(box: Box, place: Rect) -> str:
     x, y = place.x + place.width / 2, place.y + place.height / 2 + FONT_SIZE * 0.35
     return (
         f'<g class="box {box.kind}"><title>{escape(tooltip(box))}</title>{shapes}'
-        f'<text x="{_n(x)}" y="{_n(y)}">{escape(caption(box))}</text></g>'
+        f'<text x="{px(x)}" y="{px(y)}">{escape(caption(box))}</text></g>'
     )
 
 
 def _shape(place: Rect, round_: float) -> str:
     return (
-        f'<rect x="{_n(place.x)}" y="{_n(place.y)}" width="{_n(place.width)}" height="{_n(place.height)}"'
-        f' rx="{_n(round_)}"/>'
+        f'<rect x="{px(place.x)}" y="{px(place.y)}" width="{px(place.width)}" height="{px(place.height)}"'
+        f' rx="{px(round_)}"/>'
     )
 
 
@@ -225,17 +226,17 @@ def _drawn_legend(entries: Iterable[_Entry], top: float) -> list[str]:
     parts: list[str] = []
     for x, row, kind, word in entries:
         left, middle = MARGIN + x - 22, top + row * LEGEND_ROW
-        sample = f'<path class="line {kind} thin" d="M{_n(left)} {_n(middle)}h16"/>'
+        sample = f'<path class="line {kind} thin" d="M{px(left)} {px(middle)}h16"/>'
         if kind not in LINES:
             sample = f'<g class="box {kind}">{_shape(Rect(left, middle - 6, 16, 12), 4.0)}</g>'
-        parts.append(f'{sample}<text class="small" x="{_n(left + 22)}" y="{_n(middle + 4)}">{word}</text>')
+        parts.append(f'{sample}<text class="small" x="{px(left + 22)}" y="{px(middle + 4)}">{word}</text>')
     return parts
 
 
-def _style() -> str:
+def style() -> str:
     """The base, then colours: light, dark where the reader's system is, and as the notebook around it says."""
     base = (
-        f".lazygraph text{{font-family:{_FONT};font-size:{_n(FONT_SIZE)}px}}"
+        f".lazygraph text{{font-family:{_FONT};font-size:{px(FONT_SIZE)}px}}"
         ".lazygraph .title{font-size:16px;font-weight:600}"
         ".lazygraph .small{font-size:12px}"
         ".lazygraph .box text{text-anchor:middle}"
@@ -273,6 +274,6 @@ def _colours(scope: str, palette: Palette, page: tuple[str, str, str, str, str, 
     return "".join(rules)
 
 
-def _n(number: float) -> str:
+def px(number: float) -> str:
     """A coordinate with a tenth of a pixel, without trailing zeros."""
     return f"{number:.1f}".removesuffix(".0")

@@ -1,6 +1,9 @@
-"""What a graph amounts to, in a few lines: its size, its shape, and what the optimizer did to it.
+"""What a graph amounts to, in a few lines: its size, its shape, what the optimizer did to it and an executor will do.
 
 Takes arrays of numbers and names; every figure is one pass over them, so 100,000 nodes take a moment.
+
+Covers: EXPLAIN, before anything runs.
+Does not cover: what a run has come to (showing.analysis), how long one may take (showing.estimating).
 """
 
 from collections import Counter
@@ -11,23 +14,41 @@ from itertools import groupby
 from typing import Any
 
 from lazygraph.errors import InvalidOption
+from lazygraph.showing.estimating import Estimate
+from lazygraph.showing.held import most_held
 from lazygraph.showing.picture import shorten
 
 NAMES_SHOWN = 6
 STEPS_SHOWN = 9
 OUTPUTS_SHOWN = 4
 PASSES_SHOWN = 6
+OPTIONS_SHOWN = 8
 LONGEST_NAME = 40
 BAR = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One optimizer pass: its name, and the number of nodes before and after it."""
+    """One optimizer pass: its name, the number of nodes before and after it, and why it did what it did, if it says."""
 
     name: str
     before: int
     after: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An option that `nodes` nodes have, and what the executor will do about it: a sentence.
+
+    `who` sees to it: "lazygraph", the same on every executor; "child", a child process of lazygraph's; "executor", the
+    executor itself; or nobody: "refused".
+    """
+
+    option: str
+    nodes: int
+    who: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,9 @@ class Profile:
     `width` is the largest number of nodes on one level, a node's level being the longest way to it; `depth` is the
     number of levels, which is the number of nodes on `critical_path`: however many workers there are, these run one
     after the other. `roots` counts the nodes that wait for nothing. `counts` lists nodes by name, most common first.
+    `held` is the largest number of values there are at once, the one just made and outputs among them, when one worker
+    runs the nodes in this order; several may hold more, and tasks shorter than 2 ms, whose values are let go together.
+    `options` and `estimate` are about `executor`, where that is known.
     """
 
     nodes: int
@@ -49,6 +73,10 @@ class Profile:
     counts: tuple[tuple[str, int], ...]
     passes: tuple[Pass, ...]
     on_failure: tuple[str, ...] = ()
+    held: int = 0
+    executor: str = ""
+    options: tuple[Use, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def parallelism(self) -> float:
@@ -60,6 +88,7 @@ class Profile:
         lines += [f"  {name:<14} {text}" for name, text in self._facts()]
         lines += _bars(self.counts)
         lines += _table(self.passes)
+        lines += self._options()
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +101,8 @@ class Profile:
             "counts": dict(self.counts),
             "passes": [asdict(step) for step in self.passes],
             "parallelism": round(self.parallelism, 3),
+            "options": [asdict(use) for use in self.options],
+            "estimate": self.estimate.to_dict() if self.estimate is not None else None,
         }
 
     def _repr_html_(self) -> str:
@@ -79,7 +110,8 @@ class Profile:
         facts = [("nodes", str(self.nodes)), ("edges", str(self.edges)), ("levels", str(self.depth)), *self._facts()]
         names = [f"{_short(name)} ×{count}" for name, count in self.counts[:NAMES_SHOWN]]
         facts += [("nodes by name", ", ".join(names + ["…"] * (len(self.counts) > NAMES_SHOWN)))]
-        facts += [(f"pass {step.name}", f"{step.before} → {step.after} nodes") for step in self.passes]
+        facts += [(f"pass {step.name}", f"{step.before} → {step.after} nodes{_why(step)}") for step in self.passes]
+        facts += [(f"{use.option}=", f"{_many(use.nodes, 'node')}: {use.sentence}") for use in self.options]
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
             for name, text in facts
@@ -95,8 +127,24 @@ class Profile:
             ("start at once", str(self.roots)),
             ("critical path", f"{_many(len(self.critical_path), 'node')}: {shorten_path(self.critical_path)}"),
             ("outputs", shorten_list(self.outputs)),
+            ("values held", f"{self.held} at most, outputs included, by one worker in this order"),
+            *([("time", _time(self.estimate))] if self.estimate is not None else []),
             *([("on failure", shorten_list(self.on_failure))] if self.on_failure else []),
         ]
+
+    def _options(self) -> list[str]:
+        if not self.options:
+            return []
+        shown = self.options[:OPTIONS_SHOWN]
+        wide = max(len(use.option) for use in shown)
+        digits = max(len(str(use.nodes)) for use in shown)
+        lines = [f"  options on {self.executor!r}"]
+        for use in shown:
+            nodes = f"{use.nodes:>{digits}} {'node ' if use.nodes == 1 else 'nodes'}"
+            lines.append(f"    {use.option:<{wide}}  {nodes}  {use.sentence}")
+        if len(self.options) > OPTIONS_SHOWN:
+            lines.append(f"    and {_many(len(self.options) - OPTIONS_SHOWN, 'more option')}")
+        return lines
 
 
 def profile(
@@ -105,14 +153,16 @@ def profile(
     inputs: Sequence[int],
     names: Sequence[str],
     outputs: Sequence[int],
-    passes: Sequence[tuple[str, int, int]] = (),
+    passes: Sequence[tuple[str, int, int] | tuple[str, int, int, str]] = (),
     on_failure: Sequence[str] = (),
+    externals: int = 0,
 ) -> Profile:
     """Measure a graph of `n` nodes in topological order, in O(nodes + edges).
 
-    Node i reads `inputs[offsets[i]:offsets[i + 1]]`, all of them numbers below i. A pass is its name and the number of
-    nodes before and after. `on_failure` are names of nodes that are not counted: they run when others fail. Raises
-    `InvalidOption` when a node reads itself or one after it.
+    Node i reads `inputs[offsets[i]:offsets[i + 1]]`, all of them numbers below i. A pass is its name, the number of
+    nodes before and after, and perhaps why. `on_failure` are names of nodes that are not counted: they run when others
+    fail. The first `externals` nodes are values that others hold. Raises `InvalidOption` when a node reads itself or
+    one after it.
     """
     level, longest = _levels(n, offsets, inputs)
     crowd = Counter(level)
@@ -125,8 +175,9 @@ def profile(
         critical_path=tuple(names[node] for node in _critical_path(level, longest)),
         outputs=tuple(names[node] for node in outputs),
         counts=tuple(Counter(names).most_common()),
-        passes=tuple(Pass(*step) for step in passes),
+        passes=tuple(Pass(step[0], step[1], step[2], step[3] if len(step) > 3 else "") for step in passes),
         on_failure=tuple(on_failure),
+        held=most_held(offsets, inputs, outputs, externals),
     )
 
 
@@ -203,10 +254,19 @@ def _table(passes: Sequence[Pass]) -> list[str]:
     for step in shown:
         change = step.after - step.before
         text = f"    {_short(step.name):<{wide}}  {step.before:>{digits}} → {step.after:>{digits}} nodes"
-        lines.append(f"{text}  ({change:+d})" if change else f"{text}  (nothing to do)")
+        said = [f"({change:+d})"] if change else [] if step.why else ["(nothing to do)"]
+        lines.append("  ".join([text, *said, *([step.why] if step.why else [])]))
     if len(passes) > PASSES_SHOWN:
         lines.append(f"    and {_many(len(passes) - PASSES_SHOWN, 'more pass', 'more passes')}")
     return lines
+
+
+def _time(estimate: Estimate) -> str:
+    return str(estimate) if estimate.calls else f"{estimate}; explain(..., analyze=True) measures them"
+
+
+def _why(step: Pass) -> str:
+    return f": {step.why}" if step.why else ""
 
 
 def _many(count: int, one: str, more: str = "") -> str:

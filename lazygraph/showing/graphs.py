@@ -2,21 +2,24 @@
 
 The failure that a scope hands to whoever asked for it is no box: an arrow leads from where the scope ends to them.
 
-Covers: from a graph to a `Picture` and a `Profile`.
-Does not cover: drawing (showing.draw), measuring (showing.explain).
+Covers: from a graph to a `Picture`, a `Profile`, and what an executor will make of it.
+Does not cover: drawing (showing.draw), measuring (showing.explain), what there are samples of (showing.estimating).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from lazygraph.showing.explain import profile
+from lazygraph.showing.estimating import estimate
+from lazygraph.showing.explain import Use, profile
 from lazygraph.showing.picture import Arrow, Box, Picture
 from lazygraph.values.graph import ORDER, Fused, consumers_of, offsets_of
+from lazygraph.values.options import LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator, Sequence
 
+    from lazygraph.showing.estimating import Estimate, Samples
     from lazygraph.showing.explain import Profile
     from lazygraph.showing.picture import BoxKind
     from lazygraph.values.graph import Graph, Shape
@@ -94,20 +97,93 @@ def _runs_on_failure(shape: Shape, at: int) -> bool:
     return any(read in shape.catches for read in shape.inputs_of(at))
 
 
-def profile_of(graph: Graph) -> Profile:
-    """Return a graph's figures, without what runs only on failure: that is named apart."""
-    shape = graph.shape
+class _Kept(NamedTuple):
+    """What is counted of a graph: entries, and what each reads, numbered anew."""
+
+    entries: list[int]
+    place: dict[int, int]
+    apart: list[int]  # runs only on failure
+    offsets: Sequence[int]
+    inputs: list[int]
+
+
+def _kept(shape: Shape) -> _Kept:
     catches = shape.catches
     apart = {at for at in range(len(shape)) if catches and _runs_on_failure(shape, at)}
     kept = [at for at in range(len(shape)) if at not in apart and at not in catches]
     place = {at: number for number, at in enumerate(kept)}
     reads = [[place[read] for read in shape.inputs_of(at)] for at in kept]
-    return profile(
-        len(kept),
-        offsets_of([len(each) for each in reads]),
-        [read for each in reads for read in each],
-        [shape.name_of(at) for at in kept],
-        [place[at] for at in shape.outputs],
-        graph.history,
-        [shape.name_of(at) for at in sorted(apart)],
+    return _Kept(
+        kept, place, sorted(apart), offsets_of([len(each) for each in reads]), [read for each in reads for read in each]
     )
+
+
+def profile_of(graph: Graph) -> Profile:
+    """Return a graph's figures, without what runs only on failure: that is named apart."""
+    shape, kept = graph.shape, _kept(graph.shape)
+    return profile(
+        len(kept.entries),
+        kept.offsets,
+        kept.inputs,
+        [shape.name_of(at) for at in kept.entries],
+        [kept.place[at] for at in shape.outputs],
+        graph.history,
+        [shape.name_of(at) for at in kept.apart],
+        sum(at < shape.externals for at in kept.entries),
+    )
+
+
+def estimate_of(shape: Shape, functions: Sequence[str], samples: Samples, executor: str, slots: int) -> Estimate:
+    """Return how long a graph may take, if all goes well; `functions` are the names of its functions, by row."""
+    kept = _kept(shape)
+    names = [shape.name_of(at) for at in kept.entries]
+    called = [functions[shape.function[at]] if at >= shape.externals else None for at in kept.entries]
+    return estimate(kept.offsets, kept.inputs, names, called, samples, executor, slots)
+
+
+def uses_of(graph: Graph, target: Willing) -> tuple[Use, ...]:
+    """Return what an executor will do about each option that tasks of a graph have."""
+    shape = graph.shape
+    nodes: dict[str, list[int]] = {}
+    asked = [[option for option in row.asked() if option not in LABELS] for row in shape.options]
+    for at in graph.tasks():
+        for option in asked[shape.option[at]]:
+            nodes.setdefault(option, []).append(at)
+    found = []
+    for option, having in nodes.items():
+        who, sentence = target.about(option, shape.name_of(having[0]), shape.origin_of(having[0]))
+        found.append(Use(option, len(having), who, sentence))
+    return tuple(found)
+
+
+def held_back(shape: Shape) -> list[str]:
+    """Return the names of tasks that options hold back: limits, rates, earliest starts."""
+    rows = {row for row, options in enumerate(shape.options) if not _HOLDING.isdisjoint(options.asked())}
+    found = [shape.name_of(at) for at in range(shape.externals, len(shape)) if shape.option[at] in rows] if rows else []
+    return list(dict.fromkeys(found))
+
+
+_HOLDING = frozenset({"rate_limit", "limit", "concurrency", "countdown", "eta"})
+
+
+class Willing(NamedTuple):
+    """What an executor will do about options: which it honours, which of them are seen to by whom.
+
+    `refusal` gives the sentence with which it refuses an option of a node that was built at file:line.
+    """
+
+    name: str
+    honoured: Container[str]
+    by_lazygraph: Container[str]
+    in_a_child: Container[str]
+    refusal: Callable[[str, str, str], str]
+
+    def about(self, option: str, node: str, origin: str) -> tuple[str, str]:
+        """Return who sees to an option, and a sentence."""
+        if option not in self.honoured:
+            return "refused", self.refusal(option, node, origin)
+        if option in self.in_a_child:
+            return "child", "done by lazygraph, in a child process of the slot"
+        if option in self.by_lazygraph:
+            return "lazygraph", "done by lazygraph, as on every executor"
+        return "executor", f"done by {self.name!r}"

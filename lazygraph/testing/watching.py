@@ -23,6 +23,7 @@ from lazygraph.executors.driver import Driver
 from lazygraph.language.calls import name_of
 from lazygraph.language.delayed import map_items, starmap_items
 from lazygraph.running.attempt import Attempt
+from lazygraph.running.observing import unobserved
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report
 from lazygraph.testing.faults import Faults, WorkerKilled
@@ -99,6 +100,7 @@ class _SeenProgram(Program):
     __slots__ = ("_key_of", "_program", "_task", "attempt", "lookout", "spent")
 
     def __init__(self, program: Program, attempt: int, lookout: Lookout, key_of: Callable[[str, int], str]) -> None:
+        program = unobserved(program)  # who watches every call needs no moments of them
         for cls in type(program).__mro__:
             for name in getattr(cls, "__slots__", ()):
                 setattr(self, name, getattr(program, name))
@@ -166,7 +168,7 @@ def _ours(function: Any) -> bool:
 
 def _given_to(program: Program, task: int, values: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what a task that is no fused one is called with."""
-    asking, tables = copy(program), program.tables
+    asking, tables = copy(unobserved(program)), program.tables
     asking.tables = Tables((_given,) * len(tables.functions), tables.constants, tables.templates)
     given: tuple[tuple[Any, ...], dict[str, Any]] = asking.run(task, values)
     return given

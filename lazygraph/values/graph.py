@@ -139,11 +139,12 @@ def _tables_again(functions: tuple[Any, ...], constants: Any, templates: Any) ->
 
 
 class Change(NamedTuple):
-    """What one optimizer pass did to the number of tasks."""
+    """What one optimizer pass did to the number of tasks, and in a sentence what and why, when that was asked for."""
 
     name: str
     before: int
     after: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +155,11 @@ class Graph(GraphVerbs):
     tables: Tables
     externals: tuple[External, ...] = ()
     history: tuple[Change, ...] = field(default=())
+    plans: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """Plans that were made of it, by the passes (planning.plan); they do not travel."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Graph, (self.shape, self.tables, self.externals, self.history)
 
     def __len__(self) -> int:
         """The number of tasks (externals are not counted)."""

@@ -6,9 +6,11 @@ Does not cover: what an option means and what is wrong with a value (values.opti
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Required, TypedDict
 
+from lazygraph.values.graph import Graph
 from lazygraph.values.options import Limit, Rate, RetryPolicy
 
 
@@ -17,7 +19,7 @@ class HowToStart(TypedDict, total=False):
 
     executor: Any
     traverse: bool
-    optimize_graph: bool
+    optimize_graph: bool | Sequence[str | Callable[[Graph], Graph]]
     on_error: Literal["raise", "collect", "skip"]
     fail_fast: bool
     run_name: str | None
@@ -38,7 +40,7 @@ class HowToPersist(TypedDict, total=False):
 
     executor: Any
     traverse: bool
-    optimize_graph: bool
+    optimize_graph: bool | Sequence[str | Callable[[Graph], Graph]]
     scheduler: Any
 
 

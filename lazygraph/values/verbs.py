@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     # What verbs return, for the floors below to name it.
+    from lazygraph.door import Account as Account
     from lazygraph.door import Future as Future
     from lazygraph.door import GroupResult as GroupResult
 
@@ -45,7 +46,10 @@ class Verbs:
         return _door().visualize(self, filename=filename, **kwargs)
 
     def explain(self, **kwargs: Any) -> Any:
-        """Say what would run, how wide and how deep, and what the optimizer did; nothing is run."""
+        """Say what would run, how wide and how deep, and what the optimizer did; nothing is run.
+
+        With `analyze=True` it is run, and said how that went.  See `lazygraph.explain` for the keywords.
+        """
         return _door().explain(self, **kwargs)
 
     @property
@@ -63,8 +67,15 @@ class GraphVerbs:
     __slots__ = ()
 
     def compute(self, **kwargs: Any) -> Any:
-        """Run this; return a tuple with the value of each output.  See `lazygraph.compute` for the keywords."""
-        return _door().compute(*_door().lift(self), **kwargs)
+        """Run this; return a tuple with the value of each output.  See `lazygraph.compute` for the keywords.
+
+        It is compiled once, however often it runs.
+        """
+        return _door().compute(self, **kwargs)
+
+    def plan(self, optimize_graph: Any = True) -> Any:
+        """Return what executors run of this, compiled once: `plan.compute()`, `plan.bind(name=value).compute()`."""
+        return _door().planned(self, optimize_graph)
 
     def check(self, executor: Any = None) -> Any:
         """Return what is wrong with this, before anything runs: a list of findings.  See `lazygraph.check`."""
@@ -105,6 +116,20 @@ class GraphVerbs:
         return str(_door().draw_graph(self).data.decode())
 
 
+class PlanVerbs:
+    """Mixed into `Plan`."""
+
+    __slots__ = ()
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Run this; return a tuple with the value of each output.  See `lazygraph.compute` for the keywords."""
+        return _door().compute(self, **kwargs)
+
+    def start(self, **kwargs: Any) -> Any:
+        """Start this; return the `Run`.  See `lazygraph.start` for the keywords."""
+        return _door().start(self, **kwargs)
+
+
 class CanvasVerbs(Verbs):
     """Mixed into every canvas.  A promise has none of these: they may be methods of its value (of a table, say)."""
 
@@ -142,6 +167,12 @@ def start_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
 def persist_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
     """Persist lazy things on an executor; return their promises (a client's `persist`)."""
     return _door().persist(*lazies, executor=executor, **keywords)
+
+
+def account_of(run: Any) -> Account:
+    """Return how a run went, or goes (`run.explain`)."""
+    account: Account = _door().account_of(run)
+    return account
 
 
 def frozen_graph(node: Any) -> Any:

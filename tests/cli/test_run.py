@@ -51,6 +51,9 @@ def give_up():
     sys.exit(3)
 
 order = group(price.s("apple"), price.s("pear", 2)) | total.s(5)
+order_with_receipt = order | receipt.s()
+failing = group(price.s("apple"), price.s("melon")) | total.s(5)
+talking = talk("hello")
 """
 
 
@@ -365,6 +368,35 @@ def test_explain_says_what_would_run(here: Path, there: Path) -> None:
     assert json.loads(lazygraph(there, "explain", "orders:order", "--json").said)["counts"] == {"price": 2, "total": 1}
     wrong = lazygraph(there, "explain", "orders:nothing")
     assert (wrong.status, wrong.said) == (2, "")
+
+
+def test_explain_asks_an_executor(here: Path) -> None:
+    said = lazygraph(here, "explain", "orders:order_with_receipt", "--executor", "threads").said
+    assert "refused: executor 'threads' does not honour resources=" in said
+    wrong = lazygraph(here, "explain", "orders:order", "--executor", "nobody")
+    assert (wrong.status, wrong.said) == (2, "")
+    assert "nobody" in wrong.complaint
+
+
+def test_explain_analyze_runs_it_and_says_how_that_went(here: Path) -> None:
+    ended = lazygraph(here, "explain", "orders:order", "--analyze", "--report", "order.html")
+    assert (ended.status, ended.complaint) == (0, "")
+    assert "3 of 3 tasks done" in ended.said and "critical path" in ended.said and "price" in ended.said
+    assert (here / "order.html").read_text().startswith("<!doctype html>")
+    said = lazygraph(here, "explain", "orders:talking", "--analyze", "--executor", "sync", "--json")
+    assert sorted(said.complaint.splitlines()) == ["hello", "hello, again"]
+    plain = json.loads(said.said)
+    assert (plain["executor"], plain["done"], [group["name"] for group in plain["groups"]]) == ("sync", 1, ["talk"])
+
+
+def test_explain_analyze_of_what_fails_says_how_far_it_came(here: Path) -> None:
+    ended = lazygraph(here, "explain", "orders:failing", "--analyze")
+    assert ended.status == 1
+    assert "KeyError: 'melon'" in ended.complaint
+    assert "1 of 3 tasks done" in ended.said
+    wrong = lazygraph(here, "explain", "orders:order", "--report", "order.html")
+    assert (wrong.status, wrong.said) == (2, "")
+    assert "add --analyze" in wrong.complaint
 
 
 def test_graph_draws_it(here: Path, there: Path) -> None:

@@ -65,10 +65,10 @@ def test_it_is_said_that_no_worker_answers(executor: Any, url: str) -> None:
     run = lazygraph.start(tasks.give(1))
     with redis.Redis.from_url(url) as client:
         for _ in range(WAIT):
-            if "no worker of Celery has answered" in run.explain():
+            if "no worker of Celery has answered" in str(run.explain()):
                 break
             client.blpop(["nothing"], timeout=1)  # they are counted meanwhile
-    assert run.explain().endswith("is with celery: no worker of Celery has answered within the last 30 s")
+    assert str(run.explain()).endswith("is with celery: no worker of Celery has answered within the last 30 s")
     assert run.futures[0].status is Status.QUEUED
     run.cancel()
 

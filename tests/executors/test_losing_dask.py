@@ -109,7 +109,7 @@ def test_a_cluster_without_workers_is_said_to_have_none(tmp_path: Path) -> None:
     with scheduler, distributed.Client(address, set_as_default=False, timeout=WAIT) as client:
         with DaskExecutor(client) as executor:
             run = lazygraph.start(add(1, 2), executor=executor)
-            assert run.explain().endswith("is with dask: Dask's scheduler has no worker")
+            assert str(run.explain()).endswith("is with dask: Dask's scheduler has no worker")
             with running("distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"):
                 assert run.result(WAIT) == (3,)
 

@@ -49,11 +49,11 @@ class TestHere:
         ]
         assert free.futures[0].status is Status.QUEUED
         assert (running.running(), running.state, waiting.state) == (True, "STARTED", "PENDING")
-        text = run.explain()
+        text = str(run.explain())
         assert "0 of 4 tasks done" in text
         assert f"{waiting.key}: waits for 1 of its 1 inputs" in text
         assert f"{scheduled.key}: begins in " in text
-        assert free.explain().endswith("waits for a free slot")
+        assert str(free.explain()).endswith("waits for a free slot")
         gate.open.set()
         assert running.result(WAIT) == waiting.result(WAIT) == 1
         run.cancel()
@@ -65,7 +65,7 @@ class TestHere:
         assert same(1).compute(executor=one) == 1  # what runs next runs when that attempt has been reported
         assert run.futures[0].status is Status.RETRYING
         assert run.futures[0].state == "RETRY"
-        assert "attempt 2 begins in" in run.explain()
+        assert "attempt 2 begins in" in str(run.explain())
         (failed,) = run.history[run.futures[0].key]
         assert (failed.attempt, type(failed.exception)) == (1, ValueError)
         run.cancel()
@@ -74,7 +74,7 @@ class TestHere:
         slow = same.options(limit=Limit("slow", rate="1/h"))
         assert slow(1).compute(executor=one) == 1
         run = start(slow(2), executor=one)
-        assert run.explain().endswith("waits for a permit: 1 in 3600 s")
+        assert str(run.explain()).endswith("waits for a permit: 1 in 3600 s")
         run.cancel()
 
 
@@ -96,5 +96,5 @@ class TestOnACluster:
     )
     def test_why_nobody_takes_it(self, client: Client, asked: dict[str, Any], why: str) -> None:
         run = start(same.options(**asked)(1), executor=client.executor)
-        assert why in run.explain()
+        assert why in str(run.explain())
         run.cancel()

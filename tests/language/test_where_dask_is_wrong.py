@@ -15,7 +15,7 @@ import lazygraph
 from lazygraph import bind, clone, compute, delayed, options, persist
 from lazygraph.errors import DuplicateKey, WrongNumberOfOutputs
 from lazygraph.planning.lower import lower
-from lazygraph.planning.optimize import PASSES
+from lazygraph.planning.passes import PASSES
 from lazygraph.planning.plan import plan_of
 
 
@@ -262,7 +262,7 @@ def _chained(*queues: str) -> Any:
 
 def test_policy_on_a_node_survives_every_pass() -> None:
     graph = lower([_chained(*QUEUES)])
-    for name, one_pass in PASSES:
+    for name, one_pass in PASSES.items():
         graph = one_pass(graph)
         shape = graph.shape
         rows = [shape.options[shape.option[at]] for at in graph.tasks()]

@@ -52,12 +52,13 @@ CONSTANTS = st.sampled_from([0, 1, True, 1.0, 0.0, -0.0, "a", None, (1,), (True,
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function: numbers of earlier calls and constants, some nested in a list."""
+    """A call of a function: numbers of earlier calls and constants, some nested in a list; constants may be wrapped."""
 
     function: str
     reads: tuple[int, ...]
     constants: tuple[Any, ...]
     nested: bool
+    wrapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Workflow:
         """Write it down with lazygraph."""
         made: list[Delayed] = []
         for call in self.calls:
-            args: list[Any] = [*(made[read] for read in call.reads), *call.constants]
+            constants = map(delayed, call.constants) if call.wrapped else call.constants
+            args: list[Any] = [*(made[read] for read in call.reads), *constants]
             made.append(FUNCTIONS[call.function](*([args] if call.nested else args)))
         return [made[at] for at in self.asked]
 
@@ -85,15 +87,20 @@ class Workflow:
 
 
 @st.composite
-def workflows(draw: st.DrawFn, largest: int = 20) -> Workflow:
-    """Any workflow: chains, fans, diamonds, calls made twice, outputs asked for twice or not at all."""
+def workflows(draw: st.DrawFn, largest: int = 20, wrapped: bool = False) -> Workflow:
+    """Any workflow: chains, fans, diamonds, calls made twice, outputs asked for twice or not at all.
+
+    `wrapped`: some of its constants are wrapped.
+    """
     calls: list[Call] = []
     for at in range(draw(st.integers(1, largest))):
         earlier = st.integers(max(0, at - 6), at - 1)
         reads = draw(st.lists(earlier, max_size=3)) if at else []
         constants = draw(st.lists(CONSTANTS, max_size=2))
         function = draw(st.sampled_from(sorted(FUNCTIONS)))
-        calls.append(Call(function, tuple(reads), tuple(constants), draw(st.booleans())))
+        calls.append(
+            Call(function, tuple(reads), tuple(constants), draw(st.booleans()), wrapped and draw(st.booleans()))
+        )
     asked = draw(st.lists(st.integers(0, len(calls) - 1), min_size=1, max_size=4))
     return Workflow(tuple(calls), tuple(asked))
 

@@ -11,8 +11,8 @@ import pytest
 
 from lazygraph import compute, delayed, group
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.optimize import PASSES, optimize
 from lazygraph.planning.order import depth_first
+from lazygraph.planning.passes import PASSES, optimize
 from lazygraph.planning.plan import plan_of
 
 LONG = 100_000
@@ -111,7 +111,7 @@ WORK: dict[str, Callable[[Any], Any]] = {
     "plan": lambda asked: plan_of([asked]),
     "lift": lambda asked: lift(lower([asked])),
     "order": lambda asked: depth_first(lower([asked]).shape),
-    **{name: (lambda asked, pass_=pass_: pass_(lower([asked]))) for name, pass_ in PASSES},
+    **{name: (lambda asked, pass_=pass_: pass_(lower([asked]))) for name, pass_ in PASSES.items()},
 }
 
 

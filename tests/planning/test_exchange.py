@@ -15,7 +15,7 @@ from lazygraph import Graph, check, compute, delayed, group
 from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, UnknownOption, WrongCall
 from lazygraph.planning.exchange import Input, from_networkx, promises_of, to_networkx
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.optimize import optimize
+from lazygraph.planning.passes import optimize
 from tests.language.canvases import Described, Language, Speller, often
 from tests.planning.graphs import Workflow, columns, drawn, workflows
 

@@ -15,7 +15,7 @@ from hypothesis import given
 
 from lazygraph import Graph, check, delayed, from_json, group, persist
 from lazygraph.errors import CyclicGraph, InvalidOption, NotImplementedYet, WrongCall
-from lazygraph.planning.optimize import optimize
+from lazygraph.planning.passes import optimize
 from lazygraph.testing.conformance import tasks
 from tests.language.canvases import Described, Language, Speller, often
 from tests.planning.graphs import columns

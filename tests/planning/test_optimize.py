@@ -11,8 +11,10 @@ import pytest
 from lazygraph import compute, delayed
 from lazygraph.errors import DuplicateKey
 from lazygraph.planning.lower import lower
-from lazygraph.planning.optimize import PASSES, cull, fuse, optimize, select, share
+from lazygraph.planning.optimize import cull, fuse, select
+from lazygraph.planning.passes import PASSES, optimize
 from lazygraph.planning.plan import plan_of
+from lazygraph.planning.sharing import share
 from lazygraph.running.program import Program
 from lazygraph.values.graph import DATA, ORDER, Fused, Graph
 
@@ -49,7 +51,7 @@ def test_cull_keeps_callbacks() -> None:
     assert cull(graph) is graph
 
 
-@pytest.mark.parametrize(("name", "pass_"), PASSES)
+@pytest.mark.parametrize(("name", "pass_"), PASSES.items())
 def test_a_pass_with_nothing_to_do_returns_its_argument(name: str, pass_: Any) -> None:
     graph = lower([plus(1, 2)])
     assert pass_(graph) is graph

@@ -15,6 +15,8 @@ from tests.running.shapes import shape_of
 class Owner:
     """Computes nothing; remembers what it was asked."""
 
+    name = "nobody"
+
     def __init__(self) -> None:
         self.prefix = ""
         self.detached: set[Any] = set()

@@ -58,6 +58,17 @@ class TestLeases:
         assert frontier.lease(8) == Lease(one, [0, 1])
         assert frontier.lease(8) == Lease(two, [0, 1])
 
+    def test_roots_that_wait_for_their_turn_are_counted(self, frontier: Frontier) -> None:
+        first, _ = frontier.admit(shape_of([[]] * 5, outputs=range(5)), (), False)
+        frontier.admit(shape_of([[]] * 3, outputs=range(3)), (), False)
+        counts = [frontier.ready()]
+        while leased(frontier, 2):
+            counts.append(frontier.ready())
+            if len(counts) == 2:
+                frontier.handle(CancelRun(first), 0.0)
+        assert counts[0] == 8 and counts[-1] == 0
+        assert counts == sorted(counts, reverse=True)
+
     def test_tasks_that_are_not_plain_go_alone(self, frontier: Frontier) -> None:
         admitted(frontier, shape_of([[], [0], [], []], outputs=[1, 2, 3], alone=[2]))
         assert [leased(frontier, 8) for _ in range(4)] == [[0, 1], [2], [3], []]

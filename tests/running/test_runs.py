@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
+from pathlib import Path
 
 import pytest
 
-from lazygraph.errors import NotImplementedYet
+from lazygraph.errors import InvalidOption
 from lazygraph.planning.plan import Plan
 from lazygraph.running.completing import as_completed
 from lazygraph.running.group_result import GroupResult
@@ -132,11 +134,20 @@ class TestRuns:
         assert stats["elapsed"] >= 0
         assert repr(run) == f"<Run {run.id}: 2 of 3 tasks done>"
 
-    def test_what_is_not_there_yet_says_so(self, run: Run) -> None:
-        with pytest.raises(NotImplementedYet):
+    def test_how_it_goes(self, run: Run, tmp_path: Path) -> None:
+        account = run.explain()
+        assert (account.name, account.done, account.tasks, account.ended) == (run.id, 0, 3, False)
+        assert len(account.waiting) == 3
+        for at in range(3):
+            run.settle(at, Status.SUCCEEDED, Value(at))
+        account = run.explain()
+        assert (account.ended, account.waiting, account.course) == (True, (), None)
+        run.report(tmp_path / "run.json")
+        assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["observed"] is False
+
+    def test_what_nobody_has_seen_cannot_be_told(self, run: Run) -> None:
+        with pytest.raises(InvalidOption, match="is not observed; start it with observe=True"):
             run.events()
-        with pytest.raises(NotImplementedYet):
-            run.report("x.html")
 
     def test_keys_name_the_node_the_run_and_the_place(self, run: Run) -> None:
         assert [future.key for future in run.futures] == [f"task-{run.number}-{at}" for at in range(3)]

@@ -388,8 +388,6 @@ class World:
         state, k = block.states(), block.shape.externals
         ready = {number & NUMBER for lane in self.frontier.lanes() for number in self.frontier._lanes[lane]}
         ready |= {block.base + root for block in self.frontier.blocks.values() for root in block.roots}
-        waiting = sum(len(block.roots) for block in self.frontier.blocks.values())
-        assert self.frontier.ready() == len(self.frontier._lanes[ANYWHERE]) + waiting
         for entry in range(len(block)):
             readers = [reader for reader in block.consumers_of(entry) if state[reader] not in TERMINAL]
             claims = len(readers) + block.futures.get(entry, 0) + len(block.watchers.get(entry, ()))

@@ -19,7 +19,7 @@ import pytest
 from lazygraph import chain, check, delayed, each, group
 from lazygraph.errors import LargeLiteralWarning
 from lazygraph.executors.sync import SyncExecutor
-from lazygraph.planning.optimize import optimize
+from lazygraph.planning.passes import optimize
 from lazygraph.planning.plan import plan_of
 from lazygraph.showing.annotated import never_fits
 from lazygraph.showing.check import CODES, Finding, Target, large_literals

@@ -3,13 +3,16 @@
 import json
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazygraph.errors import InvalidOption
-from lazygraph.showing.explain import Pass, Profile, profile, shorten_list, shorten_path
+import lazygraph
+from lazygraph import delayed, explain
+from lazygraph.errors import InvalidOption, UnsupportedByExecutor
+from lazygraph.showing.explain import Pass, Profile, Use, profile, shorten_list, shorten_path
 
 Dag = list[list[int]]
 
@@ -61,9 +64,10 @@ def test_names_are_counted_most_common_first(dag: Dag, data: st.DataObject) -> N
 def test_the_text_stays_within_a_screen(dag: Dag, odd: list[str], passes: int) -> None:
     names = (odd * (len(dag) + 1))[: len(dag)] if odd else [str(node) for node in range(len(dag))]
     found = measure(dag, names, list(range(len(dag))))
-    found = replace(found, passes=(Pass("fuse", 9, 3),) * passes)
+    uses = (Use("retries", 3, "lazygraph", "done by lazygraph"),) * passes
+    found = replace(found, passes=(Pass("fuse", 9, 3),) * passes, options=uses)
     lines = str(found).splitlines()
-    assert len(lines) <= 21
+    assert len(lines) <= 32
     assert lines[0].startswith(f"{len(dag)} node")
 
 
@@ -71,21 +75,28 @@ def test_the_text_as_it_stands() -> None:
     dag: Dag = [[], [0], [0], [0], [1, 2], [4, 3], [5]]
     names = ["list", "parse", "parse", "parse", "merge", "merge", "report"]
     found = measure(dag, names, [6])
-    found = replace(found, passes=(Pass("cull", 9, 7), Pass("share", 7, 7)))
+    passes = (Pass("cull", 9, 7, "no output needs 2 × plot"), Pass("share", 7, 7), Pass("fuse", 7, 7, "all are read"))
+    uses = (Use("retries", 3, "lazygraph", "done by lazygraph"), Use("resources", 1, "refused", "refused: no gpu"))
+    found = replace(found, passes=passes, executor="threads", options=uses)
     assert str(found).splitlines() == [
         "7 nodes, 8 edges, 5 levels",
         "  side by side   3 at most, 1.4 on average",
         "  start at once  1",
         "  critical path  5 nodes: list → parse → merge ×2 → report",
         "  outputs        report",
+        "  values held    4 at most, outputs included, by one worker in this order",
         "  nodes by name",
         "    parse   3  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
         "    merge   2  ▇▇▇▇▇▇▇▇▇▇▇▇▇",
         "    list    1  ▇▇▇▇▇▇▇",
         "    report  1  ▇▇▇▇▇▇▇",
         "  optimizer",
-        "    cull   9 → 7 nodes  (-2)",
+        "    cull   9 → 7 nodes  (-2)  no output needs 2 × plot",
         "    share  7 → 7 nodes  (nothing to do)",
+        "    fuse   7 → 7 nodes  all are read",
+        "  options on 'threads'",
+        "    retries    3 nodes  done by lazygraph",
+        "    resources  1 node   refused: no gpu",
     ]
 
 
@@ -94,7 +105,7 @@ def test_an_empty_graph_is_one_line() -> None:
 
 
 def test_plain_values_for_json() -> None:
-    found = profile(2, [0, 0, 1], [0], ["a", "b"], [1], [("fuse", 2, 1)])
+    found = profile(2, [0, 0, 1], [0], ["a", "b"], [1], [("cull", 3, 2), ("fuse", 2, 1, "1 chain of 2 joined")])
     assert json.loads(json.dumps(found.to_dict())) == {
         "nodes": 2,
         "edges": 1,
@@ -105,8 +116,15 @@ def test_plain_values_for_json() -> None:
         "outputs": ["b"],
         "on_failure": [],
         "counts": {"a": 1, "b": 1},
-        "passes": [{"name": "fuse", "before": 2, "after": 1}],
+        "passes": [
+            {"name": "cull", "before": 3, "after": 2, "why": ""},
+            {"name": "fuse", "before": 2, "after": 1, "why": "1 chain of 2 joined"},
+        ],
         "parallelism": 1.0,
+        "held": 2,
+        "executor": "",
+        "options": [],
+        "estimate": None,
     }
 
 
@@ -138,3 +156,43 @@ def test_long_lists_say_how_many_more() -> None:
     assert shorten_list(["a", "b", "a"]) == "a ×2, b"
     assert shorten_list(list("abcdeef")) == "e ×2, a, b, c and 2 more"
     assert shorten_list([]) == ""
+
+
+class TestOnAnExecutor:
+    """What an executor will do about a graph, asked before anything runs."""
+
+    @pytest.fixture
+    def report(self) -> Any:
+        load = delayed(_load, retries=3, timeout=60)
+        train = delayed(_load, name="train", resources={"gpu": 1})
+        return train([load(at) for at in range(4)])
+
+    def test_every_option_has_somebody_who_sees_to_it(self, report: Any) -> None:
+        found = explain(report, executor="threads")
+        assert {use.option: (use.nodes, use.who) for use in found.options} == {
+            "retries": (4, "lazygraph"),
+            "timeout": (4, "child"),
+            "resources": (1, "refused"),
+        }
+
+    def test_what_is_refused_says_so_as_the_run_would(self, report: Any) -> None:
+        [refused] = [use for use in explain(report, executor="threads").options if use.who == "refused"]
+        with pytest.raises(UnsupportedByExecutor) as caught:
+            report.compute(executor="threads")
+        assert refused.sentence == f"refused: {caught.value}"
+
+    def test_labels_ask_nothing(self) -> None:
+        assert explain(delayed(_load, name="a name", pure=True)(1)).options == ()
+
+    def test_without_a_sample_there_is_no_estimate(self) -> None:
+        found = explain(delayed(lambda: 1)())
+        assert "unknown: no task of these functions has been measured on" in str(found)
+
+    def test_the_default_executor_is_asked(self) -> None:
+        with lazygraph.use("sync"):
+            assert explain(delayed(_load)(1)).executor == "sync"
+        assert explain(delayed(_load)(1)).executor == "threads"
+
+
+def _load(part: Any) -> Any:
+    return part

@@ -74,6 +74,14 @@ class ClusterExecutor(Holding):
         self._at_exit()
 
     @property
+    def n_slots(self) -> int | None:  # type: ignore[override]
+        """Ask how many threads the workers have; None when nobody answers."""
+        try:
+            return sum(int(worker["threads"]) for worker in self.state(timeout=5.0).workers.values())
+        except (ConnectionError, TimeoutError):
+            return None
+
+    @property
     def closed(self) -> bool:
         """Whether it can no longer be used."""
         return self._connection.closed or self._connection.error is not None
@@ -109,6 +117,7 @@ class ClusterExecutor(Holding):
             plan.skips,
             run.label,
             lender.inside(self) if isinstance(lender := inside_task.get(), Lender) else 0,
+            plan.observed,
         )
         self._runs[run.number] = run  # before it is sent: its endings may come at once
         try:
@@ -247,6 +256,11 @@ class ClusterExecutor(Holding):
         if run is not None:
             run.told[message.key] = message.done, message.total
 
+    def _sighted(self, message: m.Sighted, body: Buffer) -> None:
+        run = self._runs.get(message.run)
+        if run is not None and run.seen is not None:
+            run.seen.told(message.part, message.attempt, dict(message.names), message.seen)
+
     def _stats(self, message: m.Stats, body: Buffer) -> None:
         run = self._runs.get(message.run)
         if run is not None:
@@ -381,6 +395,7 @@ _HANDLERS: Mapping[type, Callable[[ClusterExecutor, Any, Buffer], None]] = {
     m.Retried: ClusterExecutor._retried,
     m.Progress: ClusterExecutor._progress,
     m.Stats: ClusterExecutor._stats,
+    m.Sighted: ClusterExecutor._sighted,
     m.Answer: ClusterExecutor._answer,
     m.Located: ClusterExecutor._answer,
     m.StateOf: ClusterExecutor._answer,

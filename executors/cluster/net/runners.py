@@ -19,6 +19,7 @@ from lazygraph.executors.cluster.net.nesting import of_this_worker
 from lazygraph.running.frontier import MAX_DEATHS
 from lazygraph.running.hooks import Hooked
 from lazygraph.running.hosting import Host
+from lazygraph.running.observing import observed
 from lazygraph.running.runner import Report, broken_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.offers import Offer
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.running.hooks import Hooks
+    from lazygraph.running.program import Program
 
 
 class Isolating(Protocol):
@@ -70,7 +72,8 @@ class Running:
 
     def __init__(self, lease: WorkLease, runners: Runners, teller: Teller) -> None:
         self._teller, self._runners = teller, runners
-        self.lease, self.program, self.tasks, self.values = lease, lease.program, lease.tasks, lease.values
+        self.lease, self.tasks, self.values = lease, lease.tasks, lease.values
+        self.program: Program = lease.program if lease.watch is None else observed(lease.program, lease.watch)
         self.attempt, self.timeout, self.isolated = lease.attempt, lease.timeout, lease.isolated
         self.hooked: Any = None  # an isolated one with hooks around it
         self.stopped = False

@@ -38,6 +38,7 @@ from lazygraph.executors.cluster.worker_machine import (
     WorkLease,
 )
 from lazygraph.running.background import in_thread
+from lazygraph.running.observing import Watch
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
 from lazygraph.values.options import RetryPolicy
@@ -138,7 +139,16 @@ class WorkerServer:
         elif isinstance(message, m.Stop):
             self._stop(message)
         else:
-            self._act(self.mind.receive(message))
+            actions = self.mind.receive(message)
+            if isinstance(message, m.Do):
+                self._watch(message.block)
+            self._act(actions)
+
+    def _watch(self, base: int) -> None:
+        """A lease has come: note when, if its run is observed."""
+        lease = self.mind.leases[-1] if self.mind.leases else None
+        if lease is not None and lease.base == base and lease.block.observed and lease.watch is None:
+            lease.watch = Watch()
 
     def _load(self, message: m.Load, body: bytes | memoryview) -> None:
         shape = unpack_shape(message.shape)
@@ -146,6 +156,7 @@ class WorkerServer:
         program = Program(shape, codec.unpack_tables(shape.names, message.tables, body))
         program.label, program.run_id, program.worker = message.label, message.run_id, self.name
         self.mind.load(message.block, program, message.aliases)
+        self.mind.blocks[message.block].observed = message.observed
 
     def _store(self, message: m.Store, body: bytes | memoryview) -> None:
         opened = m.Values(0, message.lengths, [])
@@ -161,6 +172,8 @@ class WorkerServer:
             if isinstance(action, Say):
                 self._link.send(action.message)
             elif isinstance(action, Start):
+                if action.lease.watch is not None:
+                    action.lease.watch.has_inputs()
                 self.runners.take(action.lease)
                 if self._ticking is None:
                     self._ticking = self._loop.call_later(TICK, self._tick)
@@ -277,6 +290,8 @@ class WorkerServer:
             self._tell_progress()
         if lease in self._parked:
             self._unpark(lease, report)
+        if lease.watch is not None:
+            self._link.queue(m.Watched(lease.base, lease.attempt, lease.watch.new(self.name)))
         self._tell(lease, report)
         self.mind.answered(lease, report)
         if self._stopping:

@@ -19,6 +19,7 @@ from lazygraph.testing.conformance import tasks
 from lazygraph.testing.conformance.canvases import CanvasCases
 from lazygraph.testing.conformance.matrix import SAMPLES, matrix
 from lazygraph.testing.conformance.neighbours import NeighbourCases
+from lazygraph.testing.conformance.observing import ObservingCases
 from lazygraph.testing.conformance.option_suite import AsynchronousOptionCases, OptionCases
 from lazygraph.testing.conformance.saying import SayingCases
 from lazygraph.testing.conformance.tasks import add, divide, give, marked, marks, total
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Executor
 
 
-class ConformanceSuite(CanvasCases, OptionCases):
+class ConformanceSuite(CanvasCases, OptionCases, ObservingCases):
     """Subclass it and give it an `executor` fixture."""
 
     in_process = False
