@@ -131,7 +131,7 @@ def start(
     """Start everything lazy in `args`; return the Run, whose `result()` is what `compute` returns.
 
     `observe=True` has noted when each task began and ended, and where, for `run.explain()`, `run.report(path)` and
-    `run.events()`; that costs about a microsecond a task.
+    `run.events()`; that costs one or two microseconds a task.
     """
     for name in unknown:
         raise UnknownOption("start()", name, [*(known for known in _KEYWORDS if known != "timeout"), "observe"])

@@ -294,4 +294,4 @@ def failed(block: Block, broken: Broken, attempt: int) -> Failed:
 def settle(endings: Sequence[Ending]) -> None:
     """Tell runs of what has ended."""
     for run, ends in groupby(endings, itemgetter(0)):
-        run.settle_all([(entry, status, outcome) for _, entry, status, outcome in ends])
+        run.settle_all(ends)

@@ -1,7 +1,7 @@
 """What an observed run has seen of its tasks: when each was handed out, had its inputs, began and ended, and where.
 
-Only runs that were started with `observe=True` pay for it: about a microsecond a task.  Moments are those of
-`perf_counter` where they were taken; `Sight.shift` says how far another machine's clock is from this one's.
+Only runs that were started with `observe=True` pay for it: one or two microseconds a task.  Moments are those of
+`perf_counter` where they were taken; `Sights.shifts` says how far another machine's clock is from this one's.
 
 Covers: noting moments, in this process and in others, and bringing them to one clock; telling them in order.
 Does not cover: what follows from them (showing.analysis).

@@ -93,7 +93,8 @@ class Run:
         self._detached: list[Future[Any]] | None = None
         self._open: dict[int, None] = dict.fromkeys(plan.shape.outputs)  # entries asked for that have not ended
         self._left = len(self._open)  # the same, and those that are just being told of
-        self._ends: dict[int, tuple[Status, Outcome | None]] = {}  # how the others have ended, until there are futures
+        self._ends: dict[int, Outcome | None] = {}  # how the others have ended, until there are futures
+        self._ends_ill: dict[int, Status] = {}  # of those that have not succeeded
         self._released = False
         self._futures: list[Future[Any]] | None = None
         self._weak: list[weakref.ref[Future[Any]]] | None = None
@@ -124,9 +125,9 @@ class Run:
                 return
             futures = [Future(self, place) for place in range(len(self.plan.shape.outputs))]
             self._bear(futures)
-            for entry, (status, outcome) in self._ends.items():
+            for entry, outcome in self._ends.items():
                 for place in self._places[entry]:
-                    futures[place].settle(status, outcome)
+                    futures[place].settle(self._ends_ill.get(entry, Status.SUCCEEDED), outcome)
             self._ends, self._futures = {}, futures
 
     def _bear(self, futures: Sequence[Future[Any]]) -> None:
@@ -173,8 +174,9 @@ class Run:
     def _values(self) -> list[Any] | None:
         """Return the values of everything asked for; None when there are futures, or some are still to be fetched."""
         with self._settling:
-            ends = [self._ends[entry][1] for entry in self.plan.shape.outputs] if self._weak is None else [None]
-        return [end.value for end in ends if type(end) is Value] if all(type(end) is Value for end in ends) else None
+            ends = [self._ends[entry] for entry in self.plan.shape.outputs] if self._weak is None else [None]
+        values = [end.value for end in ends if type(end) is Value]
+        return values if len(values) == len(ends) else None
 
     def _refuse_after_fork(self) -> None:
         if self.pid != os.getpid():
@@ -278,24 +280,26 @@ class Run:
 
     def settle(self, entry: int, status: Status, outcome: Outcome | None) -> None:
         """Note the end of one entry that was asked for; `outcome` None means its value is fetched when wanted."""
-        self.settle_all([(entry, status, outcome)])
+        self.settle_all([(self, entry, status, outcome)])
 
-    def settle_all(self, ends: Iterable[tuple[int, Status, Outcome | None]]) -> None:
+    def settle_all(self, ends: Iterable[tuple[Run, int, Status, Outcome | None]]) -> None:
         """Note the ends of several."""
         with self._settling:
-            fresh = [end for end in ends if self._open.pop(end[0], self) is None]
+            fresh = [end for end in ends if self._open.pop(end[1], self) is None]
             weak = self._weak
             if weak is None:
-                for entry, status, outcome in fresh:
-                    self._ends[entry] = status, outcome
+                for _, entry, status, outcome in fresh:
+                    self._ends[entry] = outcome
+                    if status is not Status.SUCCEEDED:
+                        self._ends_ill[entry] = status
         if weak is not None:
-            for entry, status, outcome in fresh:
+            for _, entry, status, outcome in fresh:
                 for place in self._places[entry]:
                     self._settle_at(place, status, outcome)
         with self._settling:
             self._left -= len(fresh)
             if self._first_failure is None:
-                self._first_failure = next((end for _, _, end in fresh if isinstance(end, Failure)), None)
+                self._first_failure = next((end for _, _, _, end in fresh if isinstance(end, Failure)), None)
             if fresh and not self._left:
                 self._ended = time.monotonic()
                 self._detached = None
