@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.running.policy import policy_of
+from lazygraph.running.stand_ins import StandIns
 from lazygraph.values.graph import ORDER
+from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
     from lazygraph.running.runner import Report
+    from lazygraph.values.outcome import Failure
 
 MISSING: Any = object()
 """What `lookup` gives for a value that is not here."""
@@ -32,6 +35,7 @@ class WorkerBlock:
     program: Program | None = None
     aliases: Sequence[tuple[int, int]] = ()
     values: dict[int, Any] = field(default_factory=dict)
+    stand_ins: dict[int, Any] = field(default_factory=dict)  # as long as its run
     observed: bool = False
 
 
@@ -82,9 +86,10 @@ class WorkLease:
         return policy.timeout if policy is not None else None
 
     @property
-    def values(self) -> dict[int, Any]:
-        """Where inputs are and results go."""
-        return self.block.values
+    def values(self) -> Any:
+        """Where inputs are and results go, by entry."""
+        block = self.block
+        return StandIns(block.stand_ins, block.values) if block.stand_ins else block.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,14 @@ class WorkerMachine:
     def store(self, base: int, entries: Iterable[int], values: Iterable[Any]) -> None:
         """Values have come to be kept (opened by the hand)."""
         self._block(base).values.update(zip(entries, values, strict=True))
+
+    def caught(self, base: int, entry: int, failure: Failure, member: bool) -> None:
+        """What an external is, or what stands for a task that has no value (opened by the hand)."""
+        block = self._block(base)
+        if member:
+            block.stand_ins[entry] = Missed(failure)
+        else:
+            block.values[entry] = failure
 
     def lookup(self, base: int, entries: Iterable[int]) -> list[Any]:
         """Return values, or MISSING in their places."""
@@ -308,7 +321,7 @@ class WorkerMachine:
                         values[read] = owner.values[entry]
                     else:
                         absent.setdefault(base, []).append(entry)
-                elif read not in values:
+                elif read not in values and read not in lease.block.stand_ins:
                     absent.setdefault(lease.base, []).append(read)
         return [("", base, m.ints(entries)) for base, entries in absent.items()]
 

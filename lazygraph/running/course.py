@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lazygraph.errors import TaskCancelled, TaskExpired
 from lazygraph.running.endings import HANDED_OUT
 from lazygraph.running.events import Failed
+from lazygraph.running.stand_ins import StandIns
 from lazygraph.values.outcome import Failure, Missed, Outcome
 from lazygraph.values.status import State
 
@@ -63,7 +64,7 @@ class Course:
         self.failures: weakref.WeakValueDictionary[tuple[int, int], Failure] = weakref.WeakValueDictionary()
         self.seconds_per_task: float | None = None
         self.spared: set[int] = set()
-        self.missed: set[int] = set()  # entries that have ended without a value, and are read all the same
+        self.missed: dict[int, Missed] = {}  # entries that have ended without a value, and are read all the same
 
     def standing(self, block: Block, program: Program, task: int) -> Course:
         """Return the course of what stands for a task of this one."""
@@ -77,15 +78,16 @@ class Course:
     def free(self, entries: Sequence[int]) -> None:
         """Forget values, but not under a runner's hands."""
         values, spared = self.values, self.spared
-        for entry in entries if not self.missed else [entry for entry in entries if entry not in self.missed]:
+        for entry in entries:
             if not spared or entry not in spared:
                 values[entry] = None
 
     def caught(self, entry: int, failure: Failure, member: bool) -> None:
         """Put a failure where it will be read: as the value that it is, or in the place of one that is missing."""
-        self.values[entry] = Missed(failure) if member else failure
         if member:
-            self.missed.add(entry)
+            self.missed[entry] = Missed(failure)
+        else:
+            self.values[entry] = failure
 
     def worked(self, tasks: int, seconds: float) -> None:
         """Note how long tasks took."""
@@ -145,7 +147,8 @@ class Work:
     def __init__(self, driver: Any, course: Course, lease: Lease, now: float = 0.0) -> None:
         self._driver, self.course, self.attempt, self.since = driver, course, lease.attempt, now
         assert course.program is not None
-        self.program, self.values = course.program, course.values
+        self.program = course.program
+        self.values: Any = StandIns(course.missed, course.values) if course.missed else course.values
         run = course.run
         if run is not None and run.seen is not None:
             part = course.number.removeprefix(run.label)

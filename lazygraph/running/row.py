@@ -110,7 +110,7 @@ class Row:
 
     def columns(self, first: int) -> dict[str, Any]:
         """Spread: return what a block is made of that is no row, and queue what is ready (`first` is its entry 0)."""
-        bounds, inputs, done = self._shape.input_offsets, self._shape.inputs, self.done
+        bounds, done = self._shape.input_offsets, self.done
         n = len(self._shape)
         starts, consumers = consumers_of(self._shape)
         state = bytearray(n)
@@ -119,18 +119,17 @@ class Row:
         state[done : self.leased] = bytes([_LEASED]) * (self.leased - done)
         pending: list[int] = list(map(sub, bounds[1:], bounds))
         claims: list[int] = list(map(sub, starts[1:], starts))
-        pending[:done] = [0] * done
         for entry in range(done):
-            claims[entry] = 0
-        for task in range(done, n):
-            for read in inputs[bounds[task] : bounds[task + 1]]:
-                if read < done:
-                    pending[task] -= 1
-                    claims[read] += 1
+            pending[entry] = 0
+            for reader in consumers[starts[entry] : starts[entry + 1]]:
+                if reader < done:
+                    claims[entry] -= 1
+                else:
+                    pending[reader] -= 1
         for entry, times in self._futures.items():
             claims[entry] += times
-        for task in range(self.leased, n):
-            if not pending[task]:
-                state[task] = _QUEUED
-                heappush(self._lane, first + task)
+        ready = [task for task, left in enumerate(pending) if not left and task >= self.leased]
+        for task in ready:
+            state[task] = _QUEUED
+            heappush(self._lane, first + task)
         return {"state": state, "starts": starts, "consumers": consumers, "pending": pending, "claims": claims}

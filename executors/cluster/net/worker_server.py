@@ -42,7 +42,6 @@ from lazygraph.running.observing import Watch
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
 from lazygraph.values.options import RetryPolicy
-from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -134,8 +133,7 @@ class WorkerServer:
         elif isinstance(message, m.Store):
             self._store(message, body)
         elif isinstance(message, m.Caught):
-            failure = failure_of(message, body)
-            self.mind.store(message.block, (message.entry,), (Missed(failure) if message.member else failure,))
+            self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
         elif isinstance(message, m.Stop):
             self._stop(message)
         else:

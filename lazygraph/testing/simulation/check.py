@@ -15,7 +15,6 @@ from lazygraph.testing.simulation.ledger import Wrong
 from lazygraph.testing.simulation.lives import Act, Life, Ref, to_plan
 from lazygraph.testing.simulation.oracle import Oracle
 from lazygraph.testing.simulation.world import Stuck, World
-from lazygraph.values.outcome import Missed
 from lazygraph.values.status import State, in_states
 
 if TYPE_CHECKING:
@@ -198,8 +197,7 @@ class Living:
                 block = mind.frontier.blocks.get(base)
                 if block is None:
                     raise Wrong(f"{worker.address} remembers block {base}, which is over")
-                # That a member has failed is known as long as its run is.
-                idle = [e for e, value in held.values.items() if not block.claims[e] and type(value) is not Missed]
+                idle = [entry for entry in held.values if not block.claims[entry]]
                 if idle:
                     raise Wrong(f"{worker.address} keeps {idle} of block {base}, which nobody claims")
 

@@ -21,7 +21,6 @@ from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of, run_lease
 from lazygraph.testing.simulation.asking import Offer
 from lazygraph.testing.simulation.tasks import Answered
-from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +110,7 @@ class PretendThread:
             self.report.seconds += 0.001 * len(one.done)
             self.gone.update(broken.task for broken in one.broken)
             self.gone.update(task for task, _ in one.replaced)
-        if isinstance(value := lease.values.get(task), Answered):
+        if isinstance(value := lease.block.values.get(task), Answered):
             self.worker.world.answers.append(value)
 
 
@@ -142,8 +141,7 @@ class PretendWorker:
             values, _ = codec.unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
             self.mind.store(message.block, m.from_ints(message.entries), values)
         elif isinstance(message, m.Caught):
-            failure = failure_of(message, body)
-            self.mind.store(message.block, (message.entry,), (Missed(failure) if message.member else failure,))
+            self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
         elif isinstance(message, m.Stop):
             self._stop(message)
         else:

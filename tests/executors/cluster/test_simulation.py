@@ -50,7 +50,7 @@ def test_lives_that_once_ended_badly(seed: int) -> None:
     check(live(seed, Rich.SCOPES))
 
 
-@pytest.mark.parametrize("seed", [323, 390, 812, 854, 104540])
+@pytest.mark.parametrize("seed", [323, 390, 812, 854, 104540, 2327706])
 def test_lives_with_options_that_once_ended_badly(seed: int) -> None:
     check(live(seed))
 
