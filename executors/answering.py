@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 class Answering(Executor):
     """The part of a driver that carries out what follows from an event.  Its lock is held meanwhile."""
 
-    def __init__(self, clock: Clock | None = None, one_runner: bool = False) -> None:
+    def __init__(self, clock: Clock | None = None, rows: int = 0) -> None:
         self._clock = clock or Clock()
         # Nothing is lost here that would have to be made again.
-        self._frontier = Frontier(lineage=False, rows=one_runner)
+        self._frontier = Frontier(lineage=False, rows=rows)
         self._courses: dict[int, Course] = {}
         self._busy: list[Work] = []
 

@@ -290,6 +290,9 @@ class Engine(ABC):
 
     slots: int = 1
 
+    rows: int = 0
+    """Plans of so many tasks begin with one runner, and go on so if their tasks are tiny (0: none; see `Handing`)."""
+
     tells_early: bool = False
     """Whether what has ended in a lease is known while another task of it takes long."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Engine
     from lazygraph.executors.clock import Clock
+    from lazygraph.running.block import Block
     from lazygraph.running.course import Course, Ending
     from lazygraph.running.lease import Lease
     from lazygraph.running.policy import Policy
@@ -38,12 +39,15 @@ EARLY, SELDOM = 0.01, 0.5
 """Seconds after which it is told what has ended in a lease, although another task of it takes long; and at most between
 two looks, of which each that finds nothing is followed by one after twice the time."""
 
+TINY, ALONE = 5e-6, 0.001
+"""Seconds: tasks shorter than this are not worth a second runner; and how long to wait until it is known."""
+
 
 class Handing(Answering):
     """The part of a driver that starts leases in an engine while there are free slots and ready tasks."""
 
     def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
-        super().__init__(clock, engine.slots == 1)
+        super().__init__(clock, 1 if engine.slots == 1 else engine.rows)
         self._engine = engine
         self._alarm = Alarm(weakref.WeakMethod(self.tick))
         weakref.finalize(self, self._alarm.end).atexit = False
@@ -52,6 +56,7 @@ class Handing(Answering):
         self._idle = Waiters()
         self._lent = 0
         self._look = 0.0  # when permits may be free again of what begins now
+        self._soon = 0.0  # when to look whether one runner is still enough
         self._early = 0.0  # when to look for what has ended in leases that go on; 0.0: there are none
         self._pause = EARLY  # until the look after that
         self._limited: dict[int, Attempt] = {}  # threads that are at an attempt which has permits
@@ -180,6 +185,8 @@ class Handing(Answering):
         now, when = self._clock.now(), self._frontier.next_time()
         if self._look > now:
             when = self._look if when is None else min(when, self._look)
+        if self._soon > now:
+            when = self._soon if when is None else min(when, self._soon)
         if self._early:
             when = self._early if when is None else min(when, self._early)
         if when is None:
@@ -196,12 +203,27 @@ class Handing(Answering):
         block = self._frontier.next_block()
         if block is None and self._take_back(endings):
             block = self._frontier.next_block()
-        if block is None:
+        if block is None or self._one_is_enough(block):
             return self._next_following()
         course = self._courses[block.base]
         limit, most = self._size_of_lease(course, self._frontier.ready())
         lease = self._frontier.lease(limit, most=most)
         return self._work_of(self._courses[lease.block.base], lease) if lease is not None else None
+
+    def _one_is_enough(self, block: Block) -> bool:
+        """Whether a run goes on with the one runner that it has: a second would cost more than it does.
+
+        As long as nobody knows how long its tasks take, that is so for `ALONE` seconds.
+        """
+        row = block.row
+        if row is None or row.leased == row.done or self._lent:
+            return False
+        course, now = self._courses[block.base], self._clock.now()
+        if course.seconds_per_task is None:
+            course.alone_until = course.alone_until or now + ALONE
+            self._soon = max(self._soon, course.alone_until)
+            return now < course.alone_until
+        return course.seconds_per_task < TINY and all(now - work.since < EARLY for work in self._works_of(block))
 
     def _next_following(self) -> Work | None:
         """Return the next lease of what is not ready, for engines in which it can wait."""

@@ -23,7 +23,7 @@ class ThreadEngine(Engine):
     They start when they are needed and are daemons: after Ctrl-C the interpreter does not wait for them.
     """
 
-    tells_early = True
+    tells_early, rows = True, 256
 
     def __init__(self, slots: int) -> None:
         self.slots = slots

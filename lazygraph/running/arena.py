@@ -46,18 +46,19 @@ _ALLOWED = [can_move(target) for target in State]
 class Arena:
     """All runs of one executor.  `place(block, task)` names the lane a ready task goes to (default: ANYWHERE)."""
 
-    def __init__(self, place: Callable[[Block, int], int] | None = None, rows: bool = False) -> None:
-        """Make an empty one; `rows`: one runner does everything (running.row)."""
+    def __init__(self, place: Callable[[Block, int], int] | None = None, rows: int = 0) -> None:
+        """Make an empty one; plans of so many entries begin as `rows` (0: none does), see running.row."""
         self.blocks: dict[int, Block] = {}
         self._bases: list[int] = []
         self._next = 0
         self._place = place
         self._lanes: dict[int, list[int]] = {ANYWHERE: []}
         self._waiting_roots = 0  # roots that are not in a lane yet, because others of their plan come first
-        self._rows = self._lanes[ANYWHERE] if rows else None
+        self._rows = rows
 
     def _new_block(self, shape: Shape, fail_fast: bool, task_of: Block | None = None) -> Block:
-        block = Block(self._next, shape, fail_fast, task_of, self._rows)
+        lane = self._lanes[ANYWHERE] if self._rows and len(shape) >= self._rows else None
+        block = Block(self._next, shape, fail_fast, task_of, lane)
         if block.within is not None:
             block.within.stands[block.base] = block
         self._next += max(len(block), 1)

@@ -52,7 +52,18 @@ class Course:
     read: for a task that was given up too late to be taken back.
     """
 
-    __slots__ = ("_run", "block", "failures", "missed", "number", "program", "seconds_per_task", "spared", "values")
+    __slots__ = (
+        "_run",
+        "alone_until",
+        "block",
+        "failures",
+        "missed",
+        "number",
+        "program",
+        "seconds_per_task",
+        "spared",
+        "values",
+    )
 
     def __init__(self, run: weakref.ref[Run], number: str, block: Block, program: Program) -> None:
         # Weak: a run lives as long as somebody holds it or one of its futures.
@@ -63,6 +74,7 @@ class Course:
         # what failed holds a future with the record.
         self.failures: weakref.WeakValueDictionary[tuple[int, int], Failure] = weakref.WeakValueDictionary()
         self.seconds_per_task: float | None = None
+        self.alone_until = 0.0  # how long one runner is enough for it, while that is None
         self.spared: set[int] = set()
         self.missed: dict[int, Missed] = {}  # entries that have ended without a value, and are read all the same
 

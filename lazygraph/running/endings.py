@@ -42,10 +42,8 @@ class Endings(Arena):
     without it (values cannot be lost in this process) it goes as soon as nobody claims anything in it.
     """
 
-    def __init__(
-        self, place: Callable[[Block, int], int] | None = None, lineage: bool = True, rows: bool = False
-    ) -> None:
-        super().__init__(place, rows and not lineage)
+    def __init__(self, place: Callable[[Block, int], int] | None = None, lineage: bool = True, rows: int = 0) -> None:
+        super().__init__(place, 0 if lineage else rows)
         self._lineage = lineage
         self._orphans: list[tuple[Block, int]] = []  # entries that may have lost their last claim
         self._touched: dict[int, Block] = {}  # blocks that may be over

@@ -64,7 +64,7 @@ class Timing(Arrivals):
         place: Callable[[Block, int], int] | None = None,
         lineage: bool = True,
         seed: int = 0,
-        rows: bool = False,
+        rows: int = 0,
     ) -> None:
         super().__init__(place, lineage, rows)
         self.now = 0.0
