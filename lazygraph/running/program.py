@@ -86,10 +86,10 @@ class Program:
         def call_task(task: int, values: Any, attempt: Attempt | None = None) -> Any:
             called: Any = functions[function[task]]
             first, end = bounds[task], bounds[task + 1]
-            form = template[task]
+            form, fused = template[task], type(called) is Fused
             if attempt is not None:
                 called = bound_to(called, attempt)
-            elif not form and type(called) is not Fused:  # nearly all: one or two arguments need no list
+            elif not form and not fused:  # nearly all: one or two arguments need no list
                 if end - first == 1:
                     n = arguments[first]
                     return called(values[inputs[starts[task] + n]] if n >= 0 else constants[~n])
@@ -100,7 +100,7 @@ class Program:
                         values[inputs[start + n]] if n >= 0 else constants[~n],
                         values[inputs[start + m]] if m >= 0 else constants[~m],
                     )
-            elif not form:
+            elif fused:
                 return run_steps(called, arguments[first:end], starts[task], values)
             start = starts[task]
             leaves = [values[inputs[start + n]] if n >= 0 else constants[~n] for n in arguments[first:end]]

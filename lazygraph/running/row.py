@@ -31,8 +31,8 @@ _SUCCEEDED, _RELEASED = int(State.SUCCEEDED), int(State.RELEASED)
 
 def can_be_a_row(shape: Shape) -> bool:
     """Whether everything in a plan is plain, and nothing of it waits for anything but values made in it."""
-    odd = shape.externals or shape.callbacks or len(shape.scopes) > 1 or MEMBER in shape.kinds
     scope = shape.scopes[0]
+    odd = shape.externals or shape.callbacks or len(shape.scopes) > 1 or MEMBER in shape.kinds
     return not odd and all(row.plain for row in shape.options) and not scope.fail_fast and scope.catch < 0
 
 
