@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lazygraph.values.graph import Shape
 
 _QUEUED, _LEASED = int(State.QUEUED), int(State.LEASED)
-_SUCCEEDED, _RELEASED = int(State.SUCCEEDED), int(State.RELEASED)
 
 
 def can_be_a_row(shape: Shape) -> bool:
@@ -76,11 +75,8 @@ class Row:
         None when these are not the next ones that were handed out.
         """
         first, done = self.done, self.done + len(tasks)
-        if not tasks or tasks[0] != first or tasks[-1] != done - 1 or done > self.leased:
+        if not tasks or done > self.leased or list(tasks) != list(range(first, done)):
             return None
-        for task, expected in zip(tasks, range(first, done), strict=True):
-            if task != expected:
-                return None
         self.done = done
         last, futures, bounds = self.last, self._futures, self._shape.input_offsets
         read = dict.fromkeys(self._shape.inputs[bounds[first] : bounds[done]])
