@@ -89,7 +89,7 @@ class Answering(Executor):
         progress = self._frontier.succeeded(action.block, [action.task], action.attempt, self._clock.now())
         run = course.run
         if run is not None:
-            run.tasks_done += 1
+            run.tasks_done += action.block.within is None
             endings += [Ending(run, at, Status.SUCCEEDED, self._known(course.values[at])) for at in progress.outputs]
         course.free(progress.freed)
         return progress.actions

@@ -286,7 +286,8 @@ class Driver(Handing):
             run, values = course.run, course.values
             endings: list[Ending] = []
             if run is not None:
-                run.tasks_done += len(report.done) - len(progress.late)
+                if block.within is None:  # what a task has become is no further progress
+                    run.tasks_done += len(report.done) - len(progress.late)
                 known = self._known
                 endings = [Ending(run, entry, Status.SUCCEEDED, known(values[entry])) for entry in progress.outputs]
             course.free(progress.freed)

@@ -262,7 +262,8 @@ class SchedulerMachine(Keeping):
             record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
             self._seconds = record.seconds
         progress = self.frontier.succeeded(block, fresh, message.attempt, now)
-        record.root.done += len(fresh)
+        if record is record.root:  # what a task has become is no further progress
+            record.root.done += len(fresh)
         if block.causes:  # some may have been cancelled while they ran
             self._free(record, [task for task in fresh if SAD[block.state[task]]])
         if progress.outputs:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import lazygraph.door as door
 from lazygraph.language.composing import chain, chord, group
 from lazygraph.language.dynamic import each, quote, replace
 from lazygraph.testing.conformance import tasks
@@ -127,6 +128,11 @@ class RunTimeCases:
         assert group(by_group, chain(by_group, total.s())).compute() == [[2, 3], 5]
         assert (by_group | group(total.s(), length.s())).compute() == [5, 2]
         assert tasks.become.s(by=quote(group([]))).compute() == []
+
+    def test_what_a_task_becomes_is_no_further_progress(self) -> None:
+        run = door.start(group(tasks.add_replaced.s(1, 2), give.s(0)) | total.s())
+        assert run.result(WAIT) == (3,)
+        assert run.progress() == (len(run.plan), len(run.plan))
 
     def test_chords_of_replaced_tasks_in_a_header(self) -> None:
         header = [
