@@ -13,6 +13,7 @@ from lazygraph.errors import WorkerDied
 from lazygraph.executors.base import Executor
 from lazygraph.executors.clock import Clock
 from lazygraph.running.course import Ending, settle
+from lazygraph.running.endings import ENDED
 from lazygraph.running.events import (
     Action,
     Adopted,
@@ -125,7 +126,9 @@ class Answering(Executor):
         course, spared = work.course, work.spared
         work.spared = set()
         course.spared = {entry for other in self._works_of(course.block) for entry in other.spared}
-        course.free([entry for entry in spared if course.block.state[entry] != State.SUCCEEDED])
+        # What has not ended is still to come: a task may have been handed out before its inputs were made.
+        state = course.block.state if spared else bytearray()
+        course.free([entry for entry in spared if ENDED[state[entry]] and state[entry] != State.SUCCEEDED])
 
     def _endings(self, settled: Settled) -> list[Ending]:
         course = self._courses[settled.block.base]

@@ -38,6 +38,7 @@ from lazygraph.executors.remote import (
 from lazygraph.executors.reporting import Reporter
 from lazygraph.executors.saying import Heard
 from lazygraph.running.course import settle
+from lazygraph.running.lease import fitting
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
 from lazygraph.values.outcome import Failure, Outcome, Value
@@ -55,8 +56,11 @@ if TYPE_CHECKING:
     from lazygraph.running.run import Run
 
 
-WORTH_A_CALL = 0.002
+WORTH_A_CALL = 0.005
 """Seconds of work that are not split into several calls: each takes about as long for itself."""
+
+DEARER = 2
+"""How many times as much work as a lease of processes one may have at most that is a call."""
 
 
 class Kept(NamedTuple):
@@ -235,6 +239,9 @@ class ElsewhereEngine(Engine):
     def start(self, work: Work) -> None:
         """Hand a lease over; what cannot be handed over has failed, and says why."""
         tasks, wanted = work.send(partial(self._unwanted, id(work)))
+        if not tasks:  # all of it was given up since it was handed out
+            self._reporter.soon(work.finished)
+            return
         program = work.program
         inputs: dict[int, tuple[int, Any]] = {}  # id of what was left -> its place among the inputs, itself
         places = []
@@ -382,13 +389,14 @@ class ElsewhereDriver(Following):
         So are those of a run that somebody has died of: then it is known of which.
         """
         restricted = any(policy is not None and policy.where for policy in course.block.policies)
-        limit, most = super()._size_of_lease(course, ready)
-        if course.seconds_per_task is not None:
-            limit = max(limit, min(most, int(WORTH_A_CALL / max(course.seconds_per_task, 1e-7))))
+        seconds = course.seconds_per_task
+        limit, most = fitting(None if seconds is None else seconds / DEARER, ready, self._site.slots)
+        if seconds is not None:
+            limit = max(limit, min(most, int(WORTH_A_CALL / max(seconds, 1e-7))))
         highest = 1 if restricted or course.block.deaths else self._site.most
         return min(limit, highest), min(most, highest)
 
-    def _soon(self, function: Callable[..., object], *args: Any) -> None:
+    def _aside(self, function: Callable[..., object], *args: Any) -> None:
         self._callbacks.call(function, *args)
 
     def _fetched_back(self, work: Work) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.executors.driver import Driver
 from lazygraph.running.ahead import AheadFrontier
 from lazygraph.running.events import Returned
-from lazygraph.values.status import Status
+from lazygraph.values.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class Following(Driver):
             self._frontier = AheadFrontier(lineage=False)
 
     @abstractmethod
-    def _soon(self, function: Callable[..., object], *args: Any) -> None:
+    def _aside(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called in a thread that may wait."""
 
     @abstractmethod
@@ -101,9 +101,16 @@ class Following(Driver):
 
     def cancel(self, run: Run, output: int, force: bool) -> bool:
         """Cancel as everywhere; first take back also what waits over there."""
-        if output >= 0 and run.block is not None:
-            self._withdraw(run.block, run.entry_of(output))
-        return super().cancel(run, output, force)
+        if output < 0 or run.block is None:
+            return super().cancel(run, output, force)
+        entry = run.entry_of(output)
+        self._withdraw(run.block, entry)
+        try:
+            return super().cancel(run, output, force)
+        finally:
+            with self._lock:
+                if run.block.state[entry] != State.LEASED:  # it has ended meanwhile: nobody has asked for it
+                    self._withdrawn.pop((run.block.base, entry), None)
 
     def _withdraw(self, block: Block, entry: int) -> None:
         """Asking for it back may take a while, so the lock is not held.  What went ahead comes back with its lease."""
@@ -128,7 +135,7 @@ class Following(Driver):
             return self._handle(Returned(block, [entry], attempt))
         endings = super()._call_back(block, entry)
         if not endings:
-            self._soon(self._give_up, block, entry)
+            self._aside(self._give_up, block, entry)
         return endings
 
     def _give_up(self, block: Block, entry: int) -> None:

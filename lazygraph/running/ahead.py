@@ -121,7 +121,7 @@ class AheadFrontier(Frontier):
     def lease_following(self, limit: int, most: int = 0) -> Lease | None:
         """Hand out up to `limit` tasks of one run that may follow, with tasks that only they feed up to `most` in all.
 
-        No task in it waits for a lease that the first does not wait for.  None when none may follow.
+        Those wait for the same leases: none is held up by what only another one reads.  None when none may follow.
         """
         most = max(most, limit)
         block = self.next_following()
@@ -137,13 +137,13 @@ class AheadFrontier(Frontier):
                 break
             task = (self._followers[0] & NUMBER) - block.base
             waits = self._waits_of(block, task)
-            if block.attempt(task) != attempt or (tasks and not names.issuperset(waits.values())):
+            if block.attempt(task) != attempt or (tasks and names != set(waits.values())):
                 break
             heappop(self._followers)
             self._move(block, task, State.LEASED)
             tasks.append(task)
             awaited.update(waits)
-            names.update(waits.values())
+            names = set(waits.values())
             send_ahead(block, task, tasks, inside, most, attempt)
         return Lease(block, tasks, attempt, awaited)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import CancelledError
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +240,51 @@ class TestCancelling:
         finish(paper, [call for call in calls if not call.cancelled])
         assert [run.futures[n].result(WAIT) for n in (0, 2)] == [("end", 0), ("end", 2)]
         assert sorted(RAN[2:]) == [("end", 0), ("end", 2)]
+
+    def test_what_others_would_have_read_is_kept_when_it_comes(self, paper: PaperDriver) -> None:
+        made, fails = big(3), inverse(0)
+        run = whole(paper, made, note("end", made, fails), fail_fast=False)
+        calls = [paper.paper.next() for _ in range(3)]
+        assert calls[2].waits
+        calls[1].run()
+        paper.told()
+        assert run.futures[1].status is Status.UPSTREAM_FAILED
+        calls[0].run()
+        assert run.futures[0].result(WAIT) == [0, 1, 2]
+
+    def test_what_is_cancelled_with_its_run_just_then_is_remembered_no_longer(
+        self, paper: PaperDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = whole(paper, note("end", note("one"), note("two")))
+        fetched_back = paper._fetched_back
+
+        def with_its_run(work: Any) -> bool:
+            back = fetched_back(work)
+            run.cancel()
+            return back
+
+        monkeypatch.setattr(paper, "_fetched_back", with_its_run)
+        run.futures[0].cancel()
+        assert run.futures[0].status is Status.CANCELLED
+        assert not paper._withdrawn
+
+    def test_what_is_cancelled_just_when_it_is_handed_over_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        paper = PaperDriver(ahead=False)
+        run = whole(paper, note("end", note("one"), note("two")))
+        start = paper._elsewhere.start
+
+        def cancelled_before(work: Any) -> None:
+            run.cancel()
+            start(work)
+
+        calls = [paper.paper.next() for _ in range(2)]
+        monkeypatch.setattr(paper._elsewhere, "start", cancelled_before)
+        for call in calls:
+            call.run()
+        with pytest.raises(CancelledError):
+            run.result(WAIT)
+        assert paper.more() == []
+        paper.close()
 
     def test_a_run_is_cancelled_with_all_that_waits(self, paper: PaperDriver) -> None:
         one, two = note("one"), note("two")

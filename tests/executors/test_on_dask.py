@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Executor
 
 distributed = pytest.importorskip("distributed", reason="pip install 'lazygraph[dask]'")
+dask_config = pytest.importorskip("dask.config")
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # Dask does, in its own thread
 WAIT = 30
 
@@ -41,11 +42,40 @@ def dask() -> Iterator[Any]:
     options = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1", "port": 0}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     with (
+        dask_config.set({"distributed.deploy.lost-worker-timeout": "5m"}),  # a busy machine takes long to restart one
         distributed.SpecCluster(scheduler=scheduler, workers={"worker-1": worker, "worker-2": worker}) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(2)
         yield client
+
+
+@pytest.fixture
+def settled(dask: Any) -> Any:
+    """The client, once both workers are there and their nannies know: one that dies before that has no successor."""
+    dask.wait_for_workers(2, timeout=WAIT)
+    while set(dask.run(_state_for_its_nanny, nanny=True).values()) != {"running"}:
+        pass  # each a conversation with both
+    return dask
+
+
+@pytest.fixture
+def once(settled: Any) -> Iterator[None]:
+    """A task may see one worker die and is given up after the next: neither of them is a successor."""
+    before = settled.run_on_scheduler(_allow, 1)
+    yield
+    settled.run_on_scheduler(_allow, before)
+
+
+def _state_for_its_nanny(dask_worker: Any) -> str:
+    process = dask_worker.process
+    return "stopped" if process is None else str(process.status.name)
+
+
+def _allow(failures: int, dask_scheduler: Any) -> int:
+    before: int = dask_scheduler.allowed_failures
+    dask_scheduler.allowed_failures = failures
+    return before
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +167,10 @@ class TestValues:
                 return
         raise AssertionError(kept_on(dask))
 
+    def test_many_small_ones_come_at_once(self, executor: DaskExecutor) -> None:
+        texts = [delayed(str.ljust)(str(n), 9_000) for n in range(30)]  # several leases, too long for Dask's events
+        assert lazygraph.compute(texts, executor=executor) == ([str(n).ljust(9_000) for n in range(30)],)
+
     def test_what_cannot_travel_is_named(self, executor: DaskExecutor) -> None:
         with pytest.raises(Unserializable, match=r"the result of 'give_lock', a .*test_on_dask"):
             tasks.give_lock().compute(executor=executor)
@@ -152,25 +186,46 @@ class TestValues:
 
 
 class TestWorkers:
+    @pytest.mark.usefixtures("settled")
     def test_one_that_dies_is_made_up_for(self, executor: DaskExecutor, tmp_path: Path) -> None:
         top = made(1000)
         values = [delayed(len)(dies(top, str(tmp_path / "died"), 1)), delayed(len)(top)]
         assert lazygraph.compute(*values, executor=executor, timeout=WAIT) == (1000, 1000)
 
+    @pytest.mark.usefixtures("once")
     def test_a_task_that_always_kills_is_named(self, executor: DaskExecutor, tmp_path: Path) -> None:
         with pytest.raises(WorkerDied, match="dies"):
             dies(1, str(tmp_path / "died"), 1000).compute(executor=executor, timeout=WAIT)
 
-    def test_a_task_goes_to_those_that_are_named(self, executor: DaskExecutor, dask: Any) -> None:
-        dask.wait_for_workers(2)  # the last test has killed some; of a name that is not there Dask takes the whole host
+    @pytest.mark.usefixtures("settled")  # of a name that is not there Dask takes the whole host
+    def test_a_task_goes_to_those_that_are_named(self, executor: DaskExecutor) -> None:
         one = {process.options(workers=["worker-1"])(n).compute(executor=executor) for n in range(4)}
         two = {process.options(workers=["worker-2"])(n).compute(executor=executor) for n in range(4)}
         assert len(one) == len(two) == 1
         assert one != two
 
-    def test_one_is_called_by_the_name_that_it_goes_by(self, executor: DaskExecutor, dask: Any) -> None:
-        dask.wait_for_workers(2)
+    @pytest.mark.usefixtures("settled")
+    def test_one_is_called_by_the_name_that_it_goes_by(self, executor: DaskExecutor) -> None:
         assert who.options(workers=["worker-2"])().compute(executor=executor) == "worker-2"
+
+    def test_what_has_ended_is_told_while_the_next_runs(
+        self, executor: DaskExecutor, settled: Any, tmp_path: Path
+    ) -> None:
+        gates = [tmp_path / name for name in "012"]
+        waits = []
+        for gate, worker in zip(gates, ["worker-1", "worker-2", "worker-2"], strict=True):
+            os.mkfifo(gate)
+            waits.append(tasks.wait_for.options(workers=[worker])(str(gate)))
+        run = lazygraph.start(*waits, executor=executor, fail_fast=False)
+        while sum(len(keys) for keys in settled.processing().values()) < len(waits):
+            pass  # each a conversation with the scheduler
+        gates[1].write_text("1")
+        try:
+            assert run.futures[1].result(WAIT) == "1"
+        finally:
+            for at in (0, 2):
+                gates[at].write_text(str(at))
+        assert run.result(WAIT) == ("0", "1", "2")
 
     def test_what_waits_for_a_worker_keeps_nothing_else_from_going(self, executor: DaskExecutor) -> None:
         asking = process.options(resources={"gpu": 5})

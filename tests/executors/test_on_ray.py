@@ -293,6 +293,28 @@ def test_what_runs_does_not_notice_that_it_was_cancelled(executor: Any, tmp_path
     ear.close()
 
 
+CANCELLING = """
+import sys
+import lazygraph
+from lazygraph import delayed
+from lazygraph.executors.on_ray import RayExecutor
+
+with RayExecutor(sys.argv[1], log_to_driver=False) as executor, lazygraph.use(executor):
+    there = delayed(lambda: [1, 2])().persist()
+    there.compute()
+    for _ in range(150):
+        for run in [lazygraph.start(delayed(len)(there)) for _ in range(4)]:
+            run.cancel()
+    print(delayed(sum)(there).compute())
+"""
+
+
+def test_to_cancel_just_when_calls_begin_and_end_does_not_end_this_process(ray: Any) -> None:
+    command = [sys.executable, "-c", CANCELLING, ray.get_runtime_context().gcs_address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["3"]), done.stderr
+
+
 @pytest.mark.parametrize("option", [{"workers": ["node-1"]}, {"timeout": 5.0}, {"isolated": True}])
 def test_what_ray_cannot_do_is_refused_before_anything_runs(
     executor: Any, option: dict[str, Any], tmp_path: Path

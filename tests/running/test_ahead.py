@@ -55,12 +55,12 @@ class TestWhoMayFollow:
         assert lease is not None
         assert (lease.tasks, lease.awaits) == ([2], {1: "b"})
 
-    def test_a_lease_waits_for_nothing_that_its_first_does_not_wait_for(self, mind: AheadFrontier) -> None:
-        admitted(mind, [], [], [0], [0, 1], [0], [0, 1], [2, 3, 4, 5])
+    def test_all_of_a_lease_wait_for_the_same(self, mind: AheadFrontier) -> None:
+        admitted(mind, [], [], [0], [0, 1], [0, 1], [0], [2, 3, 4, 5])
         handed_out(mind, "a")
         handed_out(mind, "b")
         leases = [mind.lease_following(8) for _ in range(4)]
-        assert [lease.tasks if lease else None for lease in leases] == [[2], [3, 4, 5], None, None]
+        assert [lease.tasks if lease else None for lease in leases] == [[2], [3, 4], [5], None]
 
     def test_what_only_those_feed_goes_along(self, mind: AheadFrontier) -> None:
         admitted(mind, [], [0], [1], [2])
