@@ -161,14 +161,17 @@ class Endings(Arena):
         return ending
 
     def _end_scope(self, block: Block, row: int, cause: Cause, actions: list[Action]) -> list[tuple[Block, int]]:
-        """A scope that fails as one has failed: nothing more of it is started."""
+        """A scope that fails as one has failed: nothing more of it is started, but what somebody outside of it wants."""
         block.strict.discard(row)
         if block.members is None:  # once for all of a block's scopes: each of many may fail
             block.members = _members_of(block)
-        ended = [entry for entry in block.members.pop(row, ()) if not ENDED[block.state[entry]]]
-        for entry in ended:
+        members = block.members.pop(row, [])
+        left = {entry: None for entry in members if not ENDED[block.state[entry]]}
+        for entry in _wanted_outside(block, left, set(members)):
+            left.pop(entry, None)
+        for entry in left:
             self._end(block, entry, State.CANCELLED, cause, actions)
-        return [(block, entry) for entry in ended]
+        return [(block, entry) for entry in left]
 
     def _cancel_all(self, block: Block, cause: Cause, actions: list[Action], spared: Container[int] = ()) -> list[int]:
         """Start nothing more of a run, but for what is `spared`; what is running is no longer waited for."""
@@ -296,6 +299,24 @@ def _failing_with(block: Block, entry: int) -> Iterator[int]:
 def of_reader(block: Block, reader: int, target: State) -> State:
     """A task that was replaced has become what stands for it: it fails as that does, not because of that."""
     return State.FAILED if reader in block.replaced and target is State.UPSTREAM_FAILED else target
+
+
+def _wanted_outside(block: Block, left: Iterable[int], members: set[int]) -> set[int]:
+    """Return which entries of a scope are read by what is not of it, here or in other runs, and what those read."""
+    state = block.state
+    stack = [
+        entry
+        for entry in left
+        if entry in block.watchers
+        or any(reader not in members and not ENDED[state[reader]] for reader in block.consumers_of(entry))
+    ]
+    wanted: set[int] = set()
+    while stack:
+        entry = stack.pop()
+        if entry not in wanted:
+            wanted.add(entry)
+            stack.extend(read for read in block.inputs_of(entry) if not ENDED[state[read]])
+    return wanted
 
 
 def _for_handlers(block: Block) -> set[int]:

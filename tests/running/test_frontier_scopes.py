@@ -66,6 +66,18 @@ class TestScopes:
         assert frontier.handle(Dropped(block, [1, 4]), 0.0) == [Freed(block, [1, 4]), Ended(block)]
         assert frontier.handle(CancelRun(block), 0.0) == []
 
+    def test_what_is_wanted_outside_of_a_scope_that_fails_as_one_goes_on(self, frontier: Frontier) -> None:
+        # 0 fails; 1 is read by 2, which stands in both groups, and 4 by nobody else; 5 stands outside and reads 2.
+        scopes = [Scope(0, fail_fast=True, given=(2,))]
+        reads: list[list[int]] = [[], [], [1], [0, 2, 4], [], [2]]
+        block, _ = frontier.admit(shape_of(reads, [3, 5], scopes=scopes, scope={0: 1, 1: 1, 4: 1}), (), False)
+        assert leased(frontier, 1) == [0]
+        frontier.handle(Failed(block, 0, 1), 0.0)
+        assert states(block) == ["FAILED", "QUEUED", "WAITING", "UPSTREAM_FAILED", "CANCELLED", "WAITING"]
+        while tasks := leased(frontier, 8):
+            frontier.succeeded(block, tasks)
+        assert states(block)[5] == "SUCCEEDED" and block.open == 0
+
     def test_a_scope_fails_once(self, frontier: Frontier) -> None:
         both = shape_of([[], [], [], [0]], [1, 2], 1, [3], scopes=[Scope(0, catch=0)], scope={1: 1, 2: 1})
         block = guarded(frontier, both)
