@@ -161,7 +161,7 @@ class Endings(Arena):
         return ending
 
     def _end_scope(self, block: Block, row: int, cause: Cause, actions: list[Action]) -> list[tuple[Block, int]]:
-        """A scope that fails as one has failed: nothing more of it is started, but what somebody outside of it wants."""
+        """A scope that fails as one has failed: nothing more of it is started, but what others want of it."""
         block.strict.discard(row)
         if block.members is None:  # once for all of a block's scopes: each of many may fail
             block.members = _members_of(block)
@@ -302,13 +302,20 @@ def of_reader(block: Block, reader: int, target: State) -> State:
 
 
 def _wanted_outside(block: Block, left: Iterable[int], members: set[int]) -> set[int]:
-    """Return which entries of a scope are read by what is not of it, here or in other runs, and what those read."""
+    """Return which entries of a scope are read by what is not of it, here or in other runs, and what those read.
+
+    Who gathers members, and goes on without those that are missing, does not count: the scope's own is one of these.
+    """
     state = block.state
+
+    def wants(reader: int, entry: int) -> bool:
+        goes_on = block.tolerant and block.kind(reader, entry) == MEMBER
+        return reader not in members and not ENDED[state[reader]] and not goes_on
+
     stack = [
         entry
         for entry in left
-        if entry in block.watchers
-        or any(reader not in members and not ENDED[state[reader]] for reader in block.consumers_of(entry))
+        if entry in block.watchers or any(wants(reader, entry) for reader in block.consumers_of(entry))
     ]
     wanted: set[int] = set()
     while stack:
