@@ -123,6 +123,13 @@ class Program:
                     n = numbers[at]
                     at += 1
                     value = function(value if n == PREVIOUS else constants[~n] if n < 0 else values[inputs[first + n]])
+                elif count == 2 and not template:
+                    n, m = numbers[at], numbers[at + 1]
+                    at += 2
+                    value = function(
+                        value if n == PREVIOUS else constants[~n] if n < 0 else values[inputs[first + n]],
+                        value if m == PREVIOUS else constants[~m] if m < 0 else values[inputs[first + m]],
+                    )
                 else:
                     leaves = [
                         values[inputs[first + n]] if n >= 0 else value if n == PREVIOUS else constants[~n]
