@@ -41,7 +41,7 @@ def test_a_task_becomes_a_plan_and_takes_its_value_over_where_it_is() -> None:
     assert talk.say(FIRST, becomes(one), b"tables") == [load(FIRST, one, block=1, label="1.0"), do(FIRST, [0], block=1)]
     assert talk.done(FIRST, [0], block=1) == [adopt(FIRST, owner=1)]
     assert talk.done(FIRST, [0]) == [
-        Send(CLIENT, m.Succeeded(1, 0, m.ints([0]), b"", "at11", (2, 56, 0)), (b"",)),
+        Send(CLIENT, m.Succeeded(1, 0, m.ints([0]), b"", "at11", (1, 56, 0)), (b"",)),
         Send(FIRST, m.Forget(1)),
     ]
     assert list(talk.mind.records) == [0]
