@@ -45,11 +45,15 @@ WAIT = 50
 """Seconds after which something that should happen is given up; no test that passes waits so long."""
 
 
+TOKEN = secrets.token_hex(32)
+"""One for the whole process, whichever modules start a Ray: it is read once."""
+
+
 @pytest.fixture(scope="module")
 def environment() -> Iterator[str]:
     """A folder for Ray's sockets and logs; it leaves nothing in the user's own, and tells nobody of its use."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # its own switch for "this host only", read on import
         yield folder
