@@ -39,8 +39,8 @@ EARLY, SELDOM = 0.01, 0.5
 """Seconds after which it is told what has ended in a lease, although another task of it takes long; and at most between
 two looks, of which each that finds nothing is followed by one after twice the time."""
 
-TINY, ALONE = 5e-6, 0.001
-"""Seconds: tasks shorter than this are not worth a second runner; and how long to wait until it is known."""
+ALONE = 0.001
+"""Seconds for which a run that may need no second runner has none."""
 
 
 class Handing(Answering):
@@ -213,17 +213,17 @@ class Handing(Answering):
     def _one_is_enough(self, block: Block) -> bool:
         """Whether a run goes on with the one runner that it has: a second would cost more than it does.
 
-        As long as nobody knows how long its tasks take, that is so for `ALONE` seconds.
+        For its first `ALONE` seconds that is so: what its first tasks take says little, when nothing is warm.
         """
         row = block.row
         if row is None or row.leased == row.done or self._lent:
             return False
         course, now = self._courses[block.base], self._clock.now()
-        if course.seconds_per_task is None:
-            course.alone_until = course.alone_until or now + ALONE
+        course.alone_until = course.alone_until or now + ALONE
+        if now < course.alone_until:
             self._soon = max(self._soon, course.alone_until)
-            return now < course.alone_until
-        return course.seconds_per_task < TINY and all(now - work.since < EARLY for work in self._works_of(block))
+            return True
+        return course.tiny and all(now - work.since < EARLY for work in self._works_of(block))
 
     def _next_following(self) -> Work | None:
         """Return the next lease of what is not ready, for engines in which it can wait."""
@@ -296,6 +296,8 @@ class Handing(Answering):
         The whole tail goes back, because what stands later in a lease may need what stands earlier.
         """
         longest = max(self._busy, key=lambda work: len(work.tasks), default=None)
+        if longest is not None and self._one_is_enough(longest.course.block):
+            return self._take_sent(endings)
         waiting = list(longest.tasks) if longest is not None else []
         late = longest is not None and self._clock.now() - longest.since > EARLY  # then also the last one
         later = waiting[(len(waiting) + (not late)) // 2 :]

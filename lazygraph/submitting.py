@@ -78,6 +78,10 @@ def unpack(args: Sequence[Any], traverse: bool) -> tuple[list[Node | External], 
     """Return the lazy things in `args`, and what puts their values where they were."""
     if args and all(type(arg) is Delayed for arg in args):
         return list(args), without_skipped
+    for arg in args:
+        if isinstance(arg, Graph | Plan):
+            said = "compute() and start() take a graph or plan alone, all else is asked of it: graph.explain(), ..."
+            raise InvalidOption(f"{arg!r} is no promise: {said}")
     args = [list(arg) if isinstance(arg, Iterator) else arg for arg in args]  # what is read once would be used up
     if traverse:
         leaves, ops = take_apart(args, is_lazy)

@@ -42,6 +42,9 @@ def assert_printed(expected: str, printed: str) -> None:
 
 PYTHON = blocks(README, "python")
 
+QUIET_DASK = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "warning"}
+"""Dask's scheduler says at INFO that a worker closed before it told it to, which happens when a cluster is closed."""
+
 
 def test_quick_start_is_two_commands() -> None:
     first, second = blocks(section("Quick start"), "sh")
@@ -70,6 +73,7 @@ def test_python_block_prints_what_it_says(number: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", script.name],
         cwd=tmp_path,
+        env=QUIET_DASK,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -54,6 +54,10 @@ class Plan(PlanVerbs):
     observed: bool = False
     inputs: Mapping[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        named = f", inputs {', '.join(self.inputs)}" if self.inputs else ""
+        return f"<Plan: {len(self)} nodes, {len(self.shape.outputs)} outputs{named}>"
+
     def bind(self, **values: Any) -> Plan:
         """Return this plan with other values under names that wrapped values were given; nothing is compiled again.
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from lazygraph.values.status import Status
 
 
+TINY, LONG, MANY = 5e-6, 5e-5, 3
+"""Tasks of fewer seconds than `TINY` are tiny; those of `LONG` are not, nor those between if `MANY` reports say so."""
+
+
 class Ending(NamedTuple):
     """A future to settle once the lock is released: its callbacks are other people's code.
 
@@ -57,6 +61,8 @@ class Course:
         "alone_until",
         "block",
         "failures",
+        "latest",
+        "long",
         "missed",
         "number",
         "program",
@@ -74,7 +80,9 @@ class Course:
         # what failed holds a future with the record.
         self.failures: weakref.WeakValueDictionary[tuple[int, int], Failure] = weakref.WeakValueDictionary()
         self.seconds_per_task: float | None = None
-        self.alone_until = 0.0  # how long one runner is enough for it, while that is None
+        self.latest = LONG  # the same of the last report alone
+        self.long = 0  # how many reports have come since the last one of tiny tasks
+        self.alone_until = 0.0  # how long one runner is enough for it, however long its tasks take
         self.spared: set[int] = set()
         self.missed: dict[int, Missed] = {}  # entries that have ended without a value, and are read all the same
 
@@ -94,6 +102,14 @@ class Course:
             if not spared or entry not in spared:
                 values[entry] = None
 
+    @property
+    def tiny(self) -> bool:
+        """Whether its tasks are not worth a second runner.
+
+        One report says little: a thread that the system has put aside for some milliseconds makes tiny tasks look long.
+        """
+        return self.latest < LONG and self.long < MANY
+
     def caught(self, entry: int, failure: Failure, member: bool) -> None:
         """Put a failure where it will be read: as the value that it is, or in the place of one that is missing."""
         if member:
@@ -105,6 +121,7 @@ class Course:
         """Note how long tasks took."""
         if tasks:
             new, old = seconds / tasks, self.seconds_per_task
+            self.latest, self.long = new, 0 if new < TINY else self.long + 1
             self.seconds_per_task = new if old is None else 0.5 * old + 0.5 * new
 
     def key_of(self, name: str, entry: int, step: int | None = None) -> str:

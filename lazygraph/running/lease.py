@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.running.endings import ENDED
 from lazygraph.values.graph import MEMBER
-from lazygraph.values.status import TERMINAL, State, in_states
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lazygraph.running.block import Block
 
-_ENDED = in_states(TERMINAL)
 _WAITING, _QUEUED, _LEASED = int(State.WAITING), int(State.QUEUED), int(State.LEASED)
 
 
@@ -66,7 +66,7 @@ def follow(block: Block, tasks: list[int], ready: int, most: int, attempt: int, 
             if not left or (roots_only and start < end):
                 break
         elif state[at] != _WAITING:
-            if not _ENDED[state[at]]:
+            if not ENDED[state[at]]:
                 break
             continue  # it is made, or will not be
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lazygraph import Graph, compute, delayed, start
+from lazygraph import Graph, compute, delayed, explain, persist, start
 from lazygraph.errors import InvalidOption
 from lazygraph.executors.processes import ProcessExecutor
 from lazygraph.executors.sync import SyncExecutor
@@ -82,6 +82,13 @@ class TestCompiledOnce:
         assert run.result() == (3, 4)
         graph = plus(a, 5).graph
         assert graph.plan().start(executor=executor).result() == (8,)
+
+    @pytest.mark.parametrize("verb", [compute, start, persist, explain])
+    def test_graphs_and_plans_are_computed_alone(self, verb: Callable[..., Any]) -> None:
+        graph = plus(1, 2).graph
+        for given in (graph, graph.plan()):
+            with pytest.raises(InvalidOption, match=r"<(Graph|Plan): 1 node.*\(\) take a graph or plan alone"):
+                verb(given, plus(3, 4), executor="sync")
 
     def test_plans_do_not_travel_with_their_graph(self) -> None:
         graph = plus(plus(1, 2), 3).graph
