@@ -1,4 +1,11 @@
-"""The threads executor: a pool of threads in this process, warm after its first use."""
+"""The threads executor: a pool of threads in this process, warm after its first use.
+
+What threads share, and what guards it, with and without a GIL (PEP 703): the mind, courses and leases that go on, the
+driver's `_lock`; what is left of a lease, its report's lock; which task a thread is at, its slot's; how many threads
+and leases there are, the engine's `_counting`; whether a future has ended, its condition, and that of a run, its
+`_settling`.  What is only handed over goes through a deque, a SimpleQueue or `dict.setdefault`, each step of which is
+atomic in either build.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +42,8 @@ class ThreadEngine(Engine):
         self._host = Host(self._parked)
 
     def _parked(self, more: int) -> None:
-        self.slots += more  # what is only awaited holds none
+        with self._counting:
+            self.slots += more  # what is only awaited holds none
 
     def start(self, work: Work) -> None:
         """Queue the lease; a thread that is free takes it."""

@@ -4,7 +4,7 @@ One iterative walk from the outputs, inputs first, numbers every node that is ne
 and already a depth-first order.  Cost measured on a 2-core machine: about 3 us a node.
 
 Covers: nodes to a Graph, and back (`lift`) for promises that were pickled.
-Does not cover: sharing, fusing, ordering (planning.optimize, planning.order).
+Does not cover: sharing, fusing, ordering (planning.fusing, planning.order).
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InvalidOption, suggest
+from lazygraph.planning.fusing import fuse, fuse_reductions, why_not_fused
 from lazygraph.planning.holding import edges_of, peak
 from lazygraph.planning.inlining import inline
-from lazygraph.planning.optimize import cull, fuse, reorder, why_not_fused
+from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.sharing import share
 from lazygraph.values.graph import Change, Fused, Graph
 
@@ -30,7 +31,12 @@ Passes = bool | Sequence[str | Pass]
 """True: all there are; False: none; or which, by name or themselves."""
 
 PASSES: Mapping[str, Pass] = {"cull": cull, "share": share, "inline": inline, "fuse": fuse, "order": reorder}
-"""All there are, in the order in which they are run when nothing is said."""
+"""What is run when nothing is said, in this order."""
+
+OPTIONAL: Mapping[str, Pass] = {"fuse_reductions": fuse_reductions}
+"""What is run when it is asked for by name."""
+
+NAMED: Mapping[str, Pass] = {**PASSES, **OPTIONAL}
 
 
 def optimize(graph: Graph, passes: Passes = True, *, explained: bool = False) -> Graph:
@@ -42,7 +48,7 @@ def optimize(graph: Graph, passes: Passes = True, *, explained: bool = False) ->
     for name, pass_ in chosen(passes):
         before = graph
         changed = pass_(graph)
-        if PASSES.get(name) is not pass_:
+        if NAMED.get(name) is not pass_:
             _check(name, before, changed)
         if changed is not before:
             change = Change(name, len(before), len(changed), _why(name, pass_, before, changed) if explained else "")
@@ -59,10 +65,10 @@ def chosen(passes: Passes) -> list[tuple[str, Pass]]:
     found: list[tuple[str, Pass]] = []
     for one in passes:
         if isinstance(one, str):
-            if one not in PASSES:
-                hint = suggest(one, PASSES) or f"; there are {', '.join(PASSES)}"
+            if one not in NAMED:
+                hint = suggest(one, NAMED) or f"; there are {', '.join(NAMED)}"
                 raise InvalidOption(f"optimize_graph: no pass is called {one!r}{hint}")
-            found.append((one, PASSES[one]))
+            found.append((one, NAMED[one]))
         elif callable(one):
             found.append((getattr(one, "__name__", type(one).__name__), one))
         else:
@@ -117,9 +123,8 @@ def _faults(before: Graph, after: Graph) -> Iterator[str]:
 
 def _why(name: str, pass_: Pass, before: Graph, after: Graph) -> str:
     """Say in a sentence what a pass has done, and why not more."""
-    said = _SENTENCES.get(pass_)
-    if said is not None:
-        return said(before, after)
+    if NAMED.get(name) is pass_:
+        return _SENTENCES[name](before, after)
     return (pass_.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -154,15 +159,22 @@ def _why_fuse(before: Graph, after: Graph) -> str:
     return text
 
 
+def _why_reductions(before: Graph, after: Graph) -> str:
+    rows = [after.tables.functions[after.shape.function[at]] for at in after.tasks()]
+    lengths = [len(row.steps) for row in rows if isinstance(row, Fused) and row.reduces]
+    return f"{_many(sum(lengths), 'call')} in {_many(len(lengths), 'task')}, the largest of {max(lengths)}"
+
+
 def _why_order(before: Graph, after: Graph) -> str:
     was, is_ = (peak(edges_of(graph.shape), range(len(graph))) for graph in (before, after))
     return f"run by number, at most {is_} values are held that are still to be read; it was {was}"
 
 
-_SENTENCES: Mapping[Pass, Callable[[Graph, Graph], str]] = {
-    cull: _why_cull,
-    share: _why_share,
-    inline: _why_inline,
-    fuse: _why_fuse,
-    reorder: _why_order,
+_SENTENCES: Mapping[str, Callable[[Graph, Graph], str]] = {
+    "cull": _why_cull,
+    "share": _why_share,
+    "inline": _why_inline,
+    "fuse": _why_fuse,
+    "fuse_reductions": _why_reductions,
+    "order": _why_order,
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import InvalidOption, suggest
+from lazygraph.planning.caching import cached, has_cached
 from lazygraph.planning.lower import lower
 from lazygraph.planning.passes import Passes, optimize
 from lazygraph.values.node import External, Node, identity
@@ -95,15 +96,23 @@ class Plan(PlanVerbs):
 
 
 def planned(graph: Graph, optimize_graph: Passes = True) -> Plan:
-    """Return the plan of a graph, the same one when it has been made before; a template if it has named inputs."""
+    """Return the plan of a graph, the same one when it has been made before; a template if it has named inputs.
+
+    It may run more than once, so it looks for what is cached when it runs, and what is above that runs too.
+    """
     key = optimize_graph if isinstance(optimize_graph, bool) else tuple(optimize_graph)
     try:
         plan: Plan | None = graph.plans.get(key)
     except TypeError:  # a pass that cannot be hashed
-        return _template(seal(optimize(graph, optimize_graph)))
+        return _template(seal(optimize(cached(graph, template=True), optimize_graph)))
     if plan is None:
-        plan = graph.plans[key] = _template(seal(optimize(graph, optimize_graph)))
+        plan = graph.plans[key] = _template(seal(optimize(cached(graph, template=True), optimize_graph)))
     return plan
+
+
+def plan_of_graph(graph: Graph, optimize_graph: Passes = True) -> Plan:
+    """Return the plan of a graph that is to run once; what it has cached is looked for now."""
+    return seal(optimize(cached(graph), optimize_graph)) if has_cached(graph) else planned(graph, optimize_graph)
 
 
 def _template(plan: Plan) -> Plan:
@@ -139,5 +148,5 @@ def plan_of(
     skips: bool = False,
 ) -> Plan:
     """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
-    graph = lower(outputs, held)
+    graph = cached(lower(outputs, held))
     return seal(optimize(graph, optimize_graph), name, fail_fast, skips)

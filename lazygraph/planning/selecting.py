@@ -1,7 +1,7 @@
 """Selecting: the graph of some of a graph's entries, in a new order, with others standing for what is left out.
 
 Covers: renumbering every column.
-Does not cover: which entries to keep (planning.optimize, planning.sharing, planning.order).
+Does not cover: which entries to keep (planning.optimize, planning.sharing, planning.fusing).
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from lazygraph.errors import DuplicateKey, Unkeyable
 from lazygraph.planning.selecting import select
 from lazygraph.values.canonical import CALL
 from lazygraph.values.forms import Form, digest
-from lazygraph.values.graph import ORDER, PREVIOUS, Fused, Graph
+from lazygraph.values.graph import DEEP, ORDER, PREVIOUS, Fused, Graph
 from lazygraph.values.keys import Keys, as_key
-from lazygraph.values.node import identity
+from lazygraph.values.node import Node, Quoted, identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +35,10 @@ def share(graph: Graph) -> Graph:
     """
     shape = graph.shape
     named = _named(graph)
-    pure = [row.key is None and _is_pure(row) for row in shape.options]
+    pure = [row.key is None and is_pure(row) for row in shape.options]
     if not named and not any(pure):
         return graph
-    calls = _Calls(graph)
+    calls = Calls(graph)
     alias = list(range(len(shape)))
     seen: dict[Any, int] = {}
     for at in graph.tasks():
@@ -50,7 +50,8 @@ def share(graph: Graph) -> Graph:
     return graph if len(keep) == len(shape) else select(graph, keep, alias)
 
 
-def _is_pure(row: TaskOptions) -> bool:
+def is_pure(row: TaskOptions) -> bool:
+    """Whether calls with these options give the same whenever they are given the same."""
     return row.pure or bool(row.cache)
 
 
@@ -89,8 +90,8 @@ def content_keys(graph: Graph) -> list[str | None]:
     of it: they say when and where, not what.  Raises `Unkeyable` as `share` does.
     """
     shape = graph.shape
-    calls = _Calls(graph)
-    pure = [_is_pure(row) for row in shape.options]
+    calls = Calls(graph)
+    pure = [is_pure(row) for row in shape.options]
     held = _holding(graph)
     tokens: list[bytes | None] = [None] * len(shape)
     for at in graph.tasks():
@@ -101,7 +102,7 @@ def content_keys(graph: Graph) -> list[str | None]:
     return [None if token is None else as_key(token) for token in tokens]
 
 
-class _Calls:
+class Calls:
     """What the calls of a graph are made of, each function, template and constant digested at most once."""
 
     def __init__(self, graph: Graph) -> None:
@@ -141,6 +142,10 @@ class _Calls:
         kinds = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
         tokens.extend(read for read, kind in zip(reads, kinds, strict=True) if kind == ORDER)
         return digest(Form(CALL), tokens)
+
+    def function(self, at: int, also: Sequence[bytes] = ()) -> bytes:
+        """Return the token of what an entry calls, and of what it waits for besides."""
+        return digest(Form("function of a call"), [self._function(self.graph.shape.function[at], at), *also])
 
     def one_work(self, first: int, second: int, alias: Sequence[int]) -> int:
         """Return `first` if both entries do the same work, else raise `DuplicateKey`."""
@@ -206,7 +211,12 @@ class _Calls:
         token = self._constants.get(number)
         if token is None:
             try:
-                token = b"P" if number == PREVIOUS else self.keys.token(self.graph.tables.constants[~number])
+                if number < PREVIOUS + DEEP:
+                    token = b"P%d" % (number - PREVIOUS)
+                else:
+                    constant = self.graph.tables.constants[~number]
+                    # Something lazy that is passed on as it is, is no input.
+                    token = self.keys.token(Quoted(constant) if isinstance(constant, Node) else constant)
             except Unkeyable as error:
                 raise self._located(error, at, self._argument(number, at)) from None
             self._constants[number] = token

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lazygraph.values.options import TaskOptions
     from lazygraph.values.template import Template
 
-WITHIN_A_TASK = frozenset({"retries", "timeout", "isolated", "bind"})
+WITHIN_A_TASK = frozenset({"retries", "timeout", "isolated", "bind", "cache"})
 """Options that can be seen to inside a task of dask's."""
 
 

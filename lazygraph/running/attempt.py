@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lazygraph.errors import InvalidOption, RetriesExhausted
 from lazygraph.language.delayed import map_items, starmap_items
+from lazygraph.running.mutation import innermost
 from lazygraph.running.policy import ASKED, policy_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Attempt:
         return f"<attempt {self.request.attempt} of {self.request.key}>"
 
     def __lazygraph_key__(self) -> str:
-        return self.request.key
+        return ""  # what a task makes is not to depend on which attempt it is: a kept value is found by any
 
     @property
     def max_retries(self) -> int:
@@ -108,7 +109,8 @@ class Attempt:
 
 def bound_to(function: Callable[..., Any], attempt: Attempt) -> Callable[..., Any]:
     """Return the function with the attempt as its first argument; of many calls in one task, as that of each."""
-    many = getattr(function, "function", function)  # what looks whether arguments are changed has it inside
+    many = innermost(function)
+    many = getattr(many, "function", many)  # what looks on while a test runs has it inside
     if many is map_items or many is starmap_items:
         return lambda each, items: function(partial(each, attempt), items)
     return partial(function, attempt)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InputChanged
 from lazygraph.language.calls import name_of
+from lazygraph.planning.keeping import Found, Kept
 from lazygraph.values.canonical import form_of
 from lazygraph.values.forms import Form
 from lazygraph.values.graph import Fused, Tables
@@ -34,13 +35,25 @@ def watched(tables: Tables) -> Tables:
     """Return the tables with functions that raise `InputChanged`, if the environment asks for it."""
     if os.environ.get(VARIABLE, "0") in ("", "0"):
         return tables
-    functions = tuple(f if isinstance(f, Fused) or f is identity else _Watching(f) for f in tables.functions)
-    return Tables(functions, tables.constants, tables.templates)
+    return Tables(tuple(map(_watched, tables.functions)), tables.constants, tables.templates)
+
+
+def _watched(function: Any) -> Any:
+    if type(function) is Kept:
+        return function.around(_watched(function.function))
+    return function if isinstance(function, Fused | Found) or function is identity else _Watching(function)
 
 
 def unwatched(function: Any) -> Any:
     """Return a function as it was before it was watched."""
     return function.function if type(function) is _Watching else function
+
+
+def innermost(function: Any) -> Any:
+    """Return the function that a task was made of, whatever watches it or keeps its value."""
+    while isinstance(function, _Watching | Kept):
+        function = function.function
+    return function
 
 
 def give_up(coroutine: Coroutine[Any, Any, Any]) -> None:

@@ -14,6 +14,7 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lazygraph.running.mutation import innermost
 from lazygraph.values.graph import Fused
 from lazygraph.values.node import Replacement
 
@@ -190,7 +191,7 @@ def _called(tables: Tables, row: int) -> str:
     function: Any = tables.functions[row]
     if isinstance(function, Fused):
         return " → ".join(_called(tables, step.function) for step in function.steps)
-    function = getattr(function, "function", function)  # one that is watched
+    function = innermost(function)
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return f"{getattr(function, '__module__', None) or type(function).__module__}.{name}"
 

@@ -6,6 +6,7 @@ Does not cover: which task is next (running.frontier), catching exceptions (runn
 
 from __future__ import annotations
 
+from array import array
 from operator import length_hint
 from threading import current_thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lazygraph.language.promise import Delayed
 from lazygraph.running.attempt import Attempt, Request, bound_to
 from lazygraph.running.mutation import unwatched
-from lazygraph.values.graph import PREVIOUS, Fused
+from lazygraph.values.graph import DEEP, PREVIOUS, Fused
 from lazygraph.values.node import Quoted, Replacement
 from lazygraph.values.options import DEFAULT, RetryPolicy
 from lazygraph.values.template import call
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.running.attempt import Told
-    from lazygraph.values.graph import Shape, Tables
+    from lazygraph.values.graph import Shape, Step, Tables
     from lazygraph.values.options import TaskOptions
 
 Classes = tuple[type[BaseException], ...]
+
+_STEPS = PREVIOUS + DEEP
+"""Arguments below this are values of steps of the same fused task."""
+
+_PAIR = array("i", [PREVIOUS + 1, PREVIOUS])
+"""The last two of them."""
 
 
 class Caller(Protocol):
@@ -81,7 +88,7 @@ class Program:
         bounds, arguments = shape.argument_offsets, shape.arguments
         starts, inputs = shape.input_offsets, shape.inputs
         functions, constants, templates = tables.functions, tables.constants, tables.templates
-        run_steps = self._run_steps
+        run_steps, run_reduction = self._run_steps, self._run_reduction
 
         def call_task(task: int, values: Any, attempt: Attempt | None = None) -> Any:
             called: Any = functions[function[task]]
@@ -101,7 +108,8 @@ class Program:
                         values[inputs[start + m]] if m >= 0 else constants[~m],
                     )
             elif fused:
-                return run_steps(called, arguments[first:end], starts[task], values)
+                run_all = run_reduction if called.reduces else run_steps
+                return run_all(called, arguments[first:end], starts[task], values)
             start = starts[task]
             leaves = [values[inputs[start + n]] if n >= 0 else constants[~n] for n in arguments[first:end]]
             if not form:
@@ -138,20 +146,61 @@ class Program:
                     at += count
                     value = call(function, templates[template], leaves) if template else function(*leaves)  # type: ignore[arg-type]
                 if type(value) is Replacement:
-                    return self._continued(value, fused, len(fused.steps) - length_hint(steps), numbers[at:])
+                    rest = fused.steps[len(fused.steps) - length_hint(steps) :]
+                    return self._continued(rest, numbers[at:], [value.lazy], first, values)
         except BaseException as error:
             raise FusedStepError(max(0, len(fused.steps) - length_hint(steps) - 1)) from error
         return value
 
-    def _continued(self, value: Replacement, fused: Fused, first: int, numbers: Sequence[int]) -> Replacement:
+    def _run_reduction(self, fused: Fused, numbers: Sequence[int], first: int, values: Any) -> Any:
+        inputs, tables = self.shape.inputs, self.tables
+        constants, functions, templates = tables.constants, tables.functions, tables.templates
+        made: list[Any] = []  # what no step has taken yet
+        at = 0
+        steps = iter(fused.steps)
+        try:
+            for row, template, count, _ in steps:
+                function: Any = functions[row]
+                said = numbers[at : at + count]
+                at += count
+                if count == 2 and not template and said == _PAIR:
+                    second = made.pop()
+                    value = function(made.pop(), second)
+                else:
+                    leaves = [
+                        values[inputs[first + n]] if n >= 0 else made[PREVIOUS - n - 1] if n < _STEPS else constants[~n]
+                        for n in said
+                    ]
+                    if min(said, default=0) < _STEPS:
+                        del made[-_taken(said) :]
+                    value = call(function, templates[template], leaves) if template else function(*leaves)  # type: ignore[arg-type]
+                if type(value) is Replacement:
+                    rest = fused.steps[len(fused.steps) - length_hint(steps) :]
+                    return self._continued(rest, numbers[at:], [*map(Quoted, made), value.lazy], first, values)
+                made.append(value)
+        except BaseException as error:
+            raise FusedStepError(max(0, len(fused.steps) - length_hint(steps) - 1)) from error
+        return made.pop()
+
+    def _continued(
+        self, steps: Sequence[Step], numbers: Sequence[int], made: list[Any], first: int, values: Any
+    ) -> Replacement:
         """A member of a fused task is to be replaced: what comes after it goes on with what it becomes."""
-        tables, node, at = self.tables, value.lazy, 0
-        for row, template, count, origin in fused.steps[first:]:
-            leaves = tuple(node if n == PREVIOUS else Quoted(tables.constants[~n]) for n in numbers[at : at + count])
+        shape, tables, at = self.shape, self.tables, 0
+        for row, template, count, origin in steps:
+            said = numbers[at : at + count]
             at += count
+            leaves = tuple(
+                Quoted(values[shape.inputs[first + n]])
+                if n >= 0
+                else (made[PREVIOUS - n - 1] if n < _STEPS else Quoted(tables.constants[~n]))
+                for n in said
+            )
+            if taken := _taken(said):
+                del made[-taken:]
             function = unwatched(tables.functions[row])
-            node = Delayed(function, leaves, tables.templates[template], DEFAULT, self.shape.origins[origin])
-        return Replacement(node)
+            made.append(Delayed(function, leaves, tables.templates[template], DEFAULT, shape.origins[origin]))
+        return Replacement(made.pop())
 
     def is_last(self, task: int, step: int) -> bool:
         """Whether a member of a fused task is the one whose value is the task's."""
@@ -193,3 +242,9 @@ class Program:
 def _classes(options: TaskOptions) -> tuple[Classes, Classes]:
     retries = options.retries
     return (retries.on, retries.not_on) if isinstance(retries, RetryPolicy) else ((Exception,), ())
+
+
+def _taken(numbers: Sequence[int]) -> int:
+    """Return how many values of steps a step with these arguments takes."""
+    deepest = max((n for n in numbers if n < _STEPS), default=PREVIOUS - 1)
+    return deepest - PREVIOUS + 1

@@ -19,7 +19,7 @@ from lazygraph.planning.lower import function_of
 from lazygraph.planning.plan import Plan
 from lazygraph.showing.annotated import Annotated, element_of, never_fits, shown
 from lazygraph.showing.sendable import LARGE, Attempt, attempt, attempts, culprit, resource, variables, without_repeats
-from lazygraph.values.graph import PREVIOUS, Fused, consumers_of
+from lazygraph.values.graph import DEEP, PREVIOUS, Fused, consumers_of
 
 if TYPE_CHECKING:
     from lazygraph.planning.faults import Fault
@@ -173,7 +173,7 @@ def _suspects(asked: _Asked) -> Iterator[tuple[_Call, str, Any, Attempt]]:
         return
     for call in asked.calls():
         for leaf, number in enumerate(call.arguments):
-            how = waiting.pop(number, None) if number < 0 and number != PREVIOUS else None
+            how = waiting.pop(number, None) if PREVIOUS + DEEP <= number < 0 else None
             if how is not None:
                 template = asked.tables.templates[call.template]
                 yield call, _leaf_names(template, len(call.arguments))[leaf], constants[~number], how

@@ -23,6 +23,7 @@ STEPS_SHOWN = 9
 OUTPUTS_SHOWN = 4
 PASSES_SHOWN = 6
 OPTIONS_SHOWN = 8
+FATES_SHOWN = 12
 LONGEST_NAME = 40
 BAR = 20
 
@@ -52,6 +53,15 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Fate:
+    """What `cache=` makes of `nodes` nodes of one name: a sentence."""
+
+    node: str
+    nodes: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The figures of one graph.
 
@@ -77,6 +87,7 @@ class Profile:
     executor: str = ""
     options: tuple[Use, ...] = ()
     estimate: Estimate | None = None
+    cache: tuple[Fate, ...] = ()
 
     @property
     def parallelism(self) -> float:
@@ -88,6 +99,7 @@ class Profile:
         lines += [f"  {name:<14} {text}" for name, text in self._facts()]
         lines += _bars(self.counts)
         lines += _table(self.passes)
+        lines += _fates(self.cache)
         lines += self._options()
         return "\n".join(lines)
 
@@ -102,6 +114,7 @@ class Profile:
             "passes": [asdict(step) for step in self.passes],
             "parallelism": round(self.parallelism, 3),
             "options": [asdict(use) for use in self.options],
+            "cache": [asdict(fate) for fate in self.cache],
             "estimate": self.estimate.to_dict() if self.estimate is not None else None,
         }
 
@@ -112,6 +125,7 @@ class Profile:
         facts += [("nodes by name", ", ".join(names + ["…"] * (len(self.counts) > NAMES_SHOWN)))]
         facts += [(f"pass {step.name}", f"{step.before} → {step.after} nodes{_why(step)}") for step in self.passes]
         facts += [(f"{use.option}=", f"{_many(use.nodes, 'node')}: {use.sentence}") for use in self.options]
+        facts += [(f"cache {fate.node}", f"{_many(fate.nodes, 'node')}: {fate.sentence}") for fate in self.cache]
         rows = "".join(
             f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
             for name, text in facts
@@ -258,6 +272,19 @@ def _table(passes: Sequence[Pass]) -> list[str]:
         lines.append("  ".join([text, *said, *([step.why] if step.why else [])]))
     if len(passes) > PASSES_SHOWN:
         lines.append(f"    and {_many(len(passes) - PASSES_SHOWN, 'more pass', 'more passes')}")
+    return lines
+
+
+def _fates(fates: Sequence[Fate]) -> list[str]:
+    if not fates:
+        return []
+    shown = fates[:FATES_SHOWN]
+    wide = max(len(_short(fate.node)) for fate in shown)
+    digits = max(len(str(fate.nodes)) for fate in shown)
+    lines = ["  cache"]
+    lines += [f"    {_short(fate.node):<{wide}}  {fate.nodes:>{digits}}  {fate.sentence}" for fate in shown]
+    if len(fates) > FATES_SHOWN:
+        lines.append(f"    and {_many(len(fates) - FATES_SHOWN, 'more line')}")
     return lines
 
 

@@ -8,17 +8,19 @@ Does not cover: drawing (showing.draw), measuring (showing.explain), what there 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lazygraph.showing.estimating import estimate
-from lazygraph.showing.explain import Use, profile
+from lazygraph.showing.explain import Fate, Use, profile
 from lazygraph.showing.picture import Arrow, Box, Picture
 from lazygraph.values.graph import ORDER, Fused, consumers_of, offsets_of
 from lazygraph.values.options import LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
+    from lazygraph.planning.caching import Verdict
     from lazygraph.showing.estimating import Estimate, Samples
     from lazygraph.showing.explain import Profile
     from lazygraph.showing.picture import BoxKind
@@ -154,6 +156,12 @@ def uses_of(graph: Graph, target: Willing) -> tuple[Use, ...]:
         who, sentence = target.about(option, shape.name_of(having[0]), shape.origin_of(having[0]))
         found.append(Use(option, len(having), who, sentence))
     return tuple(found)
+
+
+def fates_of(verdicts: Iterable[Verdict]) -> tuple[Fate, ...]:
+    """Return what `cache=` makes of nodes, those together that have one name and one fate; the cached ones first."""
+    counts = Counter((verdict.fate, verdict.node, verdict.sentence) for verdict in verdicts)
+    return tuple(Fate(node, count, sentence) for (_, node, sentence), count in sorted(counts.items()))
 
 
 def held_back(shape: Shape) -> list[str]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Executor, Work
     from lazygraph.running.program import Caller
+    from lazygraph.values.graph import Step
     from lazygraph.values.node import Replacement
 
 
@@ -117,11 +118,13 @@ class _SeenProgram(Program):
             return _SeenMany(function, self)
         return function if _ours(function) else _Seen(function, name, self)
 
-    def _continued(self, value: Replacement, fused: Fused, first: int, numbers: Sequence[int]) -> Replacement:
+    def _continued(
+        self, steps: Sequence[Step], numbers: Sequence[int], made: list[Any], first: int, values: Any
+    ) -> Replacement:
         # With the functions themselves: what they become part of is a plan of its own, whose calls are seen then.
         plain, tables = copy(self._program), self._program.tables
         plain.tables = Tables(tuple(map(_itself, tables.functions)), tables.constants, tables.templates)
-        return plain._continued(value, fused, first, numbers)
+        return plain._continued(steps, numbers, made, first, values)
 
     def caller(self) -> Caller:
         call = super().caller()

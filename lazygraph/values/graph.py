@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 DATA, ORDER, MEMBER, FAILURE = range(4)
 """What an input is for: its value; only its end; a value that `skip` may drop; fires when it fails."""
 
-PREVIOUS = -(2**31)
-"""In a fused task's arguments: the value of the step before."""
+PREVIOUS, DEEP = -(2**31), 2**16
+"""In a fused task's arguments: the value of the step before.  Where it reduces, PREVIOUS + n is the n-th last of the
+values that no step has taken yet, n < DEEP."""
 
 
 class Scope(NamedTuple):
@@ -60,9 +61,13 @@ class Step(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """Stands in the function table for several calls run one after another as one task."""
+    """Stands in the function table for several calls run one after another as one task.
+
+    Each takes the value of the one before it; where it `reduces`, those of several, which are taken from the end.
+    """
 
     steps: tuple[Step, ...]
+    reduces: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InvalidOption, UnknownOption
 from lazygraph.values.foreign import INSTEAD
+from lazygraph.values.storing import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -244,11 +245,13 @@ def _check_workers(name: str, value: Any) -> None:
         raise _wrong(name, value, "a list of addresses or names")
 
 
-def _check_hashable(name: str, value: Any) -> None:
+def _check_cache(name: str, value: Any) -> None:
+    if not isinstance(value, bool) and not is_store(value):
+        raise _wrong(name, value, "True, False or a lazygraph.Store(path)")
     try:
         hash(value)
     except TypeError:
-        raise _wrong(name, value, "something that can be hashed") from None
+        raise _wrong(name, value, "a store that can be hashed") from None
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
@@ -268,7 +271,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "expires": _check_expires,
     "pure": _check_flag,
     "key": _check_text,
-    "cache": _check_hashable,
+    "cache": _check_cache,
     "nout": _check_nout,
     "name": _check_text,
     "bind": _check_flag,

@@ -169,6 +169,11 @@ def persist_on(executor: Any, lazies: Any, keywords: dict[str, Any]) -> Any:
     return _door().persist(*lazies, executor=executor, **keywords)
 
 
+def default_store() -> Any:
+    """Return the store of `cache=True`."""
+    return _door().default_store()
+
+
 def account_of(run: Any) -> Account:
     """Return how a run went, or goes (`run.explain`)."""
     account: Account = _door().account_of(run)

@@ -11,8 +11,8 @@ import pytest
 from lazygraph import compute, delayed, group
 from lazygraph.errors import NotImplementedYet
 from lazygraph.language.promise import Delayed
+from lazygraph.planning.fusing import fuse
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.optimize import fuse
 from lazygraph.planning.passes import optimize
 from lazygraph.values.graph import DATA, ORDER, Fused, Graph
 from lazygraph.values.node import External

@@ -10,9 +10,10 @@ import pytest
 
 from lazygraph import compute, delayed
 from lazygraph.errors import DuplicateKey
+from lazygraph.planning.fusing import fuse
 from lazygraph.planning.lower import lower
-from lazygraph.planning.optimize import cull, fuse, select
-from lazygraph.planning.passes import PASSES, optimize
+from lazygraph.planning.optimize import cull, select
+from lazygraph.planning.passes import OPTIONAL, PASSES, optimize
 from lazygraph.planning.plan import plan_of
 from lazygraph.planning.sharing import share
 from lazygraph.running.program import Program
@@ -51,7 +52,7 @@ def test_cull_keeps_callbacks() -> None:
     assert cull(graph) is graph
 
 
-@pytest.mark.parametrize(("name", "pass_"), PASSES.items())
+@pytest.mark.parametrize(("name", "pass_"), [*PASSES.items(), *OPTIONAL.items()])
 def test_a_pass_with_nothing_to_do_returns_its_argument(name: str, pass_: Any) -> None:
     graph = lower([plus(1, 2)])
     assert pass_(graph) is graph

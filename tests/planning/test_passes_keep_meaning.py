@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lazygraph import compute
 from lazygraph.planning.exchange import from_networkx, to_networkx
 from lazygraph.planning.lower import lift, lower
-from lazygraph.planning.passes import PASSES, optimize
+from lazygraph.planning.passes import OPTIONAL, PASSES, optimize
 from lazygraph.running.program import Program
 from lazygraph.values.graph import Graph
 from tests.planning.graphs import Workflow, workflows
@@ -51,7 +51,7 @@ def test_compute_gives_what_direct_evaluation_gives(workflow: Workflow) -> None:
     assert compute(*workflow.promises(), executor="sync", optimize_graph=False) == expected
 
 
-@pytest.mark.parametrize(("name", "pass_"), PASSES.items())
+@pytest.mark.parametrize(("name", "pass_"), [*PASSES.items(), *OPTIONAL.items()])
 @given(workflow=workflows(wrapped=True))
 def test_each_pass_keeps_the_values(name: str, pass_: Any, workflow: Workflow) -> None:
     graph = lower(workflow.promises())
@@ -63,7 +63,7 @@ def test_each_pass_keeps_the_values(name: str, pass_: Any, workflow: Workflow) -
     assert values_of(changed) == values_of(graph) == workflow.values()
 
 
-@given(st.lists(st.sampled_from(sorted(PASSES)), max_size=7), workflows(largest=10, wrapped=True))
+@given(st.lists(st.sampled_from([*PASSES, *OPTIONAL]), max_size=7), workflows(largest=10, wrapped=True))
 def test_passes_keep_the_values_and_the_options_in_any_order(names: list[str], workflow: Workflow) -> None:
     before = lower(workflow.promises())
     graph = optimize(before, names)

@@ -105,6 +105,7 @@ class TestCompiledOnce:
                 return graph
 
         assert plus(1, 2).graph.compute(executor="sync", optimize_graph=[Nothing()]) == (3,)
+        assert explain(plus(1, 2), optimize_graph=[Nothing()]).passes == ()
 
 
 class TestBind:

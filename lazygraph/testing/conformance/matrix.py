@@ -55,7 +55,6 @@ REASONS: Mapping[str, Mapping[str, str]] = {
     "timeout": dict.fromkeys(_OTHERS, "what runs in other people's workers cannot be killed one by one"),
     "isolated": dict.fromkeys(_OTHERS, "what runs in other people's workers has no process of its own"),
     "at_most_once": {"dask": "Dask runs what a lost worker has not finished again by itself"},
-    "cache": {"": "not built yet"},
 }
 """Why an option is refused, by executor; "" stands for all others."""
 

@@ -15,6 +15,7 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.failures import failure_of
+from lazygraph.executors.cluster.net.parcels import pack_values, unpack_values
 from lazygraph.executors.cluster.net.worker_server import _with_classes
 from lazygraph.executors.cluster.records import pack_shape, unpack_shape
 from lazygraph.running.program import Program
@@ -138,7 +139,7 @@ class PretendWorker:
             tables = codec.unpack_tables(shape.names, message.tables, body)
             self.mind.load(message.block, Program(shape, tables), message.aliases)
         elif isinstance(message, m.Store):
-            values, _ = codec.unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
+            values, _ = unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
             self.mind.store(message.block, m.from_ints(message.entries), values)
         elif isinstance(message, m.Caught):
             self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
@@ -214,10 +215,10 @@ class PretendWorker:
         """Answer one question for values."""
         asker, question, base, entries = self.gets.popleft()
         values = self.mind.lookup(base, m.from_ints(entries))
-        lengths, problems, blobs = codec.pack_values(values, w.MISSING)
+        lengths, problems, blobs = pack_values(values, w.MISSING)
         answer = m.Values(question, lengths, problems)
         self.world.tell(self.address, asker.address, answer)
-        opened, wrong = codec.unpack_values(answer, b"".join(blobs), w.MISSING)
+        opened, wrong = unpack_values(answer, b"".join(blobs), w.MISSING)
         asker.answers.append((question, opened, wrong))
 
     def take_answer(self) -> None:
