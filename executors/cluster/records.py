@@ -252,7 +252,10 @@ def retried_shape(shape: Shape, entries: Iterable[int]) -> Shape:
 def last_name(name: str) -> str:
     """Return the name of the last call of a fused task (see planning.fusing), and of any other its own."""
     last = name.rpartition(" → ")[2]
-    return last.partition(" (")[0] if " → … → " in name else last
+    if " → … → " in name:
+        last = last.partition(" (")[0]
+    one, _, times = last.rpartition(" ×")
+    return one if times.isdecimal() else last
 
 
 def pack_shape(shape: Shape) -> ShapeOnWire:

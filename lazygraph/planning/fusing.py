@@ -254,9 +254,11 @@ def _joined_name(names: Sequence[str]) -> str:
 
 
 def _counted(names: Sequence[str]) -> str:
+    """Name a task of several calls; what its last call is named comes last (`last_name` reads it off)."""
     counts = Counter(names)
+    counts[names[-1]] = counts.pop(names[-1])
     said = [name if count == 1 else f"{name} ×{count}" for name, count in counts.items()]
-    return ", ".join(said) if len(said) <= 3 else f"{said[0]}, …, {said[-1]} ({len(names)} calls)"
+    return " → ".join(said) if len(said) <= 4 else f"{said[0]} → … → {said[-1]} ({len(names)} calls)"
 
 
 def why_not_fused(graph: Graph) -> dict[str, int]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lazygraph import compute, delayed, explain, replace
+from lazygraph import compute, delayed, explain, replace, start
 from lazygraph.errors import InvalidOption
+from lazygraph.executors.cluster.records import last_name
 from lazygraph.planning.fusing import fuse, fuse_reductions
 from lazygraph.planning.lower import lower
 from lazygraph.values.graph import Fused, Graph
@@ -58,7 +59,7 @@ def test_nobody_has_it_unasked() -> None:
 def test_what_is_read_twice_stays_and_is_read_once() -> None:
     shared = plus(1, 2)
     graph = fuse_reductions(lower([gather(plus(shared, 1), plus(shared, 2), plus(shared, 2))]))
-    assert names(graph) == ["add", "add ×3, <lambda>"]
+    assert names(graph) == ["add", "add ×3 → <lambda>"]
     assert list(graph.shape.inputs_of(1)) == [0]
     assert compute(gather(plus(shared, 1), plus(shared, 2)), executor="sync", optimize_graph=REDUCED) == ([4, 5],)
 
@@ -77,6 +78,16 @@ def test_containers_and_keywords_among_the_arguments() -> None:
 
     promise = named([plus(1, 1), {"two": plus(2, 2)}], three=plus(3, 3))
     assert compute(promise, executor="sync", optimize_graph=REDUCED) == ((([2, {"two": 4}],), {"three": 6}),)
+
+
+def test_the_name_of_the_last_call_comes_last_and_is_that_of_the_key() -> None:
+    minus, times = delayed(operator.sub), delayed(operator.mul)
+    promise = minus(times(minus(5, 1), plus(1, 1)), plus(0, 1))
+    (name,) = names(fuse_reductions(lower([promise])))
+    assert name == "add ×2 → mul → sub ×2"
+    run = start(promise, executor="sync", optimize_graph=REDUCED)
+    assert run.result() == (7,)
+    assert last_name(name) == "sub" == run.futures[0].key.partition("-")[0]
 
 
 def test_chains_are_taken_in() -> None:

@@ -261,6 +261,9 @@ def test_names_of_fused_tasks() -> None:
     assert last_name("load") == "load"
     assert last_name("load → parse → total") == "total"
     assert last_name("a → b → … → total (7 calls)") == "total"
+    assert last_name("inc ×8 → add ×7") == "add"
+    assert last_name("add ×15") == "add"
+    assert last_name("two × two") == "two × two"
 
 
 # -- making again ----------------------------------------------------------------------------------
