@@ -1,7 +1,8 @@
 """Redis, where an executor on Celery and its workers meet: what lies there, under which names, and for how long.
 
 Covers: plans, leases and values by name; claims on leases; dropping what nobody here stands for any more.
-Does not cover: messages and reports (executors.on_celery), what workers do (executors.celery_tasks).
+Does not cover: messages (executors.on_celery), reports (executors.celery_calls), what workers do
+(executors.celery_tasks).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from base64 import b64encode
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import LostData
+from lazygraph.errors import CannotConnect, ConnectionLost, InvalidOption, LostData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,12 +100,33 @@ class Store:
     What is held is renewed before it expires; what a process leaves behind that died is not.
     """
 
-    def __init__(self, redis: Any, expires: int | None) -> None:
-        self.redis, self.expires = redis, expires
+    def __init__(self, app: Any) -> None:
+        """Make one in the result backend of an application.  Raises `InvalidOption`, `CannotConnect`."""
+        from celery.backends.redis import RedisBackend  # type: ignore[import-untyped]
+
+        if not isinstance(app.backend, RedisBackend):
+            raise InvalidOption(
+                f"the result backend of {app!r} is not redis; give it one: result_backend='redis://...'"
+            )
+        self._backend: Any = app.backend
+        self.redis, self.expires = self._backend.client, int(self._backend.expires or 0) or None
+        self.errors_of_redis: Any = self._backend.connection_errors
+        if self.redis.connection_pool.connection_kwargs.get("decode_responses"):
+            raise InvalidOption(
+                f"the result backend of {app!r} decodes what it reads; values are bytes: leave that out"
+            )
         self.site = f"lazygraph-{uuid.uuid4().hex[:12]}"
         self._mark = f"{self.site}-mark"
         self._lying: dict[str, None] = {}
         self._dropped: deque[str] = deque()  # the collector may say so anywhere: it only notes it
+        try:
+            self._put_mark()
+        except self.errors_of_redis as error:
+            raise CannotConnect(str(self._backend.as_uri()), f"{type(error).__name__}: {error}", "redis") from error
+
+    def away(self, error: BaseException) -> ConnectionLost:
+        """Return what one of the `errors_of_redis` says."""
+        return ConnectionLost(self._backend.as_uri(), f"{type(error).__name__}: {error}")
 
     def parcel(self, name: str, blob: bytes) -> Parcel:
         """Make a parcel of bytes; large ones go to redis under a name."""
@@ -125,15 +147,23 @@ class Store:
         """Claim a lease before a worker does, so that none ever begins it; return whether none had."""
         return bool(self.redis.set(claim_of(lease), CANCELLED, nx=True, ex=self.expires or DAY))
 
+    def errors(self, leases: Iterable[str]) -> list[Any]:
+        """Return what Celery itself says that these have failed with, None of one of which it says nothing."""
+        said = self.redis.mget([self._backend.get_key_for_task(lease) for lease in leases])
+        return [None if one is None else self._backend.decode_result(one)["result"] for one in said]
+
+    def drop_error(self, lease: str) -> None:
+        """Note that nobody wants to know any more what Celery says of one."""
+        self.drop(self._backend.get_key_for_task(lease))
+
     def has_all(self) -> bool:
         """Whether redis has not been emptied since this was asked, or since there is the store: by a mark of ours."""
         if self.redis.expire(self._mark, 7 * DAY):
             return True
-        self.mark()
+        self._put_mark()
         return False
 
-    def mark(self) -> None:
-        """Put the mark there."""
+    def _put_mark(self) -> None:
         self.redis.set(self._mark, b"1", ex=7 * DAY)
 
     def drop(self, *names: str) -> None:

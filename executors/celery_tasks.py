@@ -4,7 +4,7 @@
 `app.conf.imports = ["lazygraph.executors.celery_tasks"]`.
 
 Covers: claiming a lease, running it, leaving values, reporting; the signs of life of a process that runs one.
-Does not cover: sending leases and hearing of them (executors.on_celery).
+Does not cover: sending leases (executors.on_celery), hearing of them (executors.celery_calls).
 """
 
 from __future__ import annotations

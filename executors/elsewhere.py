@@ -11,11 +11,8 @@ Does not cover: an engine's own calls (executors.on_dask, on_ray, on_celery), pa
 from __future__ import annotations
 
 import concurrent.futures
-import sys
-import threading
 import weakref
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lazygraph.errors import EngineFailed, LazyGraphError, LostData, Unserializable, WorkerDied
@@ -23,16 +20,15 @@ from lazygraph.executors.away import Away, Waits
 from lazygraph.executors.base import OF_EVERY_MIND, Engine
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.following import Following
+from lazygraph.executors.hands import Hands
 from lazygraph.executors.leaving import IF_MADE, SMALL_ONES
 from lazygraph.executors.remote import (
     Unsendable,
     opened,
     packed_lease,
     packed_plan,
-    program_of,
     reads_of,
     refused,
-    run,
     unknown,
 )
 from lazygraph.executors.reporting import Reporter
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.base import Work
     from lazygraph.executors.clock import Clock
-    from lazygraph.executors.saying import Say
     from lazygraph.planning.plan import Plan
     from lazygraph.running.course import Course, Ending
     from lazygraph.running.policy import Policy
@@ -71,7 +66,7 @@ class Kept(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A lease as an engine is asked to run it: `run_there(plan, lease, *inputs)`.
+    """A lease as an engine is asked to run it, by `executors.remote.run` in another process.
 
     `plan` is what `Site.place` gave; `inputs` are what earlier calls have left, as `Site.call` named it, or (where it
     `sends_ahead`) will have left.  `policy` is what was said of its one task besides its call; `name` is for people.
@@ -107,37 +102,6 @@ class RunnerGone(Exception):
         self.times, self.alone = times, alone
 
 
-class Hands:
-    """Threads that make calls for others, and may wait.
-
-    They are daemons, and there from the start: while the interpreter ends no pool takes a call and no thread begins.
-    """
-
-    def __init__(self, name: str, count: int = 4) -> None:
-        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._count = count
-        for at in range(count):
-            threading.Thread(target=_serve, args=(self._calls,), name=f"{name}-{at}", daemon=True).start()
-
-    def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Have a function called soon."""
-        self._calls.put(partial(function, *args))
-
-    def close(self) -> None:
-        """End the threads after what they have to do."""
-        for _ in range(self._count):
-            self._calls.put(None)
-
-
-def _serve(calls: SimpleQueue[Callable[[], object] | None]) -> None:
-    while (call := calls.get()) is not None:
-        try:
-            call()
-        except Exception:  # an error of ours: the thread must live on
-            threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
-        del call  # an idle thread keeps no values alive
-
-
 class Site(Protocol):
     """How an engine is asked.  Its methods are called in any thread; none may wait for a task."""
 
@@ -161,7 +125,10 @@ class Site(Protocol):
         ...
 
     def fetch(self, kept: Kept, timeout: float | None) -> tuple[bool, bytes]:
-        """Return `packed(...)` of a value that was left.  Raises when it cannot be had."""
+        """Return whether a value that was left can travel, and its pickle; else its type and, in a new line, why not.
+
+        Raises when it cannot be had.
+        """
         ...
 
     def cancel(self, report: concurrent.futures.Future[bytes]) -> object:
@@ -182,28 +149,6 @@ class Site(Protocol):
 
     def close(self) -> None:
         """Give back what was made for us; what was given to us stays its owner's."""
-
-
-# -- over there ------------------------------------------------------------------------------------
-
-
-def run_there(
-    plan: bytes, lease: bytes, *inputs: Mapping[int, Any], worker: str, say: Say
-) -> tuple[bytes, dict[int, Any]]:
-    """Run a lease in this process, which is called `worker`; return its report, and what it leaves by number."""
-    left: dict[int, Any] = {}
-    return run(program_of(plan, worker), lease, inputs=inputs, leave=left.__setitem__, say=say), left
-
-
-def packed(left: Mapping[int, Any], entry: int) -> tuple[bool, bytes]:
-    """Return whether a value can travel from here, and its pickle, or else the reason as a text."""
-    try:
-        return True, codec.dumps(left[entry])
-    except Exception as error:
-        return False, f"{type(left[entry]).__name__}\n{codec.reason_of(error)}".encode()
-
-
-# -- here ------------------------------------------------------------------------------------------
 
 
 def _tell(work: Work, report: Report) -> None:

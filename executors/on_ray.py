@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import Closed, InvalidOption, MissingExtra
 from lazygraph.executors.base import interrupted
 from lazygraph.executors.datagrams import Ear
-from lazygraph.executors.elsewhere import ElsewhereDriver, Hands
+from lazygraph.executors.elsewhere import ElsewhereDriver
+from lazygraph.executors.hands import Counted, Hands
 from lazygraph.executors.ray_calls import Calls
 from lazygraph.executors.ray_tasks import packed, run_call, teach_references
 
@@ -33,9 +33,6 @@ LARGE = 20_000
 
 NAMES = {"cpu": "num_cpus", "gpu": "num_gpus", "memory": "memory"}
 """What Ray has words of its own for; all other resources are its custom ones."""
-
-COUNTED_FOR = 1.0
-"""Seconds for which it is taken as known how many CPUs there are."""
 
 DEATHS = 4
 """A task that so many workers have died of is not tried again: as everywhere."""
@@ -95,18 +92,13 @@ class RaySite:
         self._task = ray.remote(num_returns=2)(run_call)
         self._hands = Hands("lazygraph-ray")
         self._calls = Calls(ray, self._hands)
-        self._count()
+        self._cpus = Counted(self._count, self._hands)
         self._ear: Ear | None = None
         teach_references(ray)
 
-    def _count(self) -> None:
-        self._cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        self._counted = time.monotonic()
-
-    def _count_again(self) -> None:
-        with suppress(Exception):  # Ray has ended meanwhile: whoever calls it is told
-            self._look()
-            self._count()
+    def _count(self) -> int:
+        self._look()
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     @property
     def slots(self) -> int:
@@ -114,13 +106,12 @@ class RaySite:
 
         What nobody can give just now, or ever, must not keep the rest from running.
         """
-        return 2 * self._cpus + self._calls.asking
+        return 2 * self._cpus.number + self._calls.asking
 
     def place(self, plan: bytes) -> Any:
-        """A large plan becomes an object.  Runs have somebody look how many CPUs there are, which may come and go."""
+        """A large plan becomes an object."""
         self._look()
-        if time.monotonic() - self._counted > COUNTED_FOR:
-            self._hands.call(self._count_again)
+        self._cpus.soon()
         return plan if len(plan) < LARGE else self._ray.put(plan)
 
     def asking(self, resources: Iterable[tuple[str, float]], **asked: Any) -> Any:

@@ -18,7 +18,7 @@ from lazygraph.executors.elsewhere import GivenUp, RunnerGone
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lazygraph.executors.elsewhere import Hands
+    from lazygraph.executors.hands import Hands
 
     Report = concurrent.futures.Future[bytes]
 

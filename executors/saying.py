@@ -5,7 +5,7 @@ has (`Say`).  What is short costs no message: what its tasks have said comes bac
 numbers which lease says it; of one that is over nothing is heard any more.
 
 Covers: what is said, when, and what is made of it here.
-Does not cover: the ways (executors.on_dask, executors.datagrams, executors.celery_tasks).
+Does not cover: the ways (executors.dask_tasks, executors.datagrams, executors.celery_tasks).
 """
 
 from __future__ import annotations

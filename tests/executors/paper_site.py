@@ -6,7 +6,9 @@ import concurrent.futures
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.executors.elsewhere import ElsewhereDriver, RunnerGone, packed, run_there
+from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.elsewhere import ElsewhereDriver, RunnerGone
+from lazygraph.executors.remote import program_of, run
 from tests.executors.driven import WAIT
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ class Held:
         else:
             self.began = True
             inputs = [one.left for one in self.call.inputs]
-            report, self.left = run_there(self.call.plan, self.call.lease, *inputs, worker="paper", say=lambda _: None)
+            left: dict[int, Any] = {}
+            program, leave = program_of(self.call.plan, "paper"), left.__setitem__
+            report = run(program, self.call.lease, inputs=inputs, leave=leave, say=lambda _: None)
+            self.left = left
             self.report.set_result(report)
 
     def fail(self, error: BaseException | None = None) -> None:
@@ -76,7 +81,7 @@ class PaperSite:
         return held, held.report
 
     def fetch(self, kept: Kept, timeout: float | None) -> tuple[bool, bytes]:
-        return packed(kept.left.left, kept.entry)
+        return True, codec.dumps(kept.left.left[kept.entry])
 
     def cancel(self, report: concurrent.futures.Future[bytes]) -> None:
         if not self.calls[report].began and not report.done():

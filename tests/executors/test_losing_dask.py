@@ -129,5 +129,5 @@ def test_a_worker_that_dies_with_a_large_plan(client: Any, tmp_path: Path) -> No
     """It has the only copy of the plan; another worker gets it again."""
     with DaskExecutor(client) as executor:
         run = lazygraph.start(dies_once(str(tmp_path / "died"), bytes(100_000)), executor=executor)
-        with running("distributed.cli.dask_worker", executor._site._address, "--no-nanny", "--nthreads", "1"):
+        with running("distributed.cli.dask_worker", str(client.scheduler.address), "--no-nanny", "--nthreads", "1"):
             assert run.result(WAIT) == (100_000,)
