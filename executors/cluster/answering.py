@@ -136,6 +136,7 @@ class Answering(Handing):
             for holder in holders:
                 worker = self.workers.get(holder)
                 if worker is not None:
+                    self._freeing[holder] = worker
                     worker.freed.setdefault(base, []).append(entry)
             record.home[entry] = NOWHERE
             record.replicas.pop(entry, None)

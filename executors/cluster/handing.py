@@ -9,11 +9,13 @@ Does not cover: messages from peers (scheduler_machine), sizes and room (placeme
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.placement import (
     EVERYWHERE,
+    MOST_AHEAD,
     SAMPLE,
     best_lane,
     fits,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 _QUEUED = int(State.QUEUED)
 
+LOOKED_AT = 64
+"""Of many workers that may give something back, and of many lanes, so many are compared: not all, for one who idles."""
+
 WORTH_MOVING = 0.002
 """Seconds of work below which an idle worker does not ask a busy one for tasks, unless that one is at a long one."""
 
@@ -55,6 +60,12 @@ class Handing:
         self._free_threads: dict[int, None] = {}  # workers with fewer tasks than threads
         self._reported: dict[int, None] = {}  # workers that have answered since the last decision
         self._laden: dict[int, None] = {}  # workers with more tasks than threads
+        self._askable: dict[int, None] = {}  # of those, the ones that may give some back
+        self._late: dict[int, None] = {}  # workers that run something that takes long
+        self._stirred: dict[int, None] = {}  # workers to whose lanes something has come since the last decision
+        self._freeing: dict[int, WorkerRecord] = {}  # workers that are to be told what to free
+        self._widest = 0  # the most threads that a worker ever had
+        self._restricting = False  # whether anybody was ever given what not every worker may take
         self._prioritized = False  # whether anything was ever more urgent than anything else
         self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
@@ -81,13 +92,15 @@ class Handing:
     def _add_worker(self, worker: WorkerRecord) -> None:
         self.workers[worker.id] = worker
         self._threads += worker.threads
+        self._widest = max(self._widest, worker.threads)
         self._loaded(worker, 0)
 
     def _remove_worker(self, peer: int) -> WorkerRecord:
         worker = self.workers.pop(peer)
         self._threads -= worker.threads
-        for remembered in (self._free_threads, self._reported, self._laden):
+        for remembered in (self._free_threads, self._reported, self._laden, self._askable, self._late, self._stirred):
             remembered.pop(peer, None)
+        self._freeing.pop(peer, None)
         self.frontier.close_lane(peer)
         return worker
 
@@ -97,7 +110,9 @@ class Handing:
         if not worker.outstanding:
             worker.least = NOTHING
         surplus = worker.outstanding - worker.threads
-        for remembered, holds in ((self._free_threads, surplus < 0), (self._laden, surplus > 0)):
+        askable = surplus > 0 and not worker.recalled and not worker.reluctant
+        known = (self._free_threads, surplus < 0), (self._laden, surplus > 0), (self._askable, askable)
+        for remembered, holds in known:
             if holds:
                 remembered.setdefault(worker.id)
             else:
@@ -129,7 +144,10 @@ class Handing:
         if policy is not None and policy.where is not None:
             return self._lane_where(policy.where)
         lane = self._nearest(block, task)
-        return lane if lane == ANYWHERE or "default" in self.workers[lane].queues else ANYWHERE
+        if lane == ANYWHERE or "default" not in self.workers[lane].queues:
+            return ANYWHERE
+        self._stirred[lane] = None
+        return lane
 
     def _why(self, record: RunRecord, entry: int, now: float) -> str:
         """Say what an entry waits for; of one that nobody can take, why that is so."""
@@ -165,23 +183,39 @@ class Handing:
 
     def _assign(self) -> None:
         """Give workers what waits in their lanes, then what others may take too; let idle ones take from others."""
-        frontier = self.frontier
-        for lane in frontier.lanes():
-            if lane > ANYWHERE:
-                self._fill(self.workers[lane], lane)
-        candidates = [*self._free_threads, *(w for w in self._reported if w not in self._free_threads)]
+        # Into other lanes nothing has come, or their workers have no more room than before.
+        filled = [*self._stirred, *(peer for peer in self._reported if peer not in self._stirred)]
+        for peer in filled:
+            self._fill(self.workers[peer], peer)
+        self._share()
         self._reported.clear()
-        # One lease each in turn, so that a small graph is spread and not piled on the first.
-        while candidates:
-            shared = [lane for lane in frontier.lanes() if lane <= ANYWHERE and frontier.next_block(lane) is not None]
-            if not shared:
-                break
-            candidates = [peer for peer in candidates if self._serve(self.workers[peer], shared)]
-        for peer in list(self._free_threads):
-            if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
-                break
+        # What is kept from a worker that has a free thread is looked at again.
+        self._stirred = {peer: None for peer in filled if peer in self._free_threads and self.frontier.ready(peer)}
+        if self._askable or self.frontier.has_lanes():
+            for peer in list(self._free_threads):
+                if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
+                    break
         if self._prioritized:
             self._press()
+
+    def _share(self) -> None:
+        """Give what waits in nobody's own lane: one lease each in turn, so that a small graph is not piled on one."""
+        shared = self._shared()
+        if not shared:
+            return
+        candidates = [*self._free_threads, *(peer for peer in self._reported if peer not in self._free_threads)]
+        while candidates and shared:
+            served = []
+            for peer in candidates:
+                if self._serve(self.workers[peer], shared):
+                    served.append(peer)
+                elif not self._shared():
+                    return
+            candidates, shared = served, self._shared()
+
+    def _shared(self) -> list[int]:
+        """Return the lanes in which something waits that is no worker's own."""
+        return [lane for lane in (ANYWHERE, *self._where_of) if self.frontier.next_block(lane) is not None]
 
     def _serve(self, worker: WorkerRecord, lanes: list[int]) -> bool:
         """Give a worker a lease from one of these lanes, the most urgent first."""
@@ -228,6 +262,8 @@ class Handing:
         lease = self.frontier.lease(min(space, limit), lane, min(space, most))
         if lease is None:
             return False
+        if lane == worker.id:
+            worker.reluctant = False  # this it has not been asked for yet
         self._send_lease(worker, record, lease)
         return True
 
@@ -235,6 +271,7 @@ class Handing:
         """Whether a worker is to be given nothing from a lane now: what waits there is less urgent, and asked back."""
         if not worker.pressed and worker.outstanding >= worker.threads and worker.least < self.frontier.urgency(lane):
             worker.pressed = worker.recalled = True
+            self._askable.pop(worker.id, None)
             self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
         return worker.pressed
 
@@ -256,16 +293,26 @@ class Handing:
         Returns whether the next idle worker should try too.
         """
         if "default" in worker.queues:
-            lanes = [(self.frontier.ready(lane), lane) for lane in self.frontier.lanes() if lane > ANYWHERE]
+            lanes = [
+                (self.frontier.ready(lane), lane) for lane in self.frontier.some_lanes(LOOKED_AT) if lane > ANYWHERE
+            ]
             longest = max(lanes, default=(0, ANYWHERE))
             if longest[0] and self._give(worker, longest[1]):
                 return True
-        laden = [w for w in map(self.workers.__getitem__, self._laden) if not w.recalled and not w.reluctant]
+        if (
+            not self._restricting
+            and not self._late
+            and 0 < self._seconds * self._widest * (1 + MOST_AHEAD) < WORTH_MOVING
+        ):
+            return False
+        some = self._askable if self._restricting else islice(self._askable, LOOKED_AT)
+        laden = [self.workers[peer] for peer in some]
         busiest = max([w for w in laden if has_for(w, worker)], key=lambda w: w.outstanding, default=None)
         short = bool(self._seconds) and busiest is not None and self._seconds * busiest.outstanding < WORTH_MOVING
         if busiest is None or (short and not busiest.late):
             return any(w.restricted for w in laden)
-        busiest.recalled = True
+        busiest.recalled, busiest.given = True, False
+        self._askable.pop(busiest.id, None)
         self._send(busiest.id, m.TakeBack(-1, b"", to_give_back(busiest)))
         return True
 
@@ -275,6 +322,7 @@ class Handing:
         home = record.home
         for task in lease.tasks:
             home[task] = worker.id
+        worker.given = True
         self._loaded(worker, len(lease.tasks))
         if self._prioritized:
             worker.least = min(worker.least, block.priority(lease.tasks[0]))
@@ -289,6 +337,7 @@ class Handing:
         if policy is None:
             return False
         if policy.where is not None or policy.limits:
+            self._restricting = True
             for task in lease.tasks:
                 worker.hold((block.base, task, lease.attempt), policy.where or EVERYWHERE)
         return bool(policy.limits)

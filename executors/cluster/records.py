@@ -176,6 +176,7 @@ class WorkerRecord:
     __slots__ = (
         "address",
         "freed",
+        "given",
         "held",
         "id",
         "late",
@@ -211,6 +212,7 @@ class WorkerRecord:
         self.least: float = NOTHING  # the lowest priority of what it was given, as far as that has not been given back
         self.pressed = False  # has been asked for all that has not begun, for something more urgent
         self.recalled = False  # has been asked to give back, and has not answered
+        self.given = False  # has been given something since it was asked
         self.late = False  # runs something that takes long, and has finished nothing since
         self.reluctant = False  # had nothing to give back, and has finished nothing since
         self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free

@@ -65,12 +65,12 @@ class SchedulerMachine(Keeping):
             self._perform(self.frontier.tick(now))
         self._lapse(now)
         # Frees go first: what is handed out after them may be one of these values, to be made again.
-        for worker in self.workers.values():
-            if worker.freed:
-                for base, entries in worker.freed.items():
-                    if base in self.records:
-                        self._send(worker.id, m.Free(base, m.ints(entries)))
-                worker.freed = {}
+        for worker in self._freeing.values():
+            for base, entries in worker.freed.items():
+                if base in self.records:
+                    self._send(worker.id, m.Free(base, m.ints(entries)))
+            worker.freed = {}
+        self._freeing.clear()
         if self._unstored and self.workers:
             self._store_held()
         self._assign()
@@ -243,8 +243,9 @@ class SchedulerMachine(Keeping):
     def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
-        self._loaded(worker, -len(tasks))
         worker.reluctant = worker.late = False
+        self._late.pop(peer, None)
+        self._loaded(worker, -len(tasks))
         self._left(worker, message.block, tasks, message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None:
@@ -340,12 +341,13 @@ class SchedulerMachine(Keeping):
     def _returned(self, peer: int, message: m.Returned, body: bytes | memoryview, now: float) -> None:
         worker, for_idle = self.workers[peer], False
         tasks = m.from_ints(message.tasks)
-        self._loaded(worker, -len(tasks))
         if message.asked:
             for_idle, worker.recalled = not worker.pressed, False
             if worker.pressed:  # whatever has not begun is coming back
                 worker.pressed, worker.least = False, NOTHING
-            worker.reluctant = not self._for_idle(message.block, tasks)
+            # What it was given since may have crossed its answer: of that it has said nothing.
+            worker.reluctant = not worker.given and not self._for_idle(message.block, tasks)
+        self._loaded(worker, -len(tasks))
         for address, base, entries in message.missing:
             self._missing(peer, address, base, m.from_ints(entries), now)
         self._left(worker, message.block, tasks, message.attempt, now, ran=False)
@@ -399,6 +401,7 @@ class SchedulerMachine(Keeping):
 
     def _began(self, peer: int, message: m.Began, body: bytes | memoryview, now: float) -> None:
         self.workers[peer].late = True
+        self._late[peer] = None
         record = self.records.get(message.block)
         if record is not None and record.home[message.task] == peer:
             self._handle(events.Started(record.block, message.task, message.attempt), now)

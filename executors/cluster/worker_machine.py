@@ -36,6 +36,7 @@ class WorkerBlock:
     aliases: Sequence[tuple[int, int]] = ()
     values: dict[int, Any] = field(default_factory=dict)
     stand_ins: dict[int, Any] = field(default_factory=dict)  # as long as its run
+    shared: dict[int, Any] = field(default_factory=dict)  # of values, the segments that they stand in (the hand's)
     observed: bool = False
 
 
@@ -367,10 +368,11 @@ class WorkerMachine:
             return
         left = message.count
         answered = False
+        running = any(map(_runs, self.leases))  # if nothing does, what came first is about to
         for lease in reversed(list(self.leases)):
             if left <= 0:
                 break
-            tail = _tail(lease, left)
+            tail = _tail(lease, left, 0 if running or lease is not self.leases[0] else 1)
             if tail:
                 left -= len(tail)
                 self._give_back(lease, tail, asked=not answered)
@@ -418,6 +420,7 @@ class WorkerMachine:
         if block is not None:
             for entry in m.from_ints(message.entries):
                 block.values.pop(entry, None)
+                block.shared.pop(entry, None)
                 self._coming.pop((message.block, entry), None)
 
     def _forget(self, message: m.Forget) -> None:
@@ -441,18 +444,28 @@ def _removed(lease: WorkLease, task: int) -> bool:
     return True
 
 
-def _tail(lease: WorkLease, count: int) -> list[int]:
-    """Take up to `count` tasks from the right of a lease, if one of them could run elsewhere at once."""
+def _runs(lease: WorkLease) -> bool:
+    """Whether a task of a lease has been begun and has not been answered for."""
+    return len(lease.order) - len(lease.tasks) > lease.answered
+
+
+def _tail(lease: WorkLease, count: int, kept: int) -> list[int]:
+    """Take `count` tasks from the right of a lease, or more, so that one of them could run elsewhere at once.
+
+    Nothing, if that takes any of the first `kept`.
+    """
     tasks = list(lease.tasks)  # a runner takes from the left meanwhile: what is taken is never put back
-    wanted, made = tasks[-count:], set(tasks)
+    made = set(tasks)
     shape, values = lease.program.shape, lease.values
-    if not any(
-        all(read not in made and (read in values or lease.fetching) for read in shape.inputs_of(task))
-        for task in wanted
-    ):
+
+    def free(task: int) -> bool:
+        return all(read not in made and (read in values or lease.fetching) for read in shape.inputs_of(task))
+
+    first = next((at for at in reversed(range(len(tasks))) if free(tasks[at])), -1)
+    if first < kept:
         return []
     taken: list[int] = []
-    for _ in wanted:
+    for _ in range(max(len(tasks) - first, min(count, len(tasks) - kept))):
         try:
             taken.append(lease.tasks.pop())
         except IndexError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lazygraph.running.block import Block
@@ -123,6 +124,14 @@ class Arena:
     def urgency(self, lane: int) -> int:
         """Return the priority of what is next in a lane that is not empty."""
         return -(self._lanes[lane][0] >> RANK_SHIFT) >> PRIORITY_SHIFT
+
+    def has_lanes(self) -> bool:
+        """Whether there is any lane besides ANYWHERE."""
+        return len(self._lanes) > 1
+
+    def some_lanes(self, count: int) -> list[int]:
+        """Return up to so many lanes, those that have been there longest."""
+        return list(islice(self._lanes, count))
 
     def lanes(self) -> list[int]:
         """Return the lanes that exist, in the order they came to be."""
