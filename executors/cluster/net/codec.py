@@ -31,7 +31,7 @@ from lazygraph.values.options import RetryPolicy
 from lazygraph.values.references import portable, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from lazygraph.executors.cluster.worker_machine import WorkLease
     from lazygraph.planning.plan import Plan
@@ -59,10 +59,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = _Reducers(*vars(cloudpickle.Pickler)["dispatch_table"].maps)
 
 
-def dumps(value: Any, buffers: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+def dumps(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
     """Pickle anything; functions and classes of `__main__` go by value.  A failure is an `Exception`, as in `loads`.
 
-    `buffers` is called with large parts, which then are not in what is returned.
+    `buffers` is called with parts that may stand outside; those for which it returns nothing are not in the pickle.
     """
     try:
         with io.BytesIO() as file:
@@ -74,10 +74,13 @@ def dumps(value: Any, buffers: Callable[[pickle.PickleBuffer], object] | None = 
         raise _ordinary(error) from error
 
 
-def loads(blob: Buffer) -> Any:
-    """Open a pickle.  A failure is an `Exception`, whatever it is that what is opened raises: it ends no thread."""
+def loads(blob: Buffer, buffers: Iterable[Any] = ()) -> Any:
+    """Open a pickle, with the parts that stand outside of it.
+
+    A failure is an `Exception`, whatever it is that what is opened raises: it ends no thread.
+    """
     try:
-        return pickle.loads(blob)
+        return pickle.loads(blob, buffers=buffers)
     except (Exception, TaskCancelled):
         raise
     except BaseException as error:
@@ -308,7 +311,7 @@ def _note(error: BaseException, note: str) -> None:
     error.__dict__["__notes__"] = [*own, note]
 
 
-# -- values ----------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 _FIXED: Mapping[type, int] = {int: 28, float: 24, bool: 28, type(None): 16, complex: 32}
 _SAMPLES = (10, 4, 2)  # so many members of a container are looked at, of containers in it fewer
@@ -349,40 +352,6 @@ def _sample(members: Collection[Any], depth: int) -> int:
         return 64 * len(members)
     looked = [8 + _measure(member, depth + 1) for member in islice(members, _SAMPLES[depth])]
     return sum(looked) * len(members) // len(looked)
-
-
-def pack_values(values: Sequence[Any], missing: Any) -> tuple[list[int], list[str], list[bytes]]:
-    """Pickle values one by one: lengths (-1 for `missing`, -2 for what cannot be pickled), problems, pickles."""
-    lengths, problems, blobs = [], [], []
-    for value in values:
-        if value is missing:
-            lengths.append(-1)
-            continue
-        try:
-            blob = dumps(value)
-        except Exception as error:
-            lengths.append(-2)
-            problems.append(f"a {type(value).__name__}: {reason_of(error)}")
-        else:
-            lengths.append(len(blob))
-            blobs.append(blob)
-    return lengths, problems, blobs
-
-
-def unpack_values(message: m.Values, body: Buffer, missing: Any) -> tuple[list[Any], dict[int, str]]:
-    """Open values: one for each entry asked for (or `missing`), and problems by position."""
-    view = memoryview(body)
-    problems = iter(message.problems)
-    values, wrong, at = [], {}, 0
-    for place, length in enumerate(message.lengths):
-        if length < 0:
-            values.append(missing)
-            if length == -2:
-                wrong[place] = next(problems)
-            continue
-        values.append(loads(view[at : at + length]))
-        at += length
-    return values, wrong
 
 
 # -- results ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster import messages as m
     from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.net.peers import Brought
 
 Buffer = bytes | memoryview
 LATER = 0.005
@@ -77,7 +78,7 @@ class Connection:
             self.loop.close()
 
     async def _connect(self, timeout: float) -> None:
-        self._peers = PeerLinks(self._token, "client", self._answered_by_peer)
+        self._peers = PeerLinks(self._token, "client", self._answered_by_peer, own=True)
         self._link = await connect(
             self.address,
             "client",
@@ -201,8 +202,8 @@ class Connection:
         if waiting is not None:
             waiting.set_result(reply)
 
-    def _answered_by_peer(self, question: int, message: m.Values | None, body: Buffer) -> None:
-        self.answer(question, None if message is None else (message, body))
+    def _answered_by_peer(self, question: m.Get, brought: Brought | None) -> None:
+        self.answer(question.question, brought)
 
     def _on_lost(self, error: Exception | None) -> None:
         if self.closed or self.error is not None:

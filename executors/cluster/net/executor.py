@@ -24,6 +24,7 @@ from lazygraph.executors.cluster.net.connection import Connection
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.nesting import Lender
+from lazygraph.executors.cluster.net.parcels import MISSING, pack, together
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
@@ -40,6 +41,7 @@ from lazygraph.values.status import TERMINAL, State, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from lazygraph.executors.cluster.net.peers import Brought
     from lazygraph.values.node import External
 
 Buffer = bytes | memoryview
@@ -150,17 +152,20 @@ class ClusterExecutor(Holding):
     def hold(self, values: Sequence[Any], names: Sequence[str]) -> Run:
         """Send values to be kept on the workers; the run's futures stand for them."""
         self.check_usable()
-        blobs = []
+        packed = []
         for name, value in zip(names, values, strict=True):
             try:
-                blobs.append(codec.dumps(value))
+                packed.append(pack(value))
             except Exception as error:
                 raise Unserializable(
                     f"scattered value {name!r}", type(value).__name__, codec.reason_of(error)
                 ) from error
+        lengths, views = together(packed)
+        # As they are now: what is somebody else's memory may change before it is sent.
+        pieces = [view if isinstance(view.obj, bytes) else memoryview(bytes(view)) for view in views]
         run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
         self._runs[run.number] = run
-        self._connection.send(m.Hold(run.number, [len(blob) for blob in blobs], list(names), run.label), *blobs)
+        self._connection.send(m.Hold(run.number, lengths, list(names), run.label), *pieces)
         return run
 
     def owns(self, external: External) -> bool:
@@ -296,8 +301,8 @@ class ClusterExecutor(Holding):
         while True:
             if worker:
                 reply = self._connection.ask(lambda q: m.Get(q, block, m.ints([at])), worker).result(timeout)  # noqa: B023
-                if reply is not None and reply[0].lengths != [-1]:
-                    return _unpacked(run, entry, *reply)
+                if reply is not None and reply.message.lengths != [MISSING]:
+                    return _unpacked(run, entry, reply)
             located = self._connection.ask(lambda q: m.Want(q, run.number, entry)).result(timeout)
             worker, block, at = located.worker, located.block, located.entry
             if not worker:
@@ -377,13 +382,14 @@ class ClusterExecutor(Holding):
             self._connection.send(m.AskStats(run.number))
 
 
-def _unpacked(run: Run, entry: int, message: m.Values, body: Buffer) -> Outcome:
+def _unpacked(run: Run, entry: int, reply: Brought) -> Outcome:
     name, origin = run.plan.shape.name_of(entry), run.plan.shape.origin_of(entry)
-    if message.lengths == [-2]:
-        error: Exception = Unserializable(f"the result of {name!r},", f"built at {origin}", message.problems[0])
-        return Failure(name, name, 1, error, origin=origin)
     try:
-        return Value(codec.loads(body))
+        [value], problems = reply.opened(None)
+        if not problems:
+            return Value(value)
+        error: Exception = Unserializable(f"the result of {name!r},", f"built at {origin}", problems[0])
+        return Failure(name, name, 1, error, origin=origin)
     except Exception as problem:
         error = Unserializable(f"the result of {name!r}", f"built at {origin}", codec.reason_of(problem))
         return Failure(name, name, 1, error, origin=origin)

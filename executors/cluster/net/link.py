@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, cast
 from lazygraph.errors import Unserializable
 from lazygraph.executors.cluster.messages import Message, decode, decode_greeting, encode
 from lazygraph.executors.cluster.net.addresses import format_address
+from lazygraph.executors.cluster.net.room import room_for
 
 Piece: TypeAlias = bytes | bytearray | memoryview
 """What a body is made of.  A memoryview has to be of bytes; none of them may change before it is written."""
@@ -316,7 +317,7 @@ class Link(asyncio.BufferedProtocol):
     def _begin_large(self, begun: memoryview, header: int, body: int) -> None:
         """Make room for a frame that the buffer cannot hold; `begun` is what has come of it."""
         try:
-            target = memoryview(bytearray(header + body))
+            target = room_for(header, body)
         except MemoryError:
             self._break(ConnectionError(f"{self.peer} sent {header + body:,} bytes in one frame: more than memory has"))
             return

@@ -1,41 +1,66 @@
 """Links to workers, for whoever fetches values: other workers and clients.
 
-Covers: opening them when first needed, questions and answers, workers that are gone.
-Does not cover: which values to ask for (the minds).
+Covers: opening them when first needed, questions and answers, mapping what is in shared memory, workers that are gone.
+Does not cover: which values to ask for (the minds), answering (net.giving).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net import parcels
 from lazygraph.executors.cluster.net.hello import connect
+from lazygraph.executors.cluster.net.segments import CannotShare, Mapped, most_mapped, this_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
 
 
-class PeerLinks:
-    """Links to workers, opened when first needed, and the questions under way on each."""
+_TRIES = 3
+"""Segments that cannot be had, one after another, before a worker's are not tried again: one may just be gone."""
 
-    def __init__(
-        self, token: str, role: str, answered: Callable[[int, m.Values | None, bytes | memoryview], None]
-    ) -> None:
-        self._token, self._role, self._answered = token, role, answered
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a worker has answered: a message with its body, and the segments that it tells of."""
+
+    message: m.Values
+    body: bytes | memoryview
+    mapped: Sequence[Mapped]
+    own: bool
+
+    def opened(self, missing: Any) -> tuple[list[Any], dict[int, str]]:
+        """Open the values: one for each entry asked for (or `missing`), and problems by position."""
+        return parcels.unpack_values(self.message, self.body, missing, self.mapped, self.own)
+
+
+class PeerLinks:
+    """Links to workers, opened when first needed, and the questions under way on each.
+
+    `answered(question, brought)` gets what came, or None.  `own`: values that are brought may be changed here.
+    """
+
+    def __init__(self, token: str, role: str, answered: Callable[[m.Get, Brought | None], None], own: bool) -> None:
+        self._token, self._role, self._answered, self._own = token, role, answered, own
         self._links: dict[str, Link] = {}
         self._opening: dict[str, list[m.Get]] = {}
-        self._asked: dict[str, dict[int, None]] = {}
+        self._asked: dict[str, dict[int, m.Get]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._mapped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._in_vain: dict[str, int] = {}  # how often a worker has told of a segment that could not be had
 
     def ask(self, address: str, question: m.Get) -> None:
         """Send a question to a worker; its answer, or None, comes to `answered`."""
-        self._asked.setdefault(address, {})[question.question] = None
+        self._asked.setdefault(address, {})[question.question] = question
         link = self._links.get(address)
         if link is not None:
-            link.send(question)
+            self._send(link, address, question)
         elif address in self._opening:
             self._opening[address].append(question)
         else:
@@ -44,13 +69,18 @@ class PeerLinks:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _send(self, link: Link, address: str, question: m.Get) -> None:
+        if self._in_vain.get(address, 0) < _TRIES and len(self._mapped) < most_mapped():
+            question = m.Get(question.question, question.block, question.entries, this_host())
+        link.send(question)
+
     async def _open(self, address: str) -> None:
         try:
             link = await connect(
                 address,
                 self._role,
                 self._token,
-                on_message=lambda _, message, body: self._message(address, message, body),
+                on_message=lambda link, message, body: self._message(link, address, message, body),
                 on_lost=lambda _, error: self._lost(address),
                 timeout=10.0,
             )
@@ -64,16 +94,29 @@ class PeerLinks:
             return
         self._links[address] = link
         for question in self._opening.pop(address, ()):
-            link.send(question)
+            self._send(link, address, question)
 
-    def _message(self, address: str, message: m.Message, body: bytes | memoryview) -> None:
-        if isinstance(message, m.Values) and self._asked.get(address, {}).pop(message.question, 0) is None:
-            self._answered(message.question, message, body)
+    def _message(self, link: Link, address: str, message: m.Message, body: bytes | memoryview) -> None:
+        question = self._asked.get(address, {}).get(message.question) if isinstance(message, m.Values) else None
+        if question is None or not isinstance(message, m.Values):
+            return
+        try:
+            mapped = [Mapped(place, self._own) for place in message.places]
+        except CannotShare:
+            self._in_vain[address] = self._in_vain.get(address, 0) + 1
+            link.send(question)  # this time without a host: it is to be sent
+            return
+        if mapped:
+            self._in_vain.pop(address, None)
+        self._mapped.update(one.view.obj for one in mapped)
+        del self._asked[address][message.question]
+        self._answered(question, Brought(message, body, mapped, self._own))
 
     def _lost(self, address: str) -> None:
         self._links.pop(address, None)
-        for question in self._asked.pop(address, ()):
-            self._answered(question, None, b"")
+        self._in_vain.pop(address, None)
+        for question in self._asked.pop(address, {}).values():
+            self._answered(question, None)
 
     def close(self) -> None:
         """End every link."""

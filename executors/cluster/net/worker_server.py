@@ -21,8 +21,10 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.failures import failure_of
+from lazygraph.executors.cluster.net.giving import Giver
 from lazygraph.executors.cluster.net.hello import connect, serve
 from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
+from lazygraph.executors.cluster.net.parcels import unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
 from lazygraph.executors.cluster.records import unpack_shape
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.net.peers import Brought
     from lazygraph.executors.cluster.net.runners import Runners
     from lazygraph.values.graph import Shape
 
@@ -76,7 +79,8 @@ class WorkerServer:
         self.mind = WorkerMachine()
         self._said: deque[Callable[[], None]] = deque()  # by runner threads, in order
         self._woken = False
-        self._peers = PeerLinks(token, "peer", self._fetched)
+        self._peers = PeerLinks(token, "peer", self._fetched, own=False)
+        self._giver = Giver(self.mind)
         self._ticking: asyncio.TimerHandle | None = None
         self._nesting = Nesting(scheduler, partial(ClusterExecutor, scheduler, token), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
@@ -124,6 +128,7 @@ class WorkerServer:
         self._peers.close()
         self._server.close()
         self._link.close()
+        self._giver.close()
 
     # -- the scheduler -----------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class WorkerServer:
 
     def _store(self, message: m.Store, body: bytes | memoryview) -> None:
         opened = m.Values(0, message.lengths, [])
-        values, _ = codec.unpack_values(opened, body, MISSING)
+        values, _ = unpack_values(opened, body, MISSING)
         self.mind.store(message.block, m.from_ints(message.entries), values)
 
     def _lost(self, link: Link, error: Exception | None) -> None:
@@ -198,20 +203,21 @@ class WorkerServer:
         if not isinstance(message, m.Get):
             link.close()
             return
-        values = self.mind.lookup(message.block, m.from_ints(message.entries))
-        lengths, problems, blobs = codec.pack_values(values, MISSING)
-        link.send(m.Values(message.question, lengths, problems), *blobs)
+        self._giver.asked(link, message)
 
-    def _fetched(self, question: int, message: m.Values | None, body: bytes | memoryview) -> None:
-        if message is None:
-            self._act(self.mind.fetched(question, None, {}))
+    def _fetched(self, question: m.Get, brought: Brought | None) -> None:
+        if brought is None:
+            self._act(self.mind.fetched(question.question, None, {}))
             return
         try:
-            values, problems = codec.unpack_values(message, body, MISSING)
+            values, problems = brought.opened(MISSING)
         except Exception as error:  # a value that cannot be opened here fails the tasks that read it, not the worker
             why = f"it cannot be opened on {self.name}: {codec.reason_of(error)}"
-            values, problems = [MISSING] * len(message.lengths), dict.fromkeys(range(len(message.lengths)), why)
-        self._act(self.mind.fetched(question, values, problems))
+            count = len(brought.message.lengths)
+            values, problems = [MISSING] * count, dict.fromkeys(range(count), why)
+        actions = self.mind.fetched(question.question, values, problems)
+        self._giver.came(question, values, brought)
+        self._act(actions)
 
     # -- what runner threads say, in their threads (net.runners.Teller) -----------------------------
 

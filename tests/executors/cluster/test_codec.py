@@ -18,7 +18,7 @@ import tblib.pickling_support  # type: ignore[import-untyped]
 
 from lazygraph.errors import RemoteError, Unserializable
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net import codec, parcels
 from lazygraph.executors.cluster.worker_machine import MISSING, WorkerBlock, WorkLease
 from lazygraph.language.delayed import delayed
 from lazygraph.planning.plan import Plan, plan_of
@@ -252,11 +252,11 @@ def test_ctrl_c_while_a_pickle_is_opened_is_ctrl_c() -> None:
 
 
 def test_values_travel_one_by_one() -> None:
-    lengths, problems, blobs = codec.pack_values([1, MISSING, Stubborn(), "four"], MISSING)
+    lengths, problems, blobs = parcels.pack_values([1, MISSING, Stubborn(), "four"], MISSING)
     assert (lengths[1], lengths[2], len(blobs)) == (-1, -2, 2)
     assert problems == ["a Stubborn: TypeError: I stay here"]
 
-    values, wrong = codec.unpack_values(m.Values(1, lengths, problems), b"".join(blobs), MISSING)
+    values, wrong = parcels.unpack_values(m.Values(1, lengths, problems), b"".join(blobs), MISSING)
     assert values == [1, MISSING, MISSING, "four"]
     assert wrong == {2: problems[0]}
 
