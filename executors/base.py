@@ -44,9 +44,10 @@ OF_EVERY_MIND = frozenset(
         "eta",
         "expires",
         "at_most_once",
+        "cache",
     }
 )
-"""Options that the Frontier sees to, whatever runs the leases."""
+"""Options that the Frontier sees to, or the plan itself (`cache`), whatever runs the leases."""
 
 IN_A_CHILD = frozenset({"timeout", "isolated"})
 """Options that need a process which can be killed."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lazygraph.errors import LazyGraphError as LazyGraphError
     from lazygraph.executors.cluster.local import LocalCluster as LocalCluster
     from lazygraph.executors.cluster.net.client import Client as Client
+    from lazygraph.executors.files.store import Store as Store
     from lazygraph.interop.dask_words import annotate as annotate
     from lazygraph.interop.dask_words import config as config
     from lazygraph.language.composing import chain as chain
@@ -73,6 +74,7 @@ _HOMES = {
     "Run": "lazygraph.running.run",
     "Signature": "lazygraph.language.signature",
     "Status": "lazygraph.values.status",
+    "Store": "lazygraph.executors.files.store",
     "TaskRecord": "lazygraph.running.hooks",
     "after_task": "lazygraph.running.hooks",
     "annotate": "lazygraph.interop.dask_words",

@@ -18,6 +18,7 @@ from lazygraph.language.canvas import Canvas
 from lazygraph.language.filling import Filled, as_node
 from lazygraph.language.members import check_on_error
 from lazygraph.language.promise import Delayed, build
+from lazygraph.planning.caching import Caching, cached, has_cached
 from lazygraph.planning.lower import lift, lower
 from lazygraph.planning.optimize import cull, reorder
 from lazygraph.planning.passes import Passes
@@ -33,6 +34,7 @@ from lazygraph.showing.account import Account as Account
 from lazygraph.showing.draw import to_svg
 from lazygraph.showing.drawing import Drawing, draw
 from lazygraph.showing.explain import Profile
+from lazygraph.showing.graphs import fates_of
 from lazygraph.showing.graphs import picture_of as picture_of_graph
 from lazygraph.showing.graphs import profile_of as profile_of_graph
 from lazygraph.submitting import submit, unpack, without_skipped
@@ -260,6 +262,14 @@ class use:
         leave(self._executor)
 
 
+def default_store() -> Any:
+    """Return the store of `cache=True`."""
+    # Needed only by those who keep results, and sqlite3 is not light.
+    from lazygraph.executors.files.store import default_store
+
+    return default_store()
+
+
 # -- looking at graphs -----------------------------------------------------------------------------
 
 
@@ -292,8 +302,12 @@ def explain(
     if analyze:
         return analyzed(start(*args, optimize_graph=optimize_graph, executor=executor, observe=True))
     lazies, _ = unpack(args, True)
-    graph = optimized(lower(lazies), optimize_graph, explained=True)
-    return foreseen(graph, resolve(executor))
+    graph, kept = lower(lazies), None
+    if has_cached(graph):
+        kept = Caching(graph)
+        graph = kept.graph()
+    profile = foreseen(optimized(graph, optimize_graph, explained=True), resolve(executor))
+    return profile if kept is None else replace(profile, cache=fates_of(kept.verdicts()))
 
 
 def visualize(
@@ -304,7 +318,8 @@ def visualize(
     Returns an object that Jupyter shows as a picture.  SVG and dot need nothing; other formats need graphviz.
     """
     lazies, _ = unpack(args, True)
-    graph = optimized(lower(lazies), optimize_graph)
+    graph = lower(lazies)
+    graph = optimized(cached(graph) if optimize_graph else graph, optimize_graph)
     return draw(picture_of_graph(graph), filename, format)
 
 

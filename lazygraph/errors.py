@@ -123,6 +123,17 @@ class LargeLiteralWarning(UserWarning):
         )
 
 
+class CacheWarning(UserWarning):
+    """Something about kept results did not work.  No error: the value is made, or made again, and is right."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+
+    def __str__(self) -> str:
+        what, why = self.args
+        return f"cache=: {what}: {why}"
+
+
 # -- what is not there -----------------------------------------------------------------------------
 
 

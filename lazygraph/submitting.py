@@ -16,7 +16,7 @@ from lazygraph.executors.explaining import submit_observed
 from lazygraph.language.canvas import Canvas
 from lazygraph.language.promise import Delayed, is_lazy, with_adopted
 from lazygraph.planning.lower import lift
-from lazygraph.planning.plan import Plan, plan_of, planned
+from lazygraph.planning.plan import Plan, plan_of, plan_of_graph
 from lazygraph.running.futures import Future
 from lazygraph.running.run import SKIPPED, Run
 from lazygraph.values.graph import Graph
@@ -53,7 +53,7 @@ def _plan_for(
     executor: Executor, lazies: Lazies, optimize_graph: Passes, fail_fast: bool, name: str, skips: bool
 ) -> Plan:
     if isinstance(lazies, Graph | Plan):
-        made = planned(lazies, optimize_graph) if isinstance(lazies, Graph) else lazies
+        made = plan_of_graph(lazies, optimize_graph) if isinstance(lazies, Graph) else lazies
         plan = replace(made, fail_fast=fail_fast, name=name, skips=skips)
     else:
         plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)

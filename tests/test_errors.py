@@ -26,7 +26,7 @@ import networkx
 import pytest
 
 import lazygraph
-from lazygraph import Client, LocalCluster, chain, compute, delayed, errors, group, replace, visualize
+from lazygraph import Client, LocalCluster, Store, chain, compute, delayed, errors, group, replace, visualize
 from lazygraph.errors import LazyGraphError
 from lazygraph.executors import PoolExecutor, ThreadExecutor
 from lazygraph.planning.exchange import from_networkx
@@ -152,6 +152,18 @@ def _a_pure_call_with_a_lock(lab: Lab) -> None:
 @case(errors.DuplicateKey, ValueError, "two different calls have the key 'sum'", "a key of its own")
 def _two_calls_with_one_key(lab: Lab) -> None:
     compute(add(1, dask_key_name="sum"), add(2, dask_key_name="sum"))  # here
+
+
+@case(
+    errors.CacheWarning,
+    UserWarning,
+    "the value of 'allocate_lock'",
+    "test_errors.py",
+    "is not kept: TypeError",
+    "pickle",
+)
+def _a_value_that_cannot_be_kept(lab: Lab) -> None:
+    delayed(threading.Lock, cache=Store(lab.folder))().compute(executor="sync")  # here
 
 
 @case(errors.LargeLiteralWarning, UserWarning, "argument x of 'add' of 25 MB", "user.py:3", "client.scatter(value)")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.msgpack import decode, encode
 
 from lazygraph.executors.cluster.messages import Ended, Message, ShapeOnWire, from_ints, ints
 from lazygraph.values.graph import Scope, Shape
@@ -283,8 +286,21 @@ def pack_shape(shape: Shape) -> ShapeOnWire:
     )
 
 
+SMALL = 64
+"""Bytes of a column; shapes of no more (16 entries) are kept, because calls from one place look alike."""
+
+
 def unpack_shape(wire: ShapeOnWire) -> Shape:
     """Return the shape again."""
+    return _known(encode(wire)) if len(wire.functions) <= SMALL else _unpacked(wire)
+
+
+@lru_cache(maxsize=256)
+def _known(encoded: bytes) -> Shape:
+    return _unpacked(decode(encoded, type=ShapeOnWire))
+
+
+def _unpacked(wire: ShapeOnWire) -> Shape:
     return Shape(
         externals=wire.externals,
         function=from_ints(wire.functions),

@@ -59,11 +59,13 @@ def _nested(keys: Any, values: dict[Hashable, Any]) -> Any:
     return tuple(_nested(one, values) for one in keys) if isinstance(keys, list) else values[keys]
 
 
-def from_dask(collection: Any) -> Delayed:
+def from_dask(collection: Any, *, cache: Any = False) -> Delayed:
     """Return a promise of the value of one of dask's collections: to explain, draw, check, cache, run anywhere.
 
-    What dask optimizes is optimized; the promise's nodes are called as dask's keys are.  Raises `TypeError` for what is
-    no collection of dask's.
+    What dask optimizes is optimized; the promise's nodes are called as dask's keys are.  `cache=True`, or a store: its
+    value is kept, and found again by whatever has the same tasks on the same data.  (`dask.annotate(cache=True)` says
+    that of the tasks of a part.)  Of `dask.delayed` calls it is not known whether they give the same twice, so what is
+    below them is known by its inputs' values.  Raises `TypeError` for what is no collection of dask's.
     """
     try:
         from dask.base import is_dask_collection
@@ -71,4 +73,4 @@ def from_dask(collection: Any) -> Delayed:
         raise MissingExtra("from_dask()", "dask") from error
     if not is_dask_collection(collection):
         raise WrongCanvas(f"from_dask() takes a dask array, bag, dataframe or delayed, not {collection!r}")
-    return as_promise(adopted([collection])[0])
+    return as_promise(adopted([collection], cache=cache)[0])

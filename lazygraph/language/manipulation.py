@@ -224,7 +224,7 @@ class _Copies:
     def _marked(self, row: TaskOptions) -> tuple[Promise, ...]:
         # A pure call is one node with every other such call of the same inputs.  Waiting for a mark makes it another
         # call, and one with the calls that wait for the same mark: the key is the mark's own.
-        if not (row.pure or row.cache):
+        if not row.is_pure:
             return ()
         if self._mark is None:
             self._mark = Delayed(passed, (), None, TaskOptions(name="clone", key=f"clone-{self._suffix}"))
@@ -234,7 +234,7 @@ class _Copies:
         row: TaskOptions = node._options
         if row.key is not None:
             return replace(row, key=f"{row.key}-{_fresh() if loose else self._suffix}")
-        if self._fixed and not (loose or row.pure or row.cache):
+        if self._fixed and not (loose or row.is_pure):
             return replace(row, key=f"{node.key}-{self._suffix}")
         return row
 

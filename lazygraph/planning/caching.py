@@ -26,8 +26,8 @@ from lazygraph.planning.keeping import Found, Kept
 from lazygraph.planning.lower import lift
 from lazygraph.planning.optimize import cull
 from lazygraph.planning.selecting import select
-from lazygraph.planning.sharing import Calls, is_pure
-from lazygraph.values.graph import ORDER, Change, Graph, Scope, Tables, offsets_of
+from lazygraph.planning.sharing import Calls
+from lazygraph.values.graph import ORDER, Change, Fused, Graph, Scope, Tables, offsets_of
 from lazygraph.values.keys import as_key
 from lazygraph.values.node import identity
 from lazygraph.values.options import TaskOptions
@@ -45,7 +45,9 @@ CLEAR = frozenset(
     map(id, (identity, take_output, getattr, pow, divmod, round, *(getattr(operator, n) for n in _OPERATORS.split())))
 )
 """Functions of ours and Python's whose calls are as pure as what they read: what `d[0]`, `a + b` or a group becomes."""
-_NEVER = frozenset(map(id, (identity, take_output, *READS_MEMBERS)))
+_TOLERANT = frozenset(map(id, READS_MEMBERS))
+"""Functions whose values depend on which of their inputs fail."""
+_NEVER = frozenset(map(id, (identity, take_output))) | _TOLERANT
 """Functions whose values are not worth keeping, or are not theirs."""
 
 MOST = 16 * 2**20
@@ -80,7 +82,7 @@ class Verdict(NamedTuple):
 
 def has_cached(graph: Graph) -> bool:
     """Whether somebody has said `cache=` of a node."""
-    return any(row.cache for row in graph.shape.options)
+    return any(row.cache is not False for row in graph.shape.options)
 
 
 def cached(graph: Graph, *, template: bool = False) -> Graph:
@@ -115,20 +117,20 @@ class Caching:
 
     def _keys(self, graph: Graph, template: bool) -> _Known:
         shape, functions = graph.shape, graph.tables.functions
-        pure = [is_pure(row) for row in shape.options]
+        pure = [row.is_pure for row in shape.options]
         clear = [id(function) in CLEAR for function in functions]
         known = _Known([None] * len(shape), [*range(len(shape))], dict.fromkeys(range(shape.externals), "is held"))
         tokens, blame = known.tokens, known.blame
         for at in graph.tasks():
             row, function = shape.function[at], functions[shape.function[at]]
-            if type(function) is Kept and function.key is not None:
+            if isinstance(function, Kept) and function.key is not None:
                 tokens[at] = b"#" + bytes.fromhex(function.key)
             elif template and function is identity and shape.options[shape.option[at]].key is not None:
                 known.why[at] = "is an input of the plan"
             elif pure[shape.option[at]] or clear[row]:
                 self._token(at, known, forgiving=not pure[shape.option[at]])
             else:
-                known.why[at] = "is not pure"
+                known.why[at] = "goes on without members" if id(function) in _TOLERANT else "is not pure"
             if tokens[at] is not None:
                 blame[at] = -1
         return known
@@ -170,24 +172,23 @@ class Caching:
                 functions.append(self._kept(at, key, store))
                 names.append(shape.names[row])
             column[at] = rows[said]
-        options = tuple(replace(row, cache=True) if row.cache else row for row in shape.options)
+        options = tuple(replace(row, cache=True) if row.cache is not False else row for row in shape.options)
         changed = replace(shape, function=column, names=tuple(names), options=options)
         return replace(self._given, shape=changed, tables=Tables(tuple(functions), tables.constants, tables.templates))
 
     def _kept(self, at: int, key: str | None, store: ResultStore) -> Kept:
         shape = self._given.shape
-        function = self._given.tables.functions[shape.function[at]]
+        function: Any = self._given.tables.functions[shape.function[at]]
         token = self._calls.function(at, self._ordered(at)) if key is None else b""
         return Kept(function, key, token, store, shape.name_of(at), shape.origin_of(at))
 
     def _cached(self) -> Iterator[tuple[int, ResultStore]]:
         """Yield each entry that is cached and not wrapped yet, and its store."""
         shape, functions = self._given.shape, self._given.tables.functions
-        stores = [default_store() if row.cache is True else row.cache if row.cache else None for row in shape.options]
         for at in self._given.tasks():
-            store, function = stores[shape.option[at]], functions[shape.function[at]]
-            if store is not None and type(function) not in (Kept, Found) and id(function) not in _NEVER:
-                yield at, store
+            said, function = shape.options[shape.option[at]].cache, functions[shape.function[at]]
+            if said is not False and not isinstance(function, Kept | Found | Fused) and id(function) not in _NEVER:
+                yield at, default_store() if said is True else said
 
     def _ordered(self, at: int) -> list[bytes]:
         """Return the tokens of what an entry waits for and does not read."""
@@ -213,7 +214,7 @@ class Caching:
                 continue
             seen[at] = 1
             function = functions[shape.function[at]] if at >= shape.externals else None
-            if type(function) is Kept and function.key is not None and function.store.find(function.key):
+            if isinstance(function, Kept) and function.key is not None and function.store.find(function.key):
                 yield at
             else:
                 stack.extend(shape.inputs_of(at))
@@ -240,8 +241,8 @@ class Caching:
             if at in found:
                 row = rows.setdefault(shape.function[at], len(functions))
                 if row == len(functions):
-                    kept = tables.functions[shape.function[at]]
-                    functions.append(Found(kept.key, kept.store, kept.node, kept.origin))  # type: ignore[union-attr]
+                    kept: Any = tables.functions[shape.function[at]]
+                    functions.append(Found(kept.key, kept.store, kept.node, kept.origin))
                     names.append(shape.names[shape.function[at]])
                 how = loads.setdefault(shape.option[at], len(options))
                 if how == len(options):
@@ -280,7 +281,7 @@ class Caching:
         """Return what becomes of each node, in the order of the graph."""
         shape, functions = self._graph.shape, self._graph.tables.functions
         needed = _needed(shape, self._found)
-        said = [bool(row.cache) for row in shape.options]
+        said = [row.cache is not False for row in shape.options]
         verdicts = []
         for at in self._graph.tasks():
             function, why = functions[shape.function[at]], ""
@@ -288,7 +289,7 @@ class Caching:
                 fate = LOADED
             elif not needed[at]:
                 fate = ABOVE
-            elif type(function) is Kept:
+            elif isinstance(function, Kept):
                 fate = KEPT if function.key is not None else LATER
                 why = self._why(at) if function.key is None else ""
             elif said[shape.option[at]] and id(function) not in _NEVER:
@@ -337,8 +338,7 @@ class Recipes:
     __slots__ = ("_graph", "_keys", "_packed")
 
     def __init__(self, graph: Graph | None, found: Sequence[int] = (), packed: bytes = b"") -> None:
-        self._packed = packed
-        self._graph, self._keys = (None, []) if graph is None else (graph, list(found))
+        self._graph, self._keys, self._packed = graph, list(found), packed
 
     def promise(self, key: str) -> Delayed | None:
         """Return the promise of what has a key, or None where its recipe did not travel."""
@@ -347,8 +347,9 @@ class Recipes:
             self._graph, self._keys, self._packed = whole, list(whole.shape.outputs), b""
         if self._graph is None:
             return None
-        shape, functions = self._graph.shape, self._graph.tables.functions
-        at = next(at for at in self._keys if functions[shape.function[at]].key == key)  # type: ignore[union-attr]
+        shape: Shape = self._graph.shape
+        functions: list[Any] = list(self._graph.tables.functions)
+        at = next(at for at in self._keys if functions[shape.function[at]].key == key)
         return lift(_above(self._graph, [at]))[0]
 
     def __reduce__(self) -> tuple[Any, ...]:

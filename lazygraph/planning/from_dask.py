@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import InvalidOption, LazyGraphError, MissingExtra
 from lazygraph.language.promise import Delayed, is_lazy
+from lazygraph.planning.dask_content import Nested, in_order_of_use, is_subgraph
 from lazygraph.planning.faults import Told, in_order, missing_inputs, raise_first
 from lazygraph.planning.to_dask import Called, Fetched
 from lazygraph.values.node import Quoted, identity
@@ -43,11 +44,6 @@ class Written(NamedTuple):
 
     tasks: Mapping[Hashable, Any]
     annotations: Annotations
-
-
-def evaluate(task: Any, keys: tuple[Hashable, ...], /, *values: Any) -> Any:
-    """Run a task of dask's with tasks inside: what those give is nobody else's, so they are no nodes."""
-    return task(dict(zip(keys, values, strict=True)))
 
 
 # -- what dask hands over --------------------------------------------------------------------------
@@ -132,12 +128,18 @@ def _said_in_layers(layers: Iterable[Any]) -> dict[str, dict[Hashable, Any]]:
 
 
 def promises_of(
-    graph: Written, keys: Iterable[Hashable], named: Callable[[Hashable], str] = str, *, shared: bool = False
+    graph: Written,
+    keys: Iterable[Hashable],
+    named: Callable[[Hashable], str] = str,
+    *,
+    shared: bool = False,
+    pure: bool = False,
 ) -> dict[Hashable, Any]:
     """Return for each of `keys` a promise of its value, a future that a task of ours had there, or quoted data.
 
     `named` says what the promise of a key is called.  `shared`: a key means the same work in all graphs, so what is
-    made of it here and elsewhere is done once.
+    made of it here and elsewhere is done once.  `pure`: equal tasks give equal values, as dask takes it of all but its
+    delayed calls; it has to be said only where something is cached.
     Raises `NoSuchKey`, `CyclicGraph` naming a cycle, `InvalidOption` for a missing input or a wrong annotation.
     """
     wanted = list(keys)
@@ -145,7 +147,8 @@ def promises_of(
     raise_first(missing_inputs(needed))
     order, cycles = in_order(needed)
     raise_first(cycles)
-    making = _Making(graph, _Rows(graph.annotations, named, shared))
+    pure = pure or (not shared and any((graph.annotations.get("cache") or {}).values()))
+    making = _Making(graph, _Rows(graph.annotations, named, shared, pure))
     for key in order:
         making.promise(key)
     return {key: _lazy(making.made[key]) for key in wanted}
@@ -196,11 +199,12 @@ class _Making:
             made[key] = self._call(key, task)
 
     def _call(self, key: Hashable, task: Any) -> Delayed:
-        taken = self._taken_apart(task) if type(task) is self.spec.Task else None
         options, site = self.rows.of(key), f"dask's key {key!r}" if self.rows.told_by_site else _SITE
+        whole = type(task) is not self.spec.Task or (options.is_pure and is_subgraph(task))
+        taken = None if whole else self._taken_apart(task)
         if taken is None:
-            reads = tuple(task.dependencies)
-            return Delayed(evaluate, (task, reads, *(self.made[read] for read in reads)), None, options, site)
+            reads = in_order_of_use(task) if options.is_pure else task.dependencies
+            return Delayed(Nested(task, reads), tuple(self.made[read] for read in reads), None, options, site)
         leaves, ops = taken
         template = template_of(tuple(ops), len(task.args), tuple(task.kwargs))
         return Delayed(task.func, tuple(leaves), template, options, site)
@@ -259,29 +263,31 @@ def _lazy(made: Any) -> Any:
 
 # -- what annotations are here ---------------------------------------------------------------------
 
-_NOT_FOR_MANY = frozenset({"key", "name", "nout", "bind", "pure", "cache"})
+_NOT_FOR_MANY = frozenset({"key", "name", "nout", "bind", "pure"})
 """Options of ours that say what a task is, not how it is run."""
 
 
 class _Rows:
     """The options of a graph's tasks: called as their keys are, with what annotations say."""
 
-    def __init__(self, annotations: Annotations, named: Callable[[Hashable], str], shared: bool) -> None:
+    def __init__(
+        self, annotations: Annotations, named: Callable[[Hashable], str], shared: bool, pure: bool = False
+    ) -> None:
         self._said = {name: said for name, said in annotations.items() if said and name in NAMES - _NOT_FOR_MANY}
         self._wishes = annotations.get("allow_other_workers") or {}
-        self._named, self._shared = named, shared
+        self._named, self._shared, self._default = named, shared, replace(DEFAULT, pure=True) if pure else DEFAULT
         self._plain: dict[str | None, TaskOptions] = {}
         self.told_by_site = named is not str  # else the name says which key it is
 
     def of(self, key: Hashable) -> TaskOptions:
         """Return the options of the task of a key."""
-        row = DEFAULT
+        row = self._default
         said = {name: each[key] for name, each in self._said.items() if key in each}
         if self._wishes.get(key):
             said.pop("workers", None)  # a wish, and placing is free to have none
         if said:
             given = {name: _whole(name, value) for name, value in said.items()}
-            row = changed(DEFAULT, "dask.annotate()", given)
+            row = changed(row, "dask.annotate()", given)
         name = self._named(key) or None
         if self._shared:
             return replace(row, name=name, key=str(key) or None)
@@ -290,7 +296,7 @@ class _Rows:
     def _called(self, name: str | None) -> TaskOptions:
         row = self._plain.get(name)
         if row is None:
-            row = self._plain[name] = TaskOptions(name=name)
+            row = self._plain[name] = replace(self._default, name=name)
         return row
 
 
@@ -306,10 +312,11 @@ def _whole(name: str, value: Any) -> Any:
 # -- collections -----------------------------------------------------------------------------------
 
 
-def adopted(collections: Sequence[Any], *, optimize_graph: bool = True) -> list[Any]:
+def adopted(collections: Sequence[Any], *, optimize_graph: bool = True, cache: Any = False) -> list[Any]:
     """Return for each of dask's collections a promise of its value; what several of them need is done once.
 
-    Promises of `dask.delayed` that are adopted one after another share what has the same key, too.
+    Promises of `dask.delayed` that are adopted one after another share what has the same key, too.  `cache`: their
+    values are kept, as that option of a task says.
     """
     from dask.base import is_dask_collection
     from dask.delayed import Delayed as Theirs
@@ -325,10 +332,17 @@ def adopted(collections: Sequence[Any], *, optimize_graph: bool = True) -> list[
     # Kind by kind: dask warns of expressions and layered graphs that are optimized together.
     for kind, places in kinds.items():
         alike = [collections[at] for at in places]
-        promises = _delayed(alike) if kind == "delayed" else _finalized(alike, optimize_graph)
+        pure = cache is not False
+        promises = _delayed(alike) if kind == "delayed" else _finalized(alike, optimize_graph, pure)
         for at, promise in zip(places, promises, strict=True):
-            made[at] = promise
+            made[at] = promise if cache is False else _cached(promise, cache)
     return made
+
+
+def _cached(promise: Any, cache: Any) -> Any:
+    if isinstance(promise, Delayed):
+        promise._options = changed(promise._options, "from_dask()", {"cache": cache})  # nobody else has it yet
+    return promise
 
 
 def _has_expression(collection: Any) -> bool:
@@ -348,7 +362,7 @@ def _delayed(collections: Sequence[Any]) -> list[Any]:
     return [made[key] for key in keys]
 
 
-def _finalized(collections: Sequence[Any], optimize_graph: bool) -> list[Any]:
+def _finalized(collections: Sequence[Any], optimize_graph: bool, pure: bool) -> list[Any]:
     from dask import _expr, core
     from dask.base import collections_to_expr
     from dask.utils import key_split
@@ -357,5 +371,5 @@ def _finalized(collections: Sequence[Any], optimize_graph: bool) -> list[Any]:
     flatten: Any = core.flatten
     expression = finalize(collections_to_expr(list(collections), optimize_graph)).optimize()
     keys = list(flatten(expression.__dask_keys__()))
-    made = promises_of(written(expression), keys, key_split)
+    made = promises_of(written(expression), keys, key_split, pure=pure)
     return [made[key] for key in keys]

@@ -106,7 +106,7 @@ def _kept_again(function: Any, *facts: Any) -> Kept:
 class Keeping:
     """Called with what a task was replaced by: keeps that as the task's value."""
 
-    __slots__ = ("_key", "_kept")
+    __slots__ = ("_kept", "_key")
 
     def __init__(self, kept: Kept, key: str) -> None:
         self._kept, self._key = kept, key

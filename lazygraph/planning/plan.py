@@ -100,13 +100,15 @@ def planned(graph: Graph, optimize_graph: Passes = True) -> Plan:
 
     It may run more than once, so it looks for what is cached when it runs, and what is above that runs too.
     """
+    if has_cached(graph):  # what a function reads may have changed since, and then its key is another
+        return _template(seal(optimize(cached(graph, template=True), optimize_graph)))
     key = optimize_graph if isinstance(optimize_graph, bool) else tuple(optimize_graph)
     try:
         plan: Plan | None = graph.plans.get(key)
     except TypeError:  # a pass that cannot be hashed
-        return _template(seal(optimize(cached(graph, template=True), optimize_graph)))
+        return _template(seal(optimize(graph, optimize_graph)))
     if plan is None:
-        plan = graph.plans[key] = _template(seal(optimize(cached(graph, template=True), optimize_graph)))
+        plan = graph.plans[key] = _template(seal(optimize(graph, optimize_graph)))
     return plan
 
 

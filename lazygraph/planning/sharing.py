@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.values.graph import Shape
-    from lazygraph.values.options import TaskOptions
     from lazygraph.values.template import Template
 
 
@@ -35,7 +34,7 @@ def share(graph: Graph) -> Graph:
     """
     shape = graph.shape
     named = _named(graph)
-    pure = [row.key is None and is_pure(row) for row in shape.options]
+    pure = [row.key is None and row.is_pure for row in shape.options]
     if not named and not any(pure):
         return graph
     calls = Calls(graph)
@@ -48,11 +47,6 @@ def share(graph: Graph) -> Graph:
             alias[at] = calls.one_work(named[at], at, alias)
     keep = [at for at in range(len(shape)) if alias[at] == at]
     return graph if len(keep) == len(shape) else select(graph, keep, alias)
-
-
-def is_pure(row: TaskOptions) -> bool:
-    """Whether calls with these options give the same whenever they are given the same."""
-    return row.pure or bool(row.cache)
 
 
 def _named(graph: Graph) -> dict[int, int]:
@@ -91,7 +85,7 @@ def content_keys(graph: Graph) -> list[str | None]:
     """
     shape = graph.shape
     calls = Calls(graph)
-    pure = [is_pure(row) for row in shape.options]
+    pure = [row.is_pure for row in shape.options]
     held = _holding(graph)
     tokens: list[bytes | None] = [None] * len(shape)
     for at in graph.tasks():

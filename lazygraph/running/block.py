@@ -114,7 +114,8 @@ class Block:
         self.open = n - shape.externals  # tasks that have not ended
         self.plain = [row.plain for row in shape.options]
         self.special = not all(self.plain)
-        self.policies = [None if row.plain else policy_of(row) for row in shape.options]
+        rows = zip(shape.options, self.plain, strict=True)
+        self.policies = [None if plain else policy_of(row) for row, plain in rows]
         self.retries: dict[int, int] = {}  # tasks that were tried again because they failed -> how often
         self.wakes: dict[int, float] = {}  # scheduled and retrying tasks that a timer wakes -> when
         self.parked: dict[int, Line] = {}  # scheduled tasks that wait for a permit -> in which line

@@ -57,12 +57,13 @@ def innermost(function: Any) -> Any:
 
 
 def give_up(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine that will not be awaited; with one that watches the one it watches, which it has not begun."""
+    """Close a coroutine that will not be awaited; with one that awaits another that one, which it has not begun."""
     frame = getattr(coroutine, "cr_frame", None)
-    watched = frame.f_locals["value"] if frame is not None and frame.f_code is _Watching._awaited.__code__ else None
+    name = _AWAITING.get(frame.f_code) if frame is not None else None
+    inner = frame.f_locals[name] if frame is not None and name is not None else None
     coroutine.close()
-    if watched is not None:
-        watched.close()
+    if inner is not None:
+        give_up(inner)
 
 
 class _Watching:
@@ -88,6 +89,10 @@ class _Watching:
         for (name, kind, was), (_, _, is_) in zip(before, _marks(args, kwargs), strict=True):
             if was != is_:
                 raise InputChanged(name_of(self.function), name, kind)
+
+
+_AWAITING = {_Watching._awaited.__code__: "value", Kept._awaited.__code__: "coroutine"}
+"""Coroutines that await another, and what they call it."""
 
 
 def _marks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, str, bytes | None]]:

@@ -378,5 +378,7 @@ _OURS = frozenset(
         "lazygraph.running.awaiting",
         "lazygraph.executors.serving_child",
         "lazygraph.values.template",
+        "lazygraph.planning.keeping",
+        "lazygraph.planning.dask_content",
     }
 )

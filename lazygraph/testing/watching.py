@@ -22,6 +22,7 @@ from lazygraph.executors.base import Engine
 from lazygraph.executors.driver import Driver
 from lazygraph.language.calls import name_of
 from lazygraph.language.delayed import map_items, starmap_items
+from lazygraph.planning.keeping import Kept
 from lazygraph.running.attempt import Attempt
 from lazygraph.running.observing import unobserved
 from lazygraph.running.program import Program
@@ -114,6 +115,8 @@ class _SeenProgram(Program):
     def _seen(self, function: Any, name: str) -> Any:
         if isinstance(function, Fused):
             return function
+        if isinstance(function, Kept):
+            return function.around(self._seen(function.function, name))
         if _itself(function) is map_items or _itself(function) is starmap_items:
             return _SeenMany(function, self)
         return function if _ours(function) else _Seen(function, name, self)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Required, TypedDict
 
 from lazygraph.values.graph import Graph
 from lazygraph.values.options import Limit, Rate, RetryPolicy
+from lazygraph.values.storing import ResultStore
 
 
 class HowToStart(TypedDict, total=False):
@@ -61,7 +62,7 @@ class Options(TypedDict, total=False):
     countdown: float | timedelta | None
     eta: datetime | None
     expires: float | timedelta | datetime | None
-    cache: Any
+    cache: bool | ResultStore
     key: str | None
     pure: bool | None
     nout: int | None

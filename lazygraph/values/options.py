@@ -141,9 +141,14 @@ class TaskOptions:
         return tuple(name for name, default in _DEFAULTS.items() if name in NAMES and getattr(self, name) != default)
 
     @property
+    def is_pure(self) -> bool:
+        """Whether equal calls give equal values; what is cached is."""
+        return self.pure or self.cache is not False  # a store may be empty, and so count as false
+
+    @property
     def plain(self) -> bool:
         """Whether the task may share a lease: nothing about it needs policy when it starts or ends."""
-        return not any(getattr(self, name) != _DEFAULTS[name] for name in _POLICY)
+        return self is DEFAULT or not any(getattr(self, name) != _DEFAULTS[name] for name in _POLICY)
 
 
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(TaskOptions)}
@@ -377,6 +382,8 @@ def as_plain(row: TaskOptions) -> Iterator[tuple[str, Any]]:
 
 def from_plain(given: Mapping[str, Any]) -> TaskOptions:
     """Return the row again that `as_plain` has made plain."""
+    if not given:
+        return DEFAULT
     return replace(DEFAULT, **{name: _AGAIN.get(name, _as_it_is)(value) for name, value in given.items()})
 
 

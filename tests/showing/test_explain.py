@@ -125,6 +125,7 @@ def test_plain_values_for_json() -> None:
         "executor": "",
         "options": [],
         "estimate": None,
+        "cache": [],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import lazygraph
-from lazygraph import Limit, RetryPolicy, delayed
+from lazygraph import Limit, RetryPolicy, Store, delayed
 from lazygraph.errors import LazyGraphError, UnknownOption
 from lazygraph.values.foreign import INSTEAD
 from lazygraph.values.options import DEFAULT, NAMES, changed
@@ -91,7 +91,7 @@ def _value_at(text: str, start: int) -> str:
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_a_sentence_tells_to_write_can_be_written(name: str) -> None:
     for option, code in _written(INSTEAD[name]):
-        value = eval(code, {"RetryPolicy": RetryPolicy, "Limit": Limit, "a_store": "a store"})
+        value = eval(code, {"RetryPolicy": RetryPolicy, "Limit": Limit, "a_store": Store("results")})
         changed(DEFAULT, "the sentence", {option: value})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lazygraph import Store
 from lazygraph.errors import InvalidOption, UnknownOption
 from lazygraph.values.options import (
     DEFAULT,
@@ -43,7 +44,7 @@ GOOD: dict[str, list[Any]] = {
     "expires": [10, SOON, timedelta(hours=1)],
     "pure": [True],
     "key": ["mine", None],
-    "cache": [True, "a store"],
+    "cache": [True, False, Store("results")],
     "nout": [0, 2, None],
     "name": ["Load"],
     "bind": [True],
@@ -66,7 +67,7 @@ BAD: dict[str, list[Any]] = {
     "expires": [-1, datetime(2031, 1, 1), "tomorrow"],
     "pure": [None, 1],
     "key": ["", 3],
-    "cache": [[1]],
+    "cache": [[1], "a store", None, 1, Store],
     "nout": [-1, 1.5, True],
     "name": ["", 3],
     "bind": [1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lazygraph.testing.conformance.caching import CacheCases
 from lazygraph.testing.conformance.endings import AsynchronousEndingCases, EndingCases
 from lazygraph.testing.conformance.limiting import LimitCases
 from lazygraph.testing.conformance.placing import AsynchronousPlaceCases, PlaceCases
@@ -9,7 +10,7 @@ from lazygraph.testing.conformance.retries import AsynchronousRetryCases, RetryC
 from lazygraph.testing.conformance.times import TimeCases
 
 
-class OptionCases(RetryCases, LimitCases, TimeCases, EndingCases, PlaceCases):
+class OptionCases(RetryCases, LimitCases, TimeCases, EndingCases, PlaceCases, CacheCases):
     """Part of `suite.ConformanceSuite`."""
 
 

@@ -1,0 +1,1 @@
+"""What is kept in files: results under content keys."""
