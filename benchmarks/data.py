@@ -141,7 +141,7 @@ def cluster(shared: bool) -> Iterator[Client]:
     if not shared:
         os.environ[VARIABLE] = "0"
     try:
-        with LocalCluster(3, queues=QUEUES) as workers, Client(workers) as client:
+        with LocalCluster(3, queues=[[queue] for queue in QUEUES]) as workers, Client(workers) as client:
             client.wait_for_workers(3)
             small = client.submit(make, 1000, 1, queue="maker")
             for queue in QUEUES:

@@ -95,7 +95,8 @@ class Answering(Handing):
             # Of a run that was cancelled whole every node is its own cause.
             where, at = (home, origin) if home is not None and origin != WHOLE_RUN else (record, entry)
             shape = where.block.shape
-            kind = "cancelled" if State.CANCELLED in (state, where.block.state[at]) else "lost"
+            cancelled = state is State.CANCELLED or given_up(where.block, at)  # perhaps it went on for others
+            kind = "cancelled" if cancelled else "lost"
             if where.block.state[at] == State.EXPIRED:
                 kind = "expired"
             name = shape.name_of(at)
@@ -130,18 +131,39 @@ class Answering(Handing):
                 self._send(worker, m.TakeBack(record.block.base, m.ints(mine)))
 
     def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
-        base, k = record.block.base, record.block.shape.externals
+        base, k, home = record.block.base, record.block.shape.externals, record.home
+        replicas, caught = record.replicas, record.caught
+        at, freed = NOWHERE, self._freed_at(NOWHERE, base)
         for entry in entries:
-            holders = list(record.touched) if entry < k else record.holders(entry)
-            for holder in holders:
-                worker = self.workers.get(holder)
-                if worker is not None:
-                    self._freeing[holder] = worker
-                    worker.freed.setdefault(base, []).append(entry)
-            record.home[entry] = NOWHERE
-            record.replicas.pop(entry, None)
-            if entry in record.caught:
-                record.told.difference_update([(holder, entry) for holder in holders])
+            if entry < k or entry in caught:
+                self._free_everywhere(record, entry)
+                continue
+            if home[entry] != at:  # neighbours are mostly where their neighbours are
+                at = home[entry]
+                freed = self._freed_at(at, base)
+            freed.append(entry)
+            home[entry] = NOWHERE
+            if replicas:
+                for holder in replicas.pop(entry, ()):
+                    self._freed_at(holder, base).append(entry)
+
+    def _freed_at(self, holder: int, base: int) -> list[int]:
+        """Return the list of what a worker is to be told to free of a block; a new one if it is gone."""
+        worker = self.workers.get(holder)
+        if worker is None:
+            return []
+        self._freeing[holder] = worker
+        return worker.freed.setdefault(base, [])
+
+    def _free_everywhere(self, record: RunRecord, entry: int) -> None:
+        """Free what workers may have by another name (an external), or a failure in its place."""
+        holders = list(record.touched) if entry < record.block.shape.externals else record.holders(entry)
+        for holder in holders:
+            self._freed_at(holder, record.block.base).append(entry)
+        record.home[entry] = NOWHERE
+        record.replicas.pop(entry, None)
+        if entry in record.caught:
+            record.told.difference_update([(holder, entry) for holder in holders])
 
     def _ended(self, block: Block) -> None:
         record = self.records.pop(block.base, None)

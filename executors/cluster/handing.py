@@ -17,6 +17,7 @@ from lazygraph.executors.cluster.placement import (
     EVERYWHERE,
     MOST_AHEAD,
     SAMPLE,
+    Placement,
     best_lane,
     fits,
     has_for,
@@ -32,7 +33,7 @@ from lazygraph.values.graph import ORDER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
@@ -52,6 +53,7 @@ class Handing:
 
     def __init__(self) -> None:
         self.frontier = Frontier(self._place)
+        self.placement: Placement = best_lane
         self.workers: dict[int, WorkerRecord] = {}
         self.records: dict[int, RunRecord] = {}
         self._threads = 0
@@ -109,16 +111,21 @@ class Handing:
         worker.outstanding += tasks
         if not worker.outstanding:
             worker.least = NOTHING
-        surplus = worker.outstanding - worker.threads
-        askable = surplus > 0 and not worker.recalled and not worker.reluctant
-        known = (self._free_threads, surplus < 0), (self._laden, surplus > 0), (self._askable, askable)
-        for remembered, holds in known:
-            if holds:
-                remembered.setdefault(worker.id)
-            else:
-                remembered.pop(worker.id, None)
+        peer, surplus = worker.id, worker.outstanding - worker.threads
+        if surplus < 0:
+            self._free_threads.setdefault(peer)
+        else:
+            self._free_threads.pop(peer, None)
+        if surplus > 0:
+            self._laden.setdefault(peer)
+        else:
+            self._laden.pop(peer, None)
+        if surplus > 0 and not worker.recalled and not worker.reluctant:
+            self._askable.setdefault(peer)
+        else:
+            self._askable.pop(peer, None)
         if tasks <= 0:
-            self._reported[worker.id] = None
+            self._reported[peer] = None
 
     # -- handing out -------------------------------------------------------------------------------
 
@@ -165,7 +172,7 @@ class Handing:
         record = self.records.get(block.base)  # None while it is being admitted: of its own there are no values yet
         start, end = block.bounds[task], block.bounds[task + 1]
         k = block.shape.externals
-        if record is not None and end - start == 1 and block.inputs[start] >= k:
+        if record is not None and end - start == 1 and block.inputs[start] >= k and self.placement is best_lane:
             only = record.home[block.inputs[start]]
             return only if only in self.workers else ANYWHERE
         pairs = []
@@ -178,7 +185,7 @@ class Handing:
                 other = self.records.get(owner.base)
                 if other is not None:
                     pairs.append((other.home[origin], other.sizes[origin]))
-        lane = best_lane(pairs)
+        lane = self.placement(pairs)
         return lane if lane in self.workers else ANYWHERE
 
     def _assign(self) -> None:
@@ -364,25 +371,39 @@ class Handing:
         bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
         k = block.shape.externals
         ask: dict[tuple[str, int], list[int]] = {}
+        caught, workers = record.caught, self.workers
         for task in tasks:
-            for at in range(bounds[task], bounds[task + 1]):
+            at, end = bounds[task], bounds[task + 1]
+            while at < end:
                 read = inputs[at]
-                if kinds[at] == ORDER:
+                at += 1
+                if read >= k and home[read] == me and not caught:
+                    continue  # nearly always
+                if kinds[at - 1] == ORDER:
                     continue
-                if read in record.caught:
+                if read in caught:
                     self._tell_failure(worker, record, read)
-                    continue
-                if read >= k and home[read] == me:
                     continue
                 owner, entry = (block, read) if read >= k else block.owner(read)
                 source = self.records[owner.base]
-                if source.home[entry] == me or me in source.replicas.get(entry, ()):
+                copies = source.replicas.get(entry)
+                if source.home[entry] == me or (copies is not None and me in copies):
                     continue
-                holder = next((self.workers[w] for w in source.holders(entry) if w in self.workers), None)
+                holder = workers.get(source.home[entry]) or _first(copies, workers)
                 if holder is None:
                     continue  # on its way to a worker: it will be reported missing, and tried again
-                ask.setdefault((holder.address, owner.base), []).append(entry)
-                source.replicas.setdefault(entry, []).append(me)
+                asked = ask.get((holder.address, owner.base))
+                if asked is None:
+                    asked = ask[holder.address, owner.base] = []
+                asked.append(entry)
+                if copies is None:
+                    source.replicas[entry] = [me]
+                else:
+                    copies.append(me)
                 source.touched[me] = None
                 record.moved += source.sizes[entry]
         return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
+
+
+def _first(copies: Iterable[int] | None, workers: Mapping[int, WorkerRecord]) -> WorkerRecord | None:
+    return next((workers[peer] for peer in copies or () if peer in workers), None)

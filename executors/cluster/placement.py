@@ -6,14 +6,15 @@ lane of the worker that has most of its inputs' bytes; idle workers take from ot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 from lazygraph.executors.cluster.records import parts
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.policy import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from lazygraph.executors.cluster.records import WorkerRecord
 
@@ -27,6 +28,15 @@ AHEAD_SECONDS = 0.01
 """Work a thread is given in advance: enough to hide a round trip many times over."""
 
 MOST_AHEAD = 256
+
+
+Placement: TypeAlias = Callable[[Iterable[tuple[int, int]]], int]
+"""From (worker, bytes) of each of a task's inputs to the worker that it is for; ANYWHERE: whoever has room."""
+
+
+def anywhere(holders: Iterable[tuple[int, int]]) -> int:
+    """Return ANYWHERE: the simplest placement, and what others are compared with."""
+    return ANYWHERE
 
 
 def best_lane(holders: Iterable[tuple[int, int]]) -> int:

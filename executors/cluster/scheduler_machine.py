@@ -252,12 +252,13 @@ class SchedulerMachine(Keeping):
             return
         home, block = record.home, record.block
         sizes = m.from_longs(message.sizes)
-        fresh = []
+        fresh, known, kept = [], record.sizes, 0
         for task, size in zip(tasks, sizes, strict=True):
             if home[task] == peer:
                 fresh.append(task)
-                record.sizes[task] = size
-                record.root.kept += size
+                known[task] = size
+                kept += size
+        record.root.kept += kept
         mean = message.seconds / max(len(tasks), 1)
         if message.seconds:  # taking over what stood for a task is no work
             record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean

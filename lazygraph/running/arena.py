@@ -78,7 +78,7 @@ class Arena:
         if at < 0:
             return None
         block = self.blocks[self._bases[at]]
-        return block if number < block.base + len(block) else None
+        return block if number < block.end else None
 
     def ready(self, lane: int = ANYWHERE) -> int:
         """Return how many tasks at most wait in a lane (entries that went stale are counted until they surface)."""

@@ -40,6 +40,7 @@ class Block:
         "delivered",
         "depth",
         "dormant",
+        "end",
         "ends",
         "fail_fast",
         "failures",
@@ -91,6 +92,7 @@ class Block:
         """Take a plan in; with a `lane`, as a row if it can be one (running.row)."""
         n = len(shape)
         self.base, self.shape, self.fail_fast = base, shape, fail_fast
+        self.end = base + n  # the first number that is not its own
         self.first = base  # what stands for its entry 0 in a lane
         self.bounds, self.inputs = shape.input_offsets, shape.inputs
         self.futures: dict[int, int] = {}  # output -> futures that claim it

@@ -188,7 +188,7 @@ class Frontier(Timing):
                 block = found
                 if block.row is not None and (row := self._lease_of(block, block.row, number, most)) is not None:
                     return row
-                low, high = block.base, block.base + len(block)
+                low, high = block.base, block.end
                 state, attempts = block.state, block.attempts
             at = number - low
             if state[at] != _QUEUED:
@@ -213,7 +213,14 @@ class Frontier(Timing):
             if policy is not None and policy.limits:
                 self._permit(block, at)
             waiting = len(block.roots)
-            if policy is None and len(tasks) < most:
+            # Who waits can follow only as the one reader of this: looked at here, since mostly nobody does.
+            after = at + 1
+            if after < high - low and state[after] == _WAITING:
+                alone = block.pending[after] == 1 and block.starts[after] - block.starts[at] == 1
+                follows = alone and block.consumers[block.starts[at]] == after
+            else:
+                follows = True
+            if follows and policy is None and len(tasks) < most:
                 roots_only = self._place is not None
                 ready = limit - taken if lane == ANYWHERE or not roots_only else 0
                 taken += follow(block, tasks, ready, most, attempt, roots_only)

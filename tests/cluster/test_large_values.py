@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lazygraph import Client, LocalCluster, wait
+from lazygraph import Client, LocalCluster, delayed, wait
 from lazygraph.executors.cluster.net import peers
-from lazygraph.executors.cluster.net.segments import CannotShare
+from lazygraph.executors.cluster.net.segments import CannotShare, this_host
 
 LARGE = 5_000_000
-HERE = "sender", "reader"
+HERE = [["sender"], ["reader"]]
+
+
+needs_proc = pytest.mark.skipif(not this_host(), reason="memory is shared through /proc, which Linux has")
 
 
 def ones(length: int, first: float = 1.0) -> Any:
@@ -185,6 +188,17 @@ def test_where_memory_cannot_be_shared_after_all_it_is_sent(far: Client, monkeyp
         assert total(future.result()) == LARGE
 
 
+@pytest.mark.parametrize("shared_memory", ["1", "0"])
+def test_many_workers_read_one_value_at_the_same_time(shared_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAZYGRAPH_SHARED_MEMORY", shared_memory)
+    queues = [f"reader {number}" for number in range(6)]
+    with LocalCluster(6, queues=[[queue] for queue in queues]) as cluster, Client(cluster) as client:
+        client.wait_for_workers(6)
+        root = delayed(ones).options(queue=queues[0])(LARGE)
+        totals = [delayed(total).options(queue=queue)(root) for queue in queues]
+        assert client.gather(client.compute(totals)) == [LARGE] * 6
+
+
 # -- shared memory only ----------------------------------------------------------------------------
 
 
@@ -205,6 +219,7 @@ def near(shared: LocalCluster) -> Iterator[Client]:
         yield client
 
 
+@needs_proc
 def test_eight_tasks_that_read_it_share_one_mapping(near: Client) -> None:
     future = made(near, LARGE)
     seen = [near.submit(maps_of, future, queue="reader", pure=False) for _ in range(8)]
@@ -246,6 +261,7 @@ def test_nothing_is_left_whoever_was_killed(ended: Callable[[int], bool], monkey
     assert left_behind() == before
 
 
+@needs_proc
 def test_a_worker_does_not_collect_descriptors(near: Client) -> None:
     def round_() -> None:
         future = made(near, LARGE)
@@ -253,8 +269,8 @@ def test_a_worker_does_not_collect_descriptors(near: Client) -> None:
         assert total(future.result()) == LARGE
 
     round_()
-    before = [near.submit(open_here, queue=queue, pure=False).result() for queue in HERE]
+    before = [near.submit(open_here, queue=queue, pure=False).result() for [queue] in HERE]
     for _ in range(10):
         round_()
-    after = [near.submit(open_here, queue=queue, pure=False).result() for queue in HERE]
+    after = [near.submit(open_here, queue=queue, pure=False).result() for [queue] in HERE]
     assert max(new - old for old, new in zip(before, after, strict=True)) <= 4

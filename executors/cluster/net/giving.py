@@ -23,7 +23,6 @@ from lazygraph.executors.cluster.net.segments import KEPT_FOR, SMALLEST, Segment
 from lazygraph.executors.cluster.worker_machine import MISSING
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Callable, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
@@ -91,7 +90,7 @@ class Giver:
         """Let go of segments that nobody needs."""
         if self._looking is not None:
             self._looking.cancel()
-        self._copying.shutdown(wait=False, cancel_futures=True)
+        self._copying.shutdown(cancel_futures=True)  # what is being copied is finished: its memory is in use
         self._segments.close()
 
     def _look(self) -> None:
@@ -110,16 +109,19 @@ class Giver:
         if not shares or isinstance(parcel, str) or parcel.length < SMALLEST:
             return parcel
         shared = at[entry] = Shared(value, parcel=parcel)
-        copying = self._copying.submit(self._segments.put, parcel.pieces, parcel.length)
         loop = asyncio.get_running_loop()
-        copying.add_done_callback(partial(_hurry, loop, partial(self._copied, at, entry, shared)))
+        self._copying.submit(self._copy, parcel, shared, partial(_hurry, loop, self._copied, at, entry, shared))
         return shared
 
-    def _copied(
-        self, at: dict[int, Any], entry: int, shared: Shared, done: concurrent.futures.Future[Kept | None]
-    ) -> None:
+    def _copy(self, parcel: Parcel, shared: Shared, then: Callable[[], None]) -> None:
+        """Copy a value (in a thread)."""
+        try:
+            shared.held = self._segments.put(parcel.pieces, parcel.length)
+        finally:
+            then()
+
+    def _copied(self, at: dict[int, Shared], entry: int, shared: Shared) -> None:
         """A value has been copied, or there was no room: then it is sent, and the next that asks has it tried again."""
-        shared.held = None if done.cancelled() or done.exception() else done.result()
         if self._looking is None:
             self._look()
         if shared.held is not None:
@@ -149,7 +151,7 @@ class Giver:
         link.send(m.Values(question, lengths, problems, [place for place in here if place is not None]), *pieces)
 
 
-def _hurry(loop: asyncio.AbstractEventLoop, job: Callable[[Any], None], done: Any) -> None:
-    """Call `job(done)` in the loop, from another thread."""
+def _hurry(loop: asyncio.AbstractEventLoop, job: Callable[..., None], *args: Any) -> None:
+    """Call a job in the loop, from another thread."""
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(job, done)
+        loop.call_soon_threadsafe(job, *args)

@@ -44,9 +44,9 @@ SMALLEST = 1024**2
 """Bytes from which a value is worth a segment: below, sending it costs less than making and mapping one."""
 
 MOST_KEPT = 0.1
-"""The part of the machine's memory that segments of one process may take which nobody needs at the moment."""
+"""The part of the memory that can be had which segments of one process may take that nobody needs at the moment."""
 
-KEPT_FOR = 5.0
+KEPT_FOR = 20.0
 """Seconds that such a segment is kept, to be filled again."""
 
 _FRONT = 64
@@ -256,9 +256,8 @@ class Segments:
             return
         segment.idle_since = time.monotonic()
         self._idle.append(segment)
-        if self._most_kept is None:
-            self._most_kept = int(MOST_KEPT * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        while sum(one.capacity for one in list(self._idle)) > self._most_kept:
+        most = int(MOST_KEPT * self._available()) if self._most_kept is None else self._most_kept
+        while sum(one.capacity for one in list(self._idle)) > most:
             try:
                 self._idle.popleft().close()
             except IndexError:

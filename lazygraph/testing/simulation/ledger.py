@@ -58,7 +58,8 @@ class Ledger:
         self.rows: dict[tuple[int, int], TaskOptions] = {}
         self._admitted: dict[int, float] = {}
         self._not_before: dict[tuple[int, int], float] = {}
-        self._starts: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        # By what a limit is, not by its name: one that nobody uses any more may be something else under the same name.
+        self._starts: defaultdict[LimitOf, list[float]] = defaultdict(list)
         self._running: dict[tuple[int, Attempt], TaskOptions] = {}
 
     # -- workers and plans ---------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class Ledger:
             raise Wrong(f"{at} begins again, and is to begin at most once")
         self._running[peer, at] = row
         for limit in policy_of(row).limits:
-            self._starts[limit.key].append(now)
+            self._starts[limit].append(now)
             self._check_limit(limit, now)
         for name, _ in row.resources:
             used = sum(dict(other.resources).get(name, 0.0) for key, other in self._running.items() if key[0] == peer)
@@ -138,7 +139,7 @@ class Ledger:
                 raise Wrong(f"{used} of {name!r} is in use on worker {peer}, which has {self.places[peer].resources}")
 
     def _check_limit(self, limit: LimitOf, now: float) -> None:
-        starts = self._starts[limit.key]
+        starts = self._starts[limit]
         for window in limit.windows:
             within = [start for start in starts if start > now - window.seconds + _A_LITTLE]
             if len(within) > window.starts:

@@ -1,0 +1,66 @@
+"""What a task costs the scheduler does not grow with the plan, nor with the cluster: counted, not timed."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.simulate_plans import PLANS, shape_of
+from benchmarks.simulate_zero import ZeroWorld, operations
+from lazygraph.executors.cluster.records import Send
+from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
+from lazygraph.values.graph import Shape
+
+MOST = 1.2
+"""Times as much as in the smaller case a task may cost."""
+
+
+def each(shape: Shape, workers: int, mind: type[SchedulerMachine] = SchedulerMachine) -> float:
+    """Return the instructions of the mind for each task."""
+    return operations(shape, workers, mind) / len(shape)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_task_of_a_large_plan_costs_no_more(plan: str) -> None:
+    assert each(shape_of(plan, 3_000), 10) < MOST * each(shape_of(plan, 300), 10)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_task_in_a_large_cluster_costs_no_more(plan: str) -> None:
+    assert each(shape_of(plan, 3_000), 100) < MOST * each(shape_of(plan, 300), 10)
+
+
+def test_workers_that_have_nothing_to_do_cost_nothing() -> None:
+    chain = shape_of("chains", 300)
+
+    assert each(chain, 1_000) < MOST * each(chain, 10)
+
+
+class LooksAtAll(SchedulerMachine):
+    """A mind that looks at each worker whenever it decides."""
+
+    def decide(self, now: float) -> list[Send]:
+        assert all(worker.outstanding >= 0 for worker in self.workers.values())
+        return super().decide(now)
+
+
+def test_a_mind_that_looks_at_all_workers_is_found_out() -> None:
+    chain = shape_of("chains", 300)
+
+    assert each(chain, 1_000, LooksAtAll) > MOST * each(chain, 10, LooksAtAll)
+
+
+def test_the_same_run_takes_the_same_number_of_instructions() -> None:
+    layers = shape_of("layers", 200)
+
+    assert operations(layers, 7) == operations(layers, 7)
+
+
+def test_zero_workers_do_everything_and_nothing_is_left() -> None:
+    for plan in PLANS:
+        shape = shape_of(plan, 200)
+        world = ZeroWorld(3, codec=True)
+        for _ in range(2):
+            cost = world.run(shape)
+
+            assert cost.tasks == len(shape)
+            assert 0 < cost.leases < cost.messages < cost.size
