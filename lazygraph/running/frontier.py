@@ -36,6 +36,7 @@ from lazygraph.running.events import (
 )
 from lazygraph.running.lease import Lease, follow
 from lazygraph.running.timing import Timing
+from lazygraph.values.graph import MEMBER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
@@ -435,8 +436,11 @@ class Frontier(Timing):
             self._end(block, task, State.CANCELLED, cause, actions)
             self._end_below([(block, task)], actions)
             return
-        # Another run wants it too, and for that one it goes on; only this run lets go of it.
+        # Another run wants it too, and for that one it goes on; only this run lets go of it.  Who would go on here
+        # without it may as well have it.
         below = [(block, reader) for reader in block.consumers_of(task) if not ENDED[block.state[reader]]]
+        if block.tolerant:
+            below = [(block, reader) for _, reader in below if block.kind(reader, task) != MEMBER]
         if task in block.futures:
             actions.append(Settled(block, [task], State.CANCELLED))
             block.given_up[task] = block.futures.pop(task)

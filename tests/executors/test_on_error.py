@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,3 +250,18 @@ class TestWhatItIs:
         result = group(inverse.s(1), on_error="skip").delay()
         with pytest.raises(NotImplementedYet, match="behind the group"):
             listed(result).compute()
+
+
+def test_what_was_cancelled_and_goes_on_for_another_run_is_in_its_place() -> None:
+    gate = threading.Event()
+    with ThreadExecutor(2) as executor:
+        gone = delayed(lambda _: 1)(delayed(lambda: gate.wait(WAIT))())
+        total = listed(group(gone, delayed(lambda: 2)(), on_error="collect"))
+        run = start(gone, total, executor=executor)
+        other = start(delayed(lambda value: value + 1)(run.futures[0]), executor=executor)
+        assert run.futures[0].cancel()
+        gate.set()
+        assert other.result(WAIT) == (2,)
+        assert run.futures[1].result(WAIT) == [1, 2]
+        with pytest.raises(CancelledError):
+            run.futures[0].result(WAIT)
