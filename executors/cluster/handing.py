@@ -353,9 +353,11 @@ class Handing:
         """See that a worker knows a plan."""
         if worker.id not in record.loaded:
             record.loaded[worker.id] = record.touched[worker.id] = None
-            root = record.root
-            about = record.aliases, record.label, root.run_id, root.observed
-            self._send(worker.id, m.Load(record.block.base, record.shape, record.tables, *about), record.body)
+            if record.load is None:
+                root = record.root
+                about = record.aliases, record.label, root.run_id, root.observed
+                record.load = m.Load(record.block.base, record.shape, record.tables, *about)
+            self._send(worker.id, record.load, record.body)
 
     def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
         """See that a worker knows the failure that an external is."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.msgpack import decode, encode
 
-from lazygraph.executors.cluster.messages import Ended, Message, ShapeOnWire, from_ints, ints
+from lazygraph.executors.cluster.messages import Ended, Load, Message, ShapeOnWire, from_ints, ints
 from lazygraph.values.graph import Scope, Shape
 from lazygraph.values.options import as_plain, from_plain
 from lazygraph.values.status import State
@@ -99,6 +99,7 @@ class RunRecord:
         "keys",
         "label",
         "lasting",
+        "load",
         "loaded",
         "missed",
         "moved",
@@ -128,6 +129,7 @@ class RunRecord:
         self.sizes = array("q", [0]) * len(block)
         self.replicas: dict[int, list[int]] = {}  # further workers that have fetched it, or are about to
         self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
+        self.load: Load | None = None  # what brings a worker the plan, the same for all
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
         self.root, self.label, self.run_id = self, str(run), ""

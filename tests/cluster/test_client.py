@@ -76,8 +76,8 @@ class TestSubmit:
             return x, priority
 
         assert client.submit(f, 1, priority=7).result() == (1, 7)
-        with pytest.raises(lazygraph.LazyGraphError, match="cache"):
-            client.submit(f, 1, cache=True).result()
+        with pytest.raises(lazygraph.LazyGraphError, match="queue=5"):
+            client.submit(f, 1, queue=5).result()
         assert client.submit(f, 1, retries=3).result() == (1, 0)
 
     def test_key_is_the_keys_beginning(self, client: Client) -> None:

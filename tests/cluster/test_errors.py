@@ -184,15 +184,17 @@ class TestRefusals:
         with pytest.raises(WrongCall):
             delayed(lambda x: x)(1, 2)
 
-    def test_an_option_that_is_not_honoured(self, client: Client) -> None:
+    def test_an_option_that_is_not_honoured(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        # A cluster honours all there are; this one is told that it does not.
+        monkeypatch.setattr(client.executor, "capabilities", client.executor.capabilities - {"queue"})
         ran: list[int] = []
-        node, line = delayed(ran.append, cache=True)(1), _line()
-        with pytest.raises(UnsupportedByExecutor, match=r"'cluster' does not honour cache=.*nothing was run") as caught:
+        node, line = delayed(ran.append, queue="io")(1), _line()
+        with pytest.raises(UnsupportedByExecutor, match=r"'cluster' does not honour queue=.*nothing was run") as caught:
             node.compute()
         assert f"{__file__}:{line}" in str(caught.value)
-        with pytest.raises(UnsupportedByExecutor, match="cache="):
-            client.submit(add, 1, 2, cache=True).result()
-        with pytest.raises(UnsupportedByExecutor, match="cache="):
+        with pytest.raises(UnsupportedByExecutor, match="queue="):
+            client.submit(add, 1, 2, queue="io").result()
+        with pytest.raises(UnsupportedByExecutor, match="queue="):
             compute(node, executor=client)
 
     def test_an_unknown_keyword(self, client: Client) -> None:

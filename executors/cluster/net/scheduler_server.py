@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net.hello import serve
+from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.scheduler_machine import FROM_CLIENTS, FROM_WORKERS, SchedulerMachine
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class SchedulerServer:
         self._waiting: dict[Link, None] = {}  # links with something queued
         self._server: Server | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._load: tuple[m.Load, bytes] | None = None  # what was loaded last, and its header
 
     async def start(self) -> str:
         """Listen; return the address."""
@@ -116,9 +118,20 @@ class SchedulerServer:
             if link is not None:
                 if type(message) in _UNHURRIED:
                     link.send_later(message, *body)
+                    if type(message) is m.Forget and self._load is not None and self._load[0].block == message.block:
+                        self._load = None
+                elif type(message) is m.Load:
+                    link.queue_encoded(self._header_of(message), *body)
+                    self._waiting[link] = None
                 else:
                     link.queue(message, *body)
                     self._waiting[link] = None
+
+    def _header_of(self, load: m.Load) -> bytes:
+        """Return a plan's header, encoded once for all the workers that it goes to now: it may be long."""
+        if self._load is None or self._load[0] is not load:
+            self._load = load, encoded(load)
+        return self._load[1]
 
 
 def tune_collector() -> None:
