@@ -76,6 +76,8 @@ class Store:
         for name, limit in limits:
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
                 raise InvalidOption(f"Store({name}={limit!r}): a number of at least 0, or None, is wanted")
+        if path is not None and not os.fspath(path):  # an environment variable that is not set, perhaps
+            raise InvalidOption(f"Store({path!r}): the path of a folder is wanted")
         self.path = Path(path).expanduser().absolute() if path is not None else default_path()
         self.max_bytes, self.max_age = max_bytes, max_age
         self._clock = clock

@@ -24,10 +24,10 @@ from lazygraph.language.members import READS_MEMBERS
 from lazygraph.language.promise import take_output
 from lazygraph.planning.keeping import Found, Kept
 from lazygraph.planning.lower import lift
-from lazygraph.planning.optimize import cull
-from lazygraph.planning.selecting import select
+from lazygraph.planning.optimize import cull, needed_by
+from lazygraph.planning.selecting import rewired, select
 from lazygraph.planning.sharing import Calls
-from lazygraph.values.graph import ORDER, Change, Fused, Graph, Scope, Tables, offsets_of
+from lazygraph.values.graph import ORDER, Change, Fused, Graph, Scope, Tables
 from lazygraph.values.keys import as_key
 from lazygraph.values.node import identity
 from lazygraph.values.options import TaskOptions
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lazygraph.language.promise import Delayed
+    from lazygraph.planning.selecting import Call
     from lazygraph.values.graph import Shape
     from lazygraph.values.storing import ResultStore
 
@@ -232,11 +233,10 @@ class Caching:
         shape, tables, found = self._graph.shape, self._graph.tables, self._found
         functions, names, options = list(tables.functions), list(shape.names), list(shape.options)
         column, template, option = array("i", shape.function), array("i", shape.template), array("i", shape.option)
-        inputs, arguments, kinds = array("i"), array("i"), bytearray()
-        input_lengths, argument_lengths = [], []
         recipes = ~len(tables.constants)
         rows: dict[int, int] = {}
         loads: dict[int, int] = {}
+        calls: dict[int, Call] = {}
         for at in range(len(shape)):
             if at in found:
                 row = rows.setdefault(shape.function[at], len(functions))
@@ -248,30 +248,9 @@ class Caching:
                 if how == len(options):
                     options.append(_to_load(shape.options[shape.option[at]]))
                 column[at], template[at], option[at] = row, 0, how
-                arguments.append(recipes)
-                input_lengths.append(0)
-                argument_lengths.append(1)
-                continue
-            reads = shape.inputs_of(at)
-            numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-            inputs.extend(reads)
-            arguments.extend(numbers)
-            kinds.extend(shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]])
-            input_lengths.append(len(reads))
-            argument_lengths.append(len(numbers))
-        changed = replace(
-            shape,
-            function=column,
-            template=template,
-            option=option,
-            input_offsets=offsets_of(input_lengths),
-            inputs=inputs,
-            kinds=bytes(kinds),
-            argument_offsets=offsets_of(argument_lengths),
-            arguments=arguments,
-            names=tuple(names),
-            options=tuple(options),
-        )
+                calls[at] = (), b"", (recipes,)
+        said = {"function": column, "template": template, "option": option}
+        changed = rewired(shape, calls, **said, names=tuple(names), options=tuple(options))
         constants = (*tables.constants, Recipes(self._graph, sorted(found)))
         return replace(self._graph, shape=changed, tables=Tables(tuple(functions), constants, tables.templates))
 
@@ -280,7 +259,7 @@ class Caching:
     def verdicts(self) -> list[Verdict]:
         """Return what becomes of each node, in the order of the graph."""
         shape, functions = self._graph.shape, self._graph.tables.functions
-        needed = _needed(shape, self._found)
+        needed = needed_by(shape, self._found)
         said = [row.cache is not False for row in shape.options]
         verdicts = []
         for at in self._graph.tasks():
@@ -298,18 +277,6 @@ class Caching:
                 fate = RUNS
             verdicts.append(Verdict(shape.name_of(at), shape.origin_of(at), fate, why))
         return verdicts
-
-
-def _needed(shape: Shape, found: set[int]) -> bytearray:
-    needed = bytearray(len(shape))
-    stack = [*shape.outputs, *shape.callbacks]
-    while stack:
-        at = stack.pop()
-        if not needed[at]:
-            needed[at] = 1
-            if at not in found:
-                stack.extend(shape.inputs_of(at))
-    return needed
 
 
 def _to_load(row: TaskOptions) -> TaskOptions:
@@ -371,7 +338,7 @@ class Recipes:
 def _above(graph: Graph, entries: Sequence[int]) -> Graph:
     """Return the graph of some entries and what they need, without whatever else stands in it."""
     shape = graph.shape
-    needed = _needed(replace(shape, outputs=array("i", entries), callbacks=array("i")), set())
+    needed = needed_by(replace(shape, outputs=array("i", entries), callbacks=array("i")))
     whole = replace(graph, shape=replace(shape, outputs=array("i", entries), callbacks=array("i")), history=())
     part = select(whole, [at for at in range(len(shape)) if needed[at]])
     alone = array("i", bytes(4 * len(part.shape)))

@@ -10,14 +10,17 @@ from array import array
 from collections import Counter
 from dataclasses import replace
 from inspect import iscoroutinefunction
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption
-from lazygraph.planning.selecting import select
-from lazygraph.values.graph import DATA, DEEP, PREVIOUS, Fused, Graph, Step, Tables, offsets_of
+from lazygraph.planning.selecting import rewired, select
+from lazygraph.values.graph import DATA, DEEP, PREVIOUS, Fused, Graph, Step, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from lazygraph.planning.selecting import Call
 
 
 def fuse(graph: Graph) -> Graph:
@@ -137,8 +140,8 @@ class _Fusing:
         self.names = list(graph.shape.names)
         self.rows: dict[Fused, int] = {}
         self.steps: dict[tuple[int, int, int, int], Step] = {}
-        # tail -> function row, what it reads, kinds, arguments
-        self.calls: dict[int, tuple[int, Sequence[int], bytes, array[int]]] = {}
+        # tail -> function row, and what that reads and takes
+        self.calls: dict[int, tuple[int, Call]] = {}
 
     def fused(self, members: list[int]) -> None:
         """Note that `members` (head first) become one task at the place of the last."""
@@ -158,7 +161,7 @@ class _Fusing:
                     arguments.append(n if n < 0 else PREVIOUS)
         row = self.row(Fused(tuple(steps)))
         start, end = shape.input_offsets[members[0]], shape.input_offsets[members[0] + 1]
-        self.calls[members[-1]] = (row, shape.inputs[start:end], shape.kinds[start:end], arguments)
+        self.calls[members[-1]] = row, (shape.inputs[start:end], shape.kinds[start:end], arguments)
 
     def reduced(self, root: int, members: Sequence[int]) -> None:
         """Note that `members` become one task at the place of `root`; each stands behind all that it reads of them."""
@@ -181,12 +184,8 @@ class _Fusing:
                 steps.extend(called.steps)
             else:
                 steps.append(Step(function[at], template[at], last - first, origin[at]))
-        self.calls[root] = (
-            self.row(Fused(tuple(steps), reduces=True)),
-            list(seats),
-            self._kinds(members, seats),
-            arguments,
-        )
+        row = self.row(Fused(tuple(steps), reduces=True))
+        self.calls[root] = row, (list(seats), self._kinds(members, seats), arguments)
 
     def _kinds(self, members: Sequence[int], seats: Mapping[int, int]) -> bytes:
         """Return what the inputs of a fused task are for: a value that one member takes is taken."""
@@ -212,36 +211,12 @@ class _Fusing:
         """Return the graph without the absorbed entries, the tails calling their fused rows."""
         shape = self.source.shape
         function, template = array("i", shape.function), array("i", shape.template)
-        inputs, arguments, kinds = array("i"), array("i"), bytearray()
-        input_lengths, argument_lengths = [], []
-        for at in range(len(shape)):
-            if absorbed[at]:  # they are left out below
-                input_lengths.append(0)
-                argument_lengths.append(0)
-                continue
-            if at in self.calls:
-                function[at], reads, how, numbers = self.calls[at]
-                template[at] = 0
-            else:
-                reads = shape.inputs_of(at)
-                how = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
-                numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-            inputs.extend(reads)
-            kinds.extend(how)
-            arguments.extend(numbers)
-            input_lengths.append(len(reads))
-            argument_lengths.append(len(numbers))
-        changed = replace(
-            shape,
-            function=function,
-            template=template,
-            input_offsets=offsets_of(input_lengths),
-            inputs=inputs,
-            kinds=bytes(kinds),
-            argument_offsets=offsets_of(argument_lengths),
-            arguments=arguments,
-            names=tuple(self.names),
-        )
+        for at, (row, _) in self.calls.items():
+            function[at], template[at] = row, 0
+        nothing: Call = (), b"", ()  # of what is left out below: not copied, it may be nearly all
+        calls = dict.fromkeys(compress(range(len(shape)), absorbed), nothing)
+        calls.update((at, call) for at, (_, call) in self.calls.items())
+        changed = rewired(shape, calls, function=function, template=template, names=tuple(self.names))
         tables = Tables(tuple(self.functions), self.source.tables.constants, self.source.tables.templates)
         whole = replace(self.source, shape=changed, tables=tables)
         return select(whole, [at for at in range(len(shape)) if not absorbed[at]])

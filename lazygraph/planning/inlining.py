@@ -8,17 +8,18 @@ Does not cover: large ones: they are made once, and go where they are wanted.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lazygraph.planning.selecting import select
-from lazygraph.values.graph import DATA, ORDER, Graph, offsets_of
+from lazygraph.planning.selecting import rewired, select
+from lazygraph.values.graph import DATA, ORDER, Graph
 from lazygraph.values.node import identity
 from lazygraph.values.template import PLAIN
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from lazygraph.planning.selecting import Call
 
 MOST = 1024
 """Texts and bytes longer than this stay where they are."""
@@ -33,30 +34,17 @@ def inline(graph: Graph) -> Graph:
     if not constant:
         return graph
     shape = graph.shape
-    inputs, arguments, kinds = array("i"), array("i"), bytearray()
-    input_lengths, argument_lengths = [], []
+    calls: dict[int, Call] = {}
     for at in range(len(shape)):
         reads = shape.inputs_of(at)
-        numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
-        said = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
         if not constant.keys().isdisjoint(reads):
+            numbers = shape.arguments[shape.argument_offsets[at] : shape.argument_offsets[at + 1]]
+            said = shape.kinds[shape.input_offsets[at] : shape.input_offsets[at + 1]]
             left = [n for n, read in enumerate(reads) if read not in constant]
             seat = {n: new for new, n in enumerate(left)}
-            numbers = array("i", [n if n < 0 else seat[n] if n in seat else constant[reads[n]] for n in numbers])
-            reads, said = array("i", [reads[n] for n in left]), bytes([said[n] for n in left])
-        inputs.extend(reads)
-        arguments.extend(numbers)
-        kinds.extend(said)
-        input_lengths.append(len(reads))
-        argument_lengths.append(len(numbers))
-    changed = replace(
-        shape,
-        input_offsets=offsets_of(input_lengths),
-        inputs=inputs,
-        kinds=bytes(kinds),
-        argument_offsets=offsets_of(argument_lengths),
-        arguments=arguments,
-    )
+            taken = [n if n < 0 else seat[n] if n in seat else constant[reads[n]] for n in numbers]
+            calls[at] = [reads[n] for n in left], bytes([said[n] for n in left]), taken
+    changed = rewired(shape, calls)
     return select(replace(graph, shape=changed), [at for at in range(len(shape)) if at not in constant])
 
 

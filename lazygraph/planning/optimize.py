@@ -13,7 +13,9 @@ from lazygraph.planning.order import depth_first
 from lazygraph.planning.selecting import select
 
 if TYPE_CHECKING:
-    from lazygraph.values.graph import Graph
+    from collections.abc import Container
+
+    from lazygraph.values.graph import Graph, Shape
 
 
 def cull(graph: Graph) -> Graph:
@@ -21,17 +23,24 @@ def cull(graph: Graph) -> Graph:
     shape = graph.shape
     if len({*range(shape.externals), *shape.inputs, *shape.outputs, *shape.callbacks}) == len(shape):
         return graph  # where whatever nobody reads was asked for, nothing is for nothing
+    needed = needed_by(shape)
+    needed[: shape.externals] = b"\1" * shape.externals
+    if all(needed):
+        return graph
+    return select(graph, [at for at in range(len(shape)) if needed[at]])
+
+
+def needed_by(shape: Shape, there: Container[int] = ()) -> bytearray:
+    """Return for each entry whether an output or a callback needs it; what is `there` needs nothing."""
     needed = bytearray(len(shape))
     stack = [*shape.outputs, *shape.callbacks]
     while stack:
         at = stack.pop()
         if not needed[at]:
             needed[at] = 1
-            stack.extend(shape.inputs_of(at))
-    needed[: shape.externals] = b"\1" * shape.externals
-    if all(needed):
-        return graph
-    return select(graph, [at for at in range(len(shape)) if needed[at]])
+            if at not in there:
+                stack.extend(shape.inputs_of(at))
+    return needed
 
 
 def reorder(graph: Graph) -> Graph:

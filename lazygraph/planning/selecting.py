@@ -1,6 +1,6 @@
 """Selecting: the graph of some of a graph's entries, in a new order, with others standing for what is left out.
 
-Covers: renumbering every column.
+Covers: renumbering every column, entries that read something else.
 Does not cover: which entries to keep (planning.optimize, planning.sharing, planning.fusing).
 """
 
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from lazygraph.values.graph import DATA, FAILURE, MEMBER, ORDER, Graph, offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from lazygraph.values.graph import Shape
 
 _STRENGTH = (DATA, MEMBER, ORDER, FAILURE)
 
@@ -73,4 +76,35 @@ def select(graph: Graph, keep: Sequence[int], alias: Sequence[int] | None = None
             callbacks=array("i", [target[old] for old in shape.callbacks]),
             scopes=tuple([s._replace(given=there(s.given), ends=there(s.ends)) for s in shape.scopes]),
         ),
+    )
+
+
+Call = tuple["Sequence[int]", bytes, "Sequence[int]"]
+"""What an entry reads, what for, and its arguments."""
+
+
+def rewired(shape: Shape, calls: Mapping[int, Call], **columns: Any) -> Shape:
+    """Return a shape in which these entries read and take something else; `columns` are others that change."""
+    inputs, arguments, kinds = array("i"), array("i"), bytearray()
+    input_lengths, argument_lengths = [], []
+    starts, bounds = shape.input_offsets, shape.argument_offsets
+    for at in range(len(shape)):
+        call = calls.get(at)
+        if call is None:
+            start, end = starts[at], starts[at + 1]
+            call = shape.inputs[start:end], shape.kinds[start:end], shape.arguments[bounds[at] : bounds[at + 1]]
+        reads, how, numbers = call
+        inputs.extend(reads)
+        kinds.extend(how)
+        arguments.extend(numbers)
+        input_lengths.append(len(reads))
+        argument_lengths.append(len(numbers))
+    return replace(
+        shape,
+        input_offsets=offsets_of(input_lengths),
+        inputs=inputs,
+        kinds=bytes(kinds),
+        argument_offsets=offsets_of(argument_lengths),
+        arguments=arguments,
+        **columns,
     )

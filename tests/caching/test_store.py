@@ -331,3 +331,8 @@ def test_the_default_is_the_users_own(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_wrong_limit_is_refused(limits: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match=rf"Store\({next(iter(limits))}="):
         Store(tmp_path, **limits)
+
+
+def test_an_empty_path_is_not_the_folder_one_happens_to_be_in() -> None:
+    with pytest.raises(InvalidOption, match=r"Store\(''\): the path of a folder is wanted"):
+        Store("")
