@@ -214,7 +214,7 @@ class _Fusing:
         for at, (row, _) in self.calls.items():
             function[at], template[at] = row, 0
         nothing: Call = (), b"", ()  # of what is left out below: not copied, it may be nearly all
-        calls = dict.fromkeys(compress(range(len(shape)), absorbed), nothing)
+        calls: dict[int, Call] = dict.fromkeys(compress(range(len(shape)), absorbed), nothing)
         calls.update((at, call) for at, (_, call) in self.calls.items())
         changed = rewired(shape, calls, function=function, template=template, names=tuple(self.names))
         tables = Tables(tuple(self.functions), self.source.tables.constants, self.source.tables.templates)
