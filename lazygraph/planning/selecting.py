@@ -94,9 +94,11 @@ def rewired(shape: Shape, calls: Mapping[int, Call], **columns: Any) -> Shape:
             start, end = starts[at], starts[at + 1]
             call = shape.inputs[start:end], shape.kinds[start:end], shape.arguments[bounds[at] : bounds[at + 1]]
         reads, how, numbers = call
-        inputs.extend(reads)
-        kinds.extend(how)
-        arguments.extend(numbers)
+        if reads:
+            inputs.extend(reads)
+            kinds.extend(how)
+        if numbers:
+            arguments.extend(numbers)
         input_lengths.append(len(reads))
         argument_lengths.append(len(numbers))
     return replace(
