@@ -95,6 +95,8 @@ _ALL: tuple[Work, ...] = (
             Measure("adds: of which the submit loop", "build", "ms", MILLISECONDS),
         ),
     ),
+    Work("map", "one map of independent adds, gather all results", 10_000, 50, 100, 1,
+         (Measure("map: first call to all results", "total", "us/task", MICROSECONDS),), _same),
     Work(
         "chord", "adds, then one sum of their results", 100, 10, 10, 10,
         (Measure("chord", "total", "ms", MILLISECONDS),),

@@ -33,9 +33,17 @@ def adds(client: Client, size: int) -> Samples:
     )
 
 
+def mapped(client: Client, size: int) -> Samples:
+    """Map over a range, gather."""
+    return harness.whole(
+        lambda: client.gather(client.map(functions.add, range(size), range(size))), [2 * i for i in range(size)]
+    )
+
+
 WORKS: Mapping[str, Function[Client]] = {
     "rtt": round_trip,
     "adds": adds,
+    "map": mapped,
     "chord": chord_of_sums,
     **LANGUAGE.runs(),
     "chain": chain,

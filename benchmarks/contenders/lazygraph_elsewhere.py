@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.contenders import harness
 from benchmarks.contenders.harness import Function
-from benchmarks.contenders.lazygraph_language import LANGUAGE, chain, chord_of_sums
+from benchmarks.contenders.lazygraph_language import LANGUAGE, chain, chord_of_sums, mapped
 from benchmarks.contenders.lazygraph_threads import adds, round_trip
 from lazygraph import executors, use
 
@@ -40,6 +40,7 @@ def session() -> Iterator[None]:
 WORKS: Mapping[str, Function[None]] = {
     "rtt": round_trip,
     "adds": adds,
+    "map": mapped,
     "chord": chord_of_sums,
     **LANGUAGE.runs(),
     "chain": chain,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from benchmarks.contenders import harness
 from benchmarks.contenders.harness import Function, Samples
-from benchmarks.contenders.lazygraph_language import LANGUAGE, add, chain, chord_of_sums
+from benchmarks.contenders.lazygraph_language import LANGUAGE, add, chain, chord_of_sums, mapped
 from lazygraph import use
 from lazygraph.executors import ThreadExecutor
 
@@ -36,6 +36,7 @@ def adds(_: None, size: int) -> Samples:
 WORKS: Mapping[str, Function[None]] = {
     "rtt": round_trip,
     "adds": adds,
+    "map": mapped,
     "chord": chord_of_sums,
     **LANGUAGE.runs(),
     "chain": chain,

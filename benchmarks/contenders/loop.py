@@ -19,6 +19,11 @@ def adds(_: None, size: int) -> Samples:
     return harness.whole(lambda: shapes.independent(add, size), [2 * i for i in range(size)])
 
 
+def mapped(_: None, size: int) -> Samples:
+    """Map the function over a range."""
+    return harness.whole(lambda: list(map(add, range(size), range(size))), [2 * i for i in range(size)])
+
+
 def merge(_: None, size: int) -> Samples:
     """Sum the results of many calls; a chord is the same thing here."""
     return harness.whole(lambda: tsum(shapes.independent(add, size)), shapes.sum_of_independent(size))
@@ -35,7 +40,7 @@ def chain(_: None, size: int) -> Samples:
 
 
 WORKS = {
-    "rtt": round_trip, "adds": adds, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
+    "rtt": round_trip, "adds": adds, "map": mapped, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
 }  # fmt: skip
 
 if __name__ == "__main__":

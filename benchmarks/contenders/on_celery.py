@@ -68,6 +68,13 @@ def adds(app: ModuleType, size: int) -> Samples:
     )
 
 
+def mapped(app: ModuleType, size: int) -> Samples:
+    """Delay a group, get its results."""
+    return harness.whole(
+        lambda: celery.group(shapes.independent(app.add.s, size)).delay().get(), [2 * i for i in range(size)]
+    )
+
+
 def build_merge(app: ModuleType, size: int) -> celery.chord:
     """Make a chord out of many adds and one sum."""
     return celery.chord(shapes.independent(app.add.s, size), app.tsum.s())
@@ -110,7 +117,7 @@ def chain(app: ModuleType, size: int) -> Samples:
 
 
 WORKS = {
-    "rtt": round_trip, "adds": adds, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
+    "rtt": round_trip, "adds": adds, "map": mapped, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
     "build-independent": lambda app, n: harness.build_only(lambda: shapes.independent(app.add.s, n)),
     "build-tree": lambda app, n: harness.build_only(lambda: build_tree(app, n)),
     "build-chain": lambda app, n: harness.build_only(lambda: build_chain(app, n)),

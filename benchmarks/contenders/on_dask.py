@@ -56,6 +56,14 @@ def adds(client: Client, size: int) -> Samples:
     )
 
 
+def mapped(client: Client, size: int) -> Samples:
+    """Map over a range, gather."""
+    return harness.whole(
+        lambda: client.gather(client.map(functions.add, range(size), range(size), pure=False)),
+        [2 * i for i in range(size)],
+    )
+
+
 def chord(client: Client, size: int) -> Samples:
     """Submit the adds and a sum that takes their futures."""
 
@@ -72,7 +80,10 @@ def chain(_: Client, size: int) -> Samples:
     return samples if config.get("optimization.fuse.delayed") else harness.unfused_too(samples)
 
 
-WORKS = {"rtt": round_trip, "adds": adds, "chord": chord, **LANGUAGE.runs(), "chain": chain, **LANGUAGE.builds()}
+WORKS = {
+    "rtt": round_trip, "adds": adds, "map": mapped, "chord": chord, **LANGUAGE.runs(), "chain": chain,
+    **LANGUAGE.builds(),
+}  # fmt: skip
 
 if __name__ == "__main__":
     harness.main(WORKS, session)

@@ -40,6 +40,11 @@ def adds(_: None, size: int) -> Samples:
     return harness.in_two_parts(lambda: shapes.independent(add.remote, size), ray.get, [2 * i for i in range(size)])
 
 
+def mapped(_: None, size: int) -> Samples:
+    """Call in a loop, get the list: Ray has no map."""
+    return harness.whole(lambda: ray.get(shapes.independent(add.remote, size)), [2 * i for i in range(size)])
+
+
 def merge(_: None, size: int) -> Samples:
     """Call the adds and a sum of their references; a chord is the same thing here."""
     return harness.whole(
@@ -59,7 +64,7 @@ def chain(_: None, size: int) -> Samples:
 
 
 WORKS = {
-    "rtt": round_trip, "adds": adds, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
+    "rtt": round_trip, "adds": adds, "map": mapped, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
     "build-independent": lambda _, n: harness.build_only(lambda: shapes.independent(add.bind, n)),
     "build-tree": lambda _, n: harness.build_only(lambda: shapes.tree(add.bind, n)),
     "build-chain": lambda _, n: harness.build_only(lambda: shapes.chain(add.bind, n)),

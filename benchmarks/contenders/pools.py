@@ -27,6 +27,11 @@ def adds(pool: Executor, size: int) -> Samples:
     )
 
 
+def mapped(pool: Executor, size: int) -> Samples:
+    """Map over a range (``chunksize=1``)."""
+    return harness.whole(lambda: list(pool.map(add, range(size), range(size))), [2 * i for i in range(size)])
+
+
 def merge(pool: Executor, size: int) -> Samples:
     """Run the adds in the pool and the sum too, once the results are back."""
 
@@ -58,5 +63,5 @@ def chain(pool: Executor, size: int) -> Samples:
 
 
 WORKS: Mapping[str, Function[Executor]] = {
-    "rtt": round_trip, "adds": adds, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
+    "rtt": round_trip, "adds": adds, "map": mapped, "chord": merge, "merge": merge, "tree": tree, "chain": chain,
 }  # fmt: skip

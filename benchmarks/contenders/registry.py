@@ -16,7 +16,7 @@ from benchmarks.works import WORKS
 BASELINE = "lazygraph-cluster"
 EXTRA = "pip install 'lazygraph[bench]'"
 
-RUNS = ("rtt", "adds", "chord", "merge", "tree", "chain")
+RUNS = ("rtt", "adds", "map", "chord", "merge", "tree", "chain")
 EVERYTHING = tuple(WORKS)
 
 
