@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
+from benchmarks.simulate_zero import tables_of
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
 from lazygraph.executors.cluster.net.worker_server import TICK
@@ -194,7 +195,8 @@ class Minds:
             self._hear(peer, m.Join(f"w{peer}", f"tcp://127.0.0.1:{peer}", 1, 0))
         shape = self.job.shape
         self._left = set(shape.outputs)
-        self._hear(CLIENT, m.Submit(1, "", False, pack_shape(shape), m.TablesOnWire([], 0), b""))
+        tables, body = tables_of(shape)
+        self._hear(CLIENT, m.Submit(1, "", False, pack_shape(shape), tables, b""), body)
         while self._left:
             if not self._agenda:
                 raise AssertionError(f"{self.job.name}: nothing can happen, {len(self._left)} outputs have not ended")
@@ -215,9 +217,9 @@ class Minds:
         """A worker fetches so many bytes."""
         self.moved += size
 
-    def _hear(self, peer: int, message: m.Message) -> None:
+    def _hear(self, peer: int, message: m.Message, body: bytes = b"") -> None:
         self.messages += 1
-        self._route(self.mind.receive(peer, message, b"", self.now))
+        self._route(self.mind.receive(peer, message, body, self.now))
         self._route(self.mind.decide(self.now))
 
     def _route(self, sends: Sequence[Send]) -> None:

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.placement import (
     EVERYWHERE,
+    LONG,
     MOST_AHEAD,
     SAMPLE,
+    WORTH_HANDING,
     Placement,
     best_lane,
     fits,
     has_for,
+    least_to_hand,
     nobody_for,
     room,
     to_give_back,
 )
-from lazygraph.executors.cluster.records import NOTHING, RunRecord, Send, WorkerRecord
+from lazygraph.executors.cluster.records import NOTHING, Pace, RunRecord, Send, WorkerRecord
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import fitting
@@ -33,7 +36,7 @@ from lazygraph.values.graph import ORDER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
@@ -46,6 +49,10 @@ LOOKED_AT = 64
 
 WORTH_MOVING = 0.002
 """Seconds of work below which an idle worker does not ask a busy one for tasks, unless that one is at a long one."""
+
+
+SHORT, MOST_KNOWN = 1024, 4096
+"""Of so many functions whose pickles have at most so many bytes it is known in later runs how long they take."""
 
 
 class Handing:
@@ -71,6 +78,7 @@ class Handing:
         self._prioritized = False  # whether anything was ever more urgent than anything else
         self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
+        self._paces: dict[bytes, Pace] = {}  # by the pickles of functions
         self._out: list[Send] = []
 
     def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
@@ -84,10 +92,58 @@ class Handing:
         """A plan has been admitted."""
         block = record.block
         self.records[block.base] = record
+        record.paces = self._paces_of(record)
         if not self._prioritized and any(policy is not None and policy.priority for policy in block.policies):
             self._prioritized = True
             for worker in self.workers.values():
                 worker.least = 0 if worker.outstanding else NOTHING
+
+    def _paces_of(self, record: RunRecord) -> list[Pace]:
+        """Return what is known of the functions of a plan from earlier runs."""
+        found, at, body, known = [], 0, record.body, self._paces
+        for length in record.tables.functions:
+            blob = bytes(body[at : at + length]) if length <= SHORT else None
+            at += length
+            pace = known.get(blob) if blob is not None else None
+            if pace is None:
+                pace = Pace()
+                if blob is not None:
+                    if len(known) >= MOST_KNOWN:
+                        del known[next(iter(known))]
+                    known[blob] = pace
+            found.append(pace)
+        return found
+
+    def _pace(self, record: RunRecord, lane: int) -> float | None:
+        """Return how long calls of the function that is next in a lane take, if that is known."""
+        if not record.paces:
+            return None
+        return record.paces[self.frontier.next_row(lane, record.block)].seconds
+
+    def _took(self, worker: WorkerRecord, record: RunRecord, tasks: Sequence[int], mean: float) -> None:
+        """Tasks have taken so long, on average."""
+        row_of = record.block.shape.function
+        for row in {row_of[tasks[0]], row_of[tasks[-1]]}:  # mostly all are of one function
+            pace = record.paces[row]
+            if mean > WORTH_HANDING and mean * worker.outstanding > WORTH_MOVING:
+                self._if_surprising(worker, pace)
+            pace.measured(mean)
+
+    def _takes_long(self, worker: WorkerRecord, record: RunRecord, task: int) -> None:
+        """A task has been running for a while."""
+        policy = record.block.policy(task) if record.block.special else None
+        if policy is None or not policy.limits:  # of those it is told when they begin
+            pace = record.paces[record.block.shape.function[task]]
+            self._if_surprising(worker, pace)
+            pace.at_least(LONG)
+
+    def _if_surprising(self, worker: WorkerRecord, pace: Pace) -> None:
+        """A task takes long.  If it was thought to be short, so was what stands behind it: others may take that."""
+        if least_to_hand(pace.seconds) > 1 and worker.outstanding > 1 and not worker.recalled:
+            if self._free_threads or worker.threads > 1:
+                worker.recalled, worker.given = True, False
+                self._askable.pop(worker.id, None)
+                self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
 
     # -- load --------------------------------------------------------------------------------------
 
@@ -199,9 +255,7 @@ class Handing:
         # What is kept from a worker that has a free thread is looked at again.
         self._stirred = {peer: None for peer in filled if peer in self._free_threads and self.frontier.ready(peer)}
         if self._askable or self.frontier.has_lanes():
-            for peer in list(self._free_threads):
-                if not self.workers[peer].outstanding and not self._feed_idle(self.workers[peer]):
-                    break
+            self._feed_all_idle()
         if self._prioritized:
             self._press()
 
@@ -261,11 +315,16 @@ class Handing:
         record = self.records[block.base]
         if self._prioritized and self._pressed(worker, lane):
             return False
-        space = room(worker, record.seconds)
-        if space <= 0 or (worker.outstanding >= worker.threads and self.frontier.next_alone(lane)):
+        pace = self._pace(record, lane)
+        seconds = record.seconds if record.seconds is not None else pace
+        space, busy = room(worker, seconds), worker.outstanding >= worker.threads
+        if space <= 0 or (busy and self.frontier.next_alone(lane)):
+            return False
+        ready, least = self.frontier.ready(lane), least_to_hand(pace)
+        if lane > ANYWHERE and ready < least and self._can_wait(worker, lane, busy):
             return False
         threads = worker.threads if lane == worker.id else self._threads
-        limit, most = fitting(record.seconds, self.frontier.ready(lane), threads)
+        limit, most = fitting(seconds, ready, threads, least)
         lease = self.frontier.lease(min(space, limit), lane, min(space, most))
         if lease is None:
             return False
@@ -273,6 +332,18 @@ class Handing:
             worker.reluctant = False  # this it has not been asked for yet
         self._send_lease(worker, record, lease)
         return True
+
+    def _can_wait(self, worker: WorkerRecord, lane: int, busy: bool) -> bool:
+        """Whether what is too little to be worth a lease is better kept until its worker has reported.
+
+        That is soon, unless it runs something that takes long: then whoever has nothing to do takes it.
+        """
+        if self._prioritized:
+            return False
+        if lane == worker.id:
+            return busy and not worker.late
+        owner = self.workers[lane]
+        return bool(owner.outstanding) and not owner.late and self._seconds * owner.outstanding < WORTH_MOVING
 
     def _pressed(self, worker: WorkerRecord, lane: int) -> bool:
         """Whether a worker is to be given nothing from a lane now: what waits there is less urgent, and asked back."""
@@ -293,6 +364,14 @@ class Handing:
                 worker = self.workers[peer]
                 if left and (peer == lane or self._may_take(worker, lane)) and self._pressed(worker, lane):
                     left -= 1
+
+    def _feed_all_idle(self) -> None:
+        workers = self.workers
+        first = next((workers[peer] for peer in self._free_threads if not workers[peer].outstanding), None)
+        if first is not None and self._feed_idle(first):  # mostly there is nothing for the first, and then for nobody
+            for peer in list(self._free_threads):
+                if not workers[peer].outstanding and not self._feed_idle(workers[peer]):
+                    break
 
     def _feed_idle(self, worker: WorkerRecord) -> bool:
         """Nothing waits for this worker: take from the longest other lane, or ask the busiest worker to give back.

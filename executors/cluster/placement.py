@@ -29,6 +29,12 @@ AHEAD_SECONDS = 0.01
 
 MOST_AHEAD = 256
 
+WORTH_HANDING = 1e-4
+"""Seconds of work below which a lease costs more than what another worker could take over: it is not made smaller."""
+
+LONG = 0.02
+"""Seconds that a task has taken at least, of which a worker says that it runs."""
+
 
 Placement: TypeAlias = Callable[[Iterable[tuple[int, int]]], int]
 """From (worker, bytes) of each of a task's inputs to the worker that it is for; ANYWHERE: whoever has room."""
@@ -100,6 +106,11 @@ def room(worker: WorkerRecord, seconds: float | None) -> int:
     """Return how many more tasks a worker should be given now: none until half of what it had is done."""
     wanted = target(worker.threads, seconds)
     return wanted - worker.outstanding if worker.outstanding * 2 <= wanted else 0
+
+
+def least_to_hand(seconds: float | None) -> int:
+    """Return how many tasks of a function a lease should hold at least; 1 while nothing is known of it."""
+    return 1 if seconds is None else min(MOST_AHEAD, int(WORTH_HANDING / max(seconds, 1e-7))) or 1
 
 
 def to_give_back(worker: WorkerRecord) -> int:

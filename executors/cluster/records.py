@@ -76,6 +76,23 @@ class FailureRecord(NamedTuple):
         return self[:8]
 
 
+class Pace:
+    """How long calls of one function took lately, in seconds; None while nothing has been measured."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+    def measured(self, seconds: float) -> None:
+        """Calls have taken so long, on average."""
+        self.seconds = seconds if self.seconds is None else 0.5 * self.seconds + 0.5 * seconds
+
+    def at_least(self, seconds: float) -> None:
+        """A call takes longer than that."""
+        self.seconds = max(self.seconds or 0.0, seconds)
+
+
 class RunRecord:
     """One run, or what stands for a task in one (`root` is then the run): whose it is, its plan as it came.
 
@@ -104,6 +121,7 @@ class RunRecord:
         "missed",
         "moved",
         "observed",
+        "paces",
         "replicas",
         "root",
         "run",
@@ -141,6 +159,7 @@ class RunRecord:
         self.wants: dict[int, list[int]] = {}  # entry -> the client's questions
         self.aliases: list[tuple[int, int]] = []
         self.seconds: float | None = None
+        self.paces: list[Pace] = []  # by row of its functions
         self.keys: list[str] | None = None
         self.attached: RunRecord | None = None  # the whole run that this one stands for
         self.lasting: set[int] = set()  # entries that the scheduler claims itself

@@ -263,6 +263,8 @@ class SchedulerMachine(Keeping):
         if message.seconds:  # taking over what stood for a task is no work
             record.seconds = mean if record.seconds is None else 0.5 * record.seconds + 0.5 * mean
             self._seconds = record.seconds
+            if record.paces and tasks:
+                self._took(worker, record, tasks, mean)
         progress = self.frontier.succeeded(block, fresh, message.attempt, now)
         if record is record.root:  # what a task has become is no further progress
             record.root.done += len(fresh)
@@ -404,6 +406,8 @@ class SchedulerMachine(Keeping):
         self.workers[peer].late = True
         self._late[peer] = None
         record = self.records.get(message.block)
+        if record is not None and record.paces:
+            self._takes_long(self.workers[peer], record, message.task)
         if record is not None and record.home[message.task] == peer:
             self._handle(events.Started(record.block, message.task, message.attempt), now)
         else:

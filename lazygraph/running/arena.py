@@ -41,6 +41,7 @@ def entry_of(block: Block, task: int) -> int:
     return entry - (block.priority(task) << RANK_SHIFT + PRIORITY_SHIFT) if block.special else entry
 
 
+_QUEUED = int(State.QUEUED)
 _ALLOWED = [can_move(target) for target in State]
 
 
@@ -95,7 +96,7 @@ class Arena:
                 # Of a row what is next is queued, or, while something is handed out, known when it is asked for.
                 if block.row is not None:
                     return block
-                if block.state[number - block.base] == State.QUEUED and self._may_go(block, number):
+                if block.state[number - block.base] == _QUEUED and self._may_go(block, number):
                     return block
             self._pop(heap, block, number)
         if lane != ANYWHERE:
@@ -120,6 +121,10 @@ class Arena:
     def _may_go(self, block: Block, number: int) -> bool:
         """Whether a queued task may be handed out now; what may not is not queued any more."""
         return True
+
+    def next_row(self, lane: int, block: Block) -> int:
+        """Return the row of the function of what is next in a lane: a task of `next_block`."""
+        return block.shape.function[(self._lanes[lane][0] & NUMBER) - block.base]
 
     def urgency(self, lane: int) -> int:
         """Return the priority of what is next in a lane that is not empty."""

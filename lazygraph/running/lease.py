@@ -34,16 +34,17 @@ class Lease:
 MOST = 256
 
 
-def fitting(seconds_per_task: float | None, ready: int, runners: int) -> tuple[int, int]:
+def fitting(seconds_per_task: float | None, ready: int, runners: int, least: int = 1) -> tuple[int, int]:
     """Return how many ready tasks a lease should hold, and how many with those sent ahead.
 
     Enough that handing over costs little (5 ms of work, at most 256 tasks), few enough that every runner has its part
-    of what is ready and slow tasks are not stuck behind each other; 8 while nothing has been measured.
+    of what is ready (or the `least` that is worth handing over) and slow tasks are not stuck behind each other; 8 while
+    nothing has been measured.
     """
     wanted = 8 if seconds_per_task is None else int(0.005 / max(seconds_per_task, 1e-7))
     most = max(1, min(wanted, MOST))
     fair = -(-ready // max(runners, 1))
-    return max(1, min(most, fair)), most
+    return max(1, min(most, max(fair, least))), most
 
 
 def follow(block: Block, tasks: list[int], ready: int, most: int, attempt: int, roots_only: bool) -> int:

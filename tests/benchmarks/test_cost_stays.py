@@ -35,6 +35,14 @@ def test_workers_that_have_nothing_to_do_cost_nothing() -> None:
     assert each(chain, 1_000) < MOST * each(chain, 10)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_many_workers_cost_nothing_where_functions_are_known(plan: str) -> None:
+    shape = shape_of(plan, 300)
+    few, many = (operations(shape, workers, known=True) for workers in (10, 1_000))
+
+    assert many < MOST * few
+
+
 class LooksAtAll(SchedulerMachine):
     """A mind that looks at each worker whenever it decides."""
 

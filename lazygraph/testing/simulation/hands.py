@@ -108,7 +108,8 @@ class PretendThread:
             self.report.done += one.done
             self.report.broken += one.broken
             self.report.replaced += one.replaced
-            self.report.seconds += 0.001 * len(one.done)
+            # In some blocks tasks are too short for leases of one, in others long enough.
+            self.report.seconds += (0.001 if lease.base % 3 else 1e-6) * len(one.done)
             self.gone.update(broken.task for broken in one.broken)
             self.gone.update(task for task, _ in one.replaced)
         if isinstance(value := lease.block.values.get(task), Answered):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.placement import LONG
 from lazygraph.executors.cluster.records import Send, pack_shape
 from lazygraph.values.options import Limit
 from lazygraph.values.status import State
@@ -110,6 +111,112 @@ class TestWhoIsIdle:
 
         assert asked_back(talk.join(SECOND)) == [(FIRST, 3)]
         assert asked_back(talk.say(FIRST, give_back(4, 5, 6))) == []
+
+
+class Timed(Talk):
+    """A talk in which functions are known by their pickles, and tasks take as long as is said."""
+
+    def start(self, *outputs: Any, run: int, pickle: bytes = b"fast") -> list[Send]:
+        shape = shape_of(*outputs)
+        tables = m.TablesOnWire([len(pickle)], 0)
+        return self.say(CLIENT, m.Submit(run, "", False, pack_shape(shape), tables, b""), pickle)
+
+    def took(self, worker: int, tasks: list[int], seconds: float, block: int) -> list[Send]:
+        sizes = m.longs([28] * len(tasks))
+        return self.say(worker, m.Done(block, 1, m.ints(tasks), sizes, seconds * len(tasks), b""))
+
+    def learned(self, seconds: float) -> Timed:
+        """Have one task of a first run take so long."""
+        self.start(step(), run=1)
+        self.took(FIRST, [0], seconds, 0)
+        return self
+
+
+class TestWhatIsKnownOfFunctions:
+    def test_what_is_known_to_be_short_is_not_spread_thin(self) -> None:
+        talk = Timed(FIRST, SECOND).learned(1e-6)
+
+        (given,) = handed(talk.start(*[step(at) for at in range(90)], run=2))
+        assert given[2] == list(range(90))
+
+    def test_what_is_known_to_be_long_is_spread(self) -> None:
+        talk = Timed(FIRST, SECOND).learned(1.0)
+
+        said = handed(talk.start(*[step(at) for at in range(4)], run=2))
+        assert sorted(to for to, _, _ in said) == [FIRST, FIRST, SECOND, SECOND]
+
+    def test_another_function_is_not_known(self) -> None:
+        talk = Timed(FIRST, SECOND).learned(1e-6)
+
+        said = handed(talk.start(*[step(at) for at in range(90)], run=2, pickle=b"other"))
+        assert [len(tasks) for _, _, tasks in said] == [8, 8]
+
+    def test_one_that_turns_out_to_be_long_is_spread_from_then_on(self) -> None:
+        talk = Timed(FIRST).learned(1e-6)
+        talk.start(*[step(at) for at in range(90)], run=2)
+        talk.join(SECOND)
+
+        assert asked_back(talk.say(FIRST, m.Began(1, 0, 1))) == [(FIRST, 90)]
+        said = handed(talk.say(FIRST, give_back(*range(1, 90), block=1)))
+        assert {(to, len(tasks)) for to, _, tasks in said} == {(FIRST, 1), (SECOND, 1)}
+        assert talk.mind.records[1].paces[0].seconds == LONG
+
+    def test_so_it_is_among_the_threads_of_one_worker(self) -> None:
+        talk = Timed()
+        talk.join(FIRST, threads=4)
+        talk.learned(1e-6)
+        (given,) = handed(talk.start(*[step(at) for at in range(10)], run=2))
+        assert given[2] == list(range(10))
+
+        assert asked_back(talk.say(FIRST, m.Began(1, 0, 1))) == [(FIRST, 10)]
+        assert len(handed(talk.say(FIRST, give_back(*range(1, 10), block=1)))) >= 3
+
+    def test_so_it_is_when_the_first_has_ended(self) -> None:
+        talk = Timed(FIRST).learned(1e-6)
+        talk.start(*[step(at) for at in range(90)], run=2)
+        talk.join(SECOND)
+
+        assert asked_back(talk.took(FIRST, [0], 0.005, 1)) == [(FIRST, 89)]
+
+    def test_nobody_is_asked_when_nobody_could_take_it(self) -> None:
+        talk = Timed(FIRST).learned(1e-6)
+        talk.start(*[step(at) for at in range(90)], run=2)
+
+        assert asked_back(talk.say(FIRST, m.Began(1, 0, 1))) == []
+
+
+class TestWhatIsTooLittleForALease:
+    def busy(self, seconds: float) -> Timed:
+        """Return a talk in which FIRST has a value, and works on something else; SECOND has nothing to do."""
+        talk = Timed(FIRST).learned(seconds)
+        assert handed(talk.start(*[step(at) for at in range(8)], run=2)) != []
+        talk.join(SECOND)
+        return talk
+
+    def readers(self, talk: Timed) -> list[Send]:
+        """Have five tasks ready that read what FIRST has."""
+        value = Elsewhere()
+        reads = shape_of(*[step(value, at) for at in range(5)])
+        tables = m.TablesOnWire([4], 0)
+        return talk.say(CLIENT, m.Submit(3, "", False, pack_shape(reads), tables, m.ints((1, 0))), b"fast")
+
+    def test_it_waits_until_its_worker_has_reported(self) -> None:
+        talk = self.busy(1e-6)
+
+        assert handed(self.readers(talk)) == []
+        assert handed(talk.took(FIRST, list(range(3)), 1e-6, 1)) == []
+        assert handed(talk.took(FIRST, list(range(3, 8)), 1e-6, 1)) == [(FIRST, 9, [1, 2, 3, 4, 5])]
+
+    def test_who_has_nothing_to_do_takes_it_when_that_takes_long(self) -> None:
+        talk = self.busy(1e-6)
+        self.readers(talk)
+
+        assert handed(talk.say(FIRST, m.Began(1, 0, 1)))[0] == (SECOND, 9, [1])
+
+    def test_what_takes_longer_is_given_at_once(self) -> None:
+        talk = self.busy(0.001)
+
+        assert handed(self.readers(talk))[0] == (SECOND, 9, [1, 2, 3])
 
 
 class TestNearToItsInputs:
