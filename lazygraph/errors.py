@@ -201,13 +201,15 @@ class RemoteError(LazyGraphError, RuntimeError):
 
 
 class WorkerDied(LazyGraphError, RuntimeError):
-    """The processes that ran a task died, again and again."""
+    """The processes that ran a task died, again and again; `ends` says what is known of how each of them did."""
 
-    def __init__(self, node: str, times: int, worker: str) -> None:
+    def __init__(self, node: str, times: int, worker: str, ends: str = "") -> None:
         super().__init__(
             f"{node!r} was running on {times} workers one after another when each of them died (last: {worker}); "
             f"it may crash the interpreter or need more memory than there is"
+            + "".join(f"\n  {line}" for line in ends.splitlines())
         )
+        self.node, self.ends = node, ends
 
 
 class EngineFailed(LazyGraphError, RuntimeError):

@@ -110,7 +110,7 @@ class Answering(Handing):
             record.key_of(name, action.task),
             record.block.attempt(action.task),
             "died",
-            "",
+            "\n".join(record.deaths.pop(action.task, ())),
             self._last_lost,
             record.block.shape.origin_of(action.task),
             action.times,
@@ -276,7 +276,8 @@ class Answering(Handing):
             # What stands for somebody else's is as far as that is.
             state = record.block.state[entry] if record.keys is None else owner.state[origin]
             states.append((int(state), self._why(record, entry, now)))
-        self._send(peer, m.StateOf(message.question, plain_stats(list(self.workers.values())), holders, states))
+        there = plain_stats(list(self.workers.values()), self._silent, self._leaving)
+        self._send(peer, m.StateOf(message.question, there, holders, states))
 
 
 def state_there(block: Block, entry: int, state: int) -> int:

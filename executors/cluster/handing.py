@@ -73,6 +73,9 @@ class Handing:
         self._late: dict[int, None] = {}  # workers that run something that takes long
         self._stirred: dict[int, None] = {}  # workers to whose lanes something has come since the last decision
         self._freeing: dict[int, WorkerRecord] = {}  # workers that are to be told what to free
+        self._closed: dict[int, None] = {}  # workers that are given nothing: they are silent, or leave
+        self._silent: dict[int, None] = {}
+        self._leaving: dict[int, None] = {}
         self._widest = 0  # the most threads that a worker ever had
         self._restricting = False  # whether anybody was ever given what not every worker may take
         self._prioritized = False  # whether anything was ever more urgent than anything else
@@ -158,9 +161,27 @@ class Handing:
         self._threads -= worker.threads
         for remembered in (self._free_threads, self._reported, self._laden, self._askable, self._late, self._stirred):
             remembered.pop(peer, None)
+        for kept_away in (self._closed, self._silent, self._leaving):
+            kept_away.pop(peer, None)
         self._freeing.pop(peer, None)
         self.frontier.close_lane(peer)
         return worker
+
+    def _close(self, worker: WorkerRecord) -> None:
+        """Give a worker nothing from now on, and ask it for what it has not begun."""
+        if worker.id not in self._closed:
+            self._closed[worker.id] = None
+            self._loaded(worker, 0)
+            self.frontier.close_lane(worker.id)
+            if worker.outstanding:
+                worker.recalled, worker.given = True, False
+                self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
+
+    def _open_again(self, worker: WorkerRecord) -> None:
+        """Give a worker something again, unless there is another reason not to."""
+        if worker.id not in self._silent and worker.id not in self._leaving:
+            self._closed.pop(worker.id, None)
+            self._loaded(worker, 0)
 
     def _loaded(self, worker: WorkerRecord, tasks: int) -> None:
         """Note that a worker was given tasks, or (negative) has answered for them."""
@@ -168,7 +189,7 @@ class Handing:
         if not worker.outstanding:
             worker.least = NOTHING
         peer, surplus = worker.id, worker.outstanding - worker.threads
-        if surplus < 0:
+        if surplus < 0 and peer not in self._closed:
             self._free_threads.setdefault(peer)
         else:
             self._free_threads.pop(peer, None)
@@ -176,7 +197,7 @@ class Handing:
             self._laden.setdefault(peer)
         else:
             self._laden.pop(peer, None)
-        if surplus > 0 and not worker.recalled and not worker.reluctant:
+        if surplus > 0 and not worker.recalled and not worker.reluctant and peer not in self._closed:
             self._askable.setdefault(peer)
         else:
             self._askable.pop(peer, None)
@@ -207,7 +228,7 @@ class Handing:
         if policy is not None and policy.where is not None:
             return self._lane_where(policy.where)
         lane = self._nearest(block, task)
-        if lane == ANYWHERE or "default" not in self.workers[lane].queues:
+        if lane == ANYWHERE or lane in self._closed or "default" not in self.workers[lane].queues:
             return ANYWHERE
         self._stirred[lane] = None
         return lane
@@ -309,7 +330,7 @@ class Handing:
 
     def _give(self, worker: WorkerRecord, lane: int) -> bool:
         """Hand a worker a lease from a lane, if it has room and the lane has tasks."""
-        block = self.frontier.next_block(lane)
+        block = self.frontier.next_block(lane) if worker.id not in self._closed else None
         if block is None:
             return False
         record = self.records[block.base]
@@ -415,6 +436,7 @@ class Handing:
         wanted = [task for task in lease.tasks if task in block.futures]
         where = self._where(worker, record, lease.tasks)
         tell = self._take_resources(worker, block, lease) if block.special else False
+        tell = tell or lease.tasks[0] in block.apart  # it may be what killed a worker
         self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where, tell))
 
     def _take_resources(self, worker: WorkerRecord, block: Block, lease: Lease) -> bool:
@@ -471,6 +493,8 @@ class Handing:
                 if source.home[entry] == me or (copies is not None and me in copies):
                     continue
                 holder = workers.get(source.home[entry]) or _first(copies, workers)
+                if self._silent and copies is not None and (holder is None or holder.id in self._silent):
+                    holder = _first(copies, {w: workers[w] for w in workers if w not in self._silent}) or holder
                 if holder is None:
                     continue  # on its way to a worker: it will be reported missing, and tried again
                 asked = ask.get((holder.address, owner.base))

@@ -16,9 +16,11 @@ import json
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 FAILED_STARTS = 5
 """After so many attempts to replace a worker in vain, the cluster ends."""
 
+LAST_LINES = 8
+"""Lines of what a worker printed last that are told when it has died."""
+
+LONGEST_LINE = 300
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,13 +54,48 @@ class _Child:
             [sys.executable, "-m", "lazygraph.cli", *words, "--lifeline"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if words[0] == "worker" else None,
             process_group=0,  # Ctrl-C on a terminal is for this process, which then ends the others
             env={**os.environ, "PYTHONPATH": module_path()},
         )
+        self._printed: deque[str] = deque(maxlen=LAST_LINES)
+        self._reading = threading.Thread(target=self._pass_on, name="lazygraph-stderr", daemon=True)
+        if self.process.stderr is not None:
+            self._reading.start()
+        self.say(greeting)
+
+    def say(self, said: dict[str, Any]) -> None:
+        """Say something on the child's standard input."""
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended already: `announced` will say so
-            self.process.stdin.write(json.dumps(greeting).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it ended already: `announced` will say so
+            self.process.stdin.write(json.dumps(said).encode() + b"\n")
             self.process.stdin.flush()
+
+    def _pass_on(self) -> None:
+        """Print what the child prints on its standard error, and remember the end of it."""
+        assert self.process.stderr is not None
+        begun = b""
+        with self.process.stderr as printed:
+            while came := os.read(printed.fileno(), 65536):
+                with contextlib.suppress(OSError):
+                    os.write(2, came)
+                *lines, begun = (begun + came).split(b"\n")
+                self._printed.extend([line.decode(errors="replace")[:LONGEST_LINE] for line in lines[-LAST_LINES:]])
+                begun = begun[:LONGEST_LINE]
+        if begun:
+            self._printed.append(begun.decode(errors="replace"))
+
+    def how_it_ended(self) -> str:
+        """Return how the process has ended, and below that what it printed last."""
+        if self._reading.ident is not None:
+            self._reading.join(0.2)  # programs that it has started may hold its standard error open
+        status = self.process.returncode
+        how = f"it ended with status {status}"
+        if status < 0:
+            how = f"it was killed by {signal.Signals(-status).name}"
+        if status == -signal.SIGKILL:
+            how += ", as the kernel does when there is no memory left"
+        return "\n".join([how, *self._printed])
 
     def announced(self) -> dict[str, Any]:
         """Wait for the line in which the child says that it serves."""
@@ -105,6 +147,7 @@ class LocalCluster:
     in {"gpu": 1}; a list with one of them for every worker makes them different.  `preload` names modules that workers
     import at the start, with their hooks.  `setup()` is called in every worker process before its first task; when it,
     or a module, fails in the beginning, this raises `ClusterFailed` with the worker's traceback.
+    What a worker runs that has been silent for `worker_ttl` seconds is run again elsewhere.
     """
 
     def __init__(
@@ -117,9 +160,13 @@ class LocalCluster:
         resources: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
         preload: str | Sequence[str] = (),
         setup: Callable[[], Any] | None = None,
+        worker_ttl: float = 60.0,
     ) -> None:
         if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
             raise InvalidOption(f"LocalCluster({n_workers=}, {threads_per_worker=}): both must be at least 1")
+        if not worker_ttl >= 0.1:
+            raise InvalidOption(f"LocalCluster({worker_ttl=}): it must be at least 0.1 seconds")
+        self._worker_ttl = worker_ttl
         offers = offers_of(n_workers, threads_per_worker, queues, resources, os.cpu_count() or 1)
         self.token = secrets.token_hex(32)
         self._greeting: dict[str, Any] = {"token": self.token}
@@ -140,7 +187,7 @@ class LocalCluster:
     def _open(self, offers: Sequence[Offer], dashboard_address: str | None) -> dict[str, Any]:
         """Start everything; return what the scheduler says of itself."""
         try:
-            words = ["scheduler", "--host", "127.0.0.1", "--port", "0"]
+            words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--worker-ttl", str(self._worker_ttl)]
             if dashboard_address is not None:
                 words += ["--dashboard-address", dashboard_address]
             self._scheduler = self._start_child(words, {"token": self.token})
@@ -197,6 +244,7 @@ class LocalCluster:
         Only starts that fail are counted: a worker that served may be killed by a task as often as tasks kill.
         """
         child.process.wait()
+        self._tell_end(name, child)
         for _ in range(FAILED_STARTS):
             with self._lock:
                 self._pids.pop(name, None)
@@ -218,6 +266,13 @@ class LocalCluster:
                 return
         _log.error("no worker could be started again, %d times; %r ends", FAILED_STARTS, self)
         self.close()  # or what waits for workers would wait for ever
+
+    def _tell_end(self, name: str, child: _Child) -> None:
+        """Tell the scheduler how a worker has ended: nobody else can know."""
+        how = child.how_it_ended()
+        with self._lock:
+            if not self._closing:
+                self._scheduler.say({"ended": name, "how": how})
 
     def __repr__(self) -> str:
         where = self._said["address"] if self._said else "starting"

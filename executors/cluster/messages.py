@@ -25,6 +25,14 @@ from lazygraph.executors.cluster.greeting import Hello as Hello
 from lazygraph.executors.cluster.greeting import Proof as Proof
 from lazygraph.executors.cluster.greeting import Refusal as Refusal
 from lazygraph.executors.cluster.greeting import Welcome as Welcome
+from lazygraph.executors.cluster.lives import Alive as Alive
+from lazygraph.executors.cluster.lives import Away as Away
+from lazygraph.executors.cluster.lives import Beat as Beat
+from lazygraph.executors.cluster.lives import Carried as Carried
+from lazygraph.executors.cluster.lives import Carry as Carry
+from lazygraph.executors.cluster.lives import Drain as Drain
+from lazygraph.executors.cluster.lives import Leave as Leave
+from lazygraph.executors.cluster.lives import Leaving as Leaving
 from lazygraph.executors.cluster.sights import Sighted as Sighted
 from lazygraph.executors.cluster.sights import Watched as Watched
 from lazygraph.executors.cluster.wire import INLINE_LIMIT as INLINE_LIMIT
@@ -486,6 +494,7 @@ ANY = (
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
     | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
+    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

@@ -19,7 +19,7 @@ from lazygraph.values.options import as_plain, from_plain
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lazygraph.executors.cluster.messages import TablesOnWire
     from lazygraph.running.block import Block
@@ -108,6 +108,7 @@ class RunRecord:
         "body",
         "caught",
         "client",
+        "deaths",
         "done",
         "failures",
         "home",
@@ -152,6 +153,7 @@ class RunRecord:
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
         self.root, self.label, self.run_id = self, str(run), ""
         self.failures: dict[int, FailureRecord] = {}
+        self.deaths: dict[int, list[str]] = {}  # task -> what is known of the ends of workers that were running it
         self.inner: list[int] = []  # blocks of what has stood in this run, has failed and is over
         self.caught: dict[int, FailureRecord] = {}  # external (or task that has failed) -> the failure that it is
         self.missed: set[int] = set()  # of those, tasks that somebody reads although they have no value
@@ -201,12 +203,16 @@ class WorkerRecord:
         "address",
         "freed",
         "given",
+        "given_up",
+        "heard",
         "held",
         "id",
         "late",
         "least",
+        "memory",
         "name",
         "outstanding",
+        "pid",
         "pressed",
         "queues",
         "recalled",
@@ -240,6 +246,9 @@ class WorkerRecord:
         self.late = False  # runs something that takes long, and has finished nothing since
         self.reluctant = False  # had nothing to give back, and has finished nothing since
         self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free
+        self.pid = self.memory = 0  # bytes, as it has said itself
+        self.heard = 0.0  # and when
+        self.given_up = False  # was silent for so long that what it had is done elsewhere
 
     @property
     def left(self) -> dict[str, float]:
@@ -364,8 +373,10 @@ def held_shape(names: Sequence[str]) -> Shape:
     )
 
 
-def plain_stats(workers: Sequence[WorkerRecord]) -> dict[str, dict[str, Any]]:
-    """Return workers as plain data, by address."""
+def plain_stats(
+    workers: Sequence[WorkerRecord], silent: Collection[int] = (), leaving: Collection[int] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return workers as plain data, by address; `state` is "" for one that is as it should be."""
     return {
         w.address: {
             "name": w.name,
@@ -375,6 +386,9 @@ def plain_stats(workers: Sequence[WorkerRecord]) -> dict[str, dict[str, Any]]:
             "queues": list(w.queues),
             "resources": w.resources,
             "free": w.left,
+            "pid": w.pid,
+            "memory": w.memory,
+            "state": "silent" if w.id in silent else "leaving" if w.id in leaving else "",
         }
         for w in workers
     }

@@ -2,8 +2,9 @@
 
 `receive` absorbs one message; `decide`, called once for everything that came together, hands out leases.
 
-Covers: runs, values and where they are, lost workers, what clients ask.
-Does not cover: what may run (running.frontier), who gets it (handing), bytes (net.scheduler_server).
+Covers: runs, values and where they are, what clients ask.
+Does not cover: what may run (running.frontier), who gets it (handing), who is there (losing, draining), bytes
+(net.scheduler_server).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import InvalidOption, ReplacedTooDeep
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.answering import ENDED, SAD, given_up
-from lazygraph.executors.cluster.keeping import Keeping
+from lazygraph.executors.cluster.draining import Draining
 from lazygraph.executors.cluster.placement import fits
 from lazygraph.executors.cluster.records import (
     NOTHING,
@@ -34,7 +35,7 @@ from lazygraph.values.graph import offsets_of
 from lazygraph.values.status import State, in_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.running.block import Block
 
@@ -42,19 +43,20 @@ _HANDED_OUT = in_states(frozenset({State.LEASED, State.RUNNING}))
 _SUCCEEDED, _RUNNING = int(State.SUCCEEDED), int(State.RUNNING)
 
 
-class SchedulerMachine(Keeping):
+class SchedulerMachine(Draining):
     """One mind for all clients and workers of a cluster; peers are numbers that the hand gives out."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, worker_ttl: float | None = None) -> None:
+        super().__init__(worker_ttl)
         self._unstored: list[tuple[RunRecord, list[int], memoryview]] = []
         self._asked = 0
-        self._stopping: dict[int, Asked] = {}  # our question to a worker -> what it was asked for
 
     # -- the doors ---------------------------------------------------------------------------------
 
     def receive(self, peer: int, message: m.Message, body: bytes | memoryview, now: float) -> list[Send]:
         """Absorb one message; return what to send at once, in order."""
+        if peer in self._heard:
+            self._hears(peer, now)
         _HANDLERS[type(message)](self, peer, message, body, now)
         return self._take()
 
@@ -64,6 +66,9 @@ class SchedulerMachine(Keeping):
         if due is not None and due <= now:
             self._perform(self.frontier.tick(now))
         self._lapse(now)
+        self._look(now)
+        if self._leaving:
+            self._drain_on()
         # Frees go first: what is handed out after them may be one of these values, to be made again.
         for worker in self._freeing.values():
             for base, entries in worker.freed.items():
@@ -78,19 +83,19 @@ class SchedulerMachine(Keeping):
 
     def next_time(self) -> float | None:
         """Return when `decide` is to be called although nobody has said anything; None when nothing waits for time."""
-        times = [time for time in (self.frontier.next_time(), self._next_lapse()) if time is not None]
-        return min(times, default=None)
+        times = (self.frontier.next_time(), self._next_lapse(), self._look_at)
+        return min([time for time in times if time is not None], default=None)
 
     def client_joined(self, peer: int) -> None:
         """A client has been greeted."""
         self.clients[peer] = {}
 
-    def lost(self, peer: int, now: float) -> list[Send]:
-        """A peer's connection has ended; return what to send."""
+    def lost(self, peer: int, now: float, how: str = "") -> list[Send]:
+        """A peer's connection has ended, and `how` it did, as far as that is known; return what to send."""
         if peer in self.clients:
             self._client_lost(peer, now)
         elif peer in self.workers:
-            self._worker_lost(peer, now)
+            self._worker_lost(peer, now, how)
         return self._take()
 
     # -- clients -----------------------------------------------------------------------------------
@@ -137,7 +142,8 @@ class SchedulerMachine(Keeping):
         for record, lengths, body in self._unstored:
             starts, state = offsets_of(lengths), record.block.state
             kept = [entry for entry in range(len(lengths)) if state[entry] == _SUCCEEDED]
-            workers = sorted(self.workers.values(), key=lambda w: w.outstanding)
+            there = [w for w in self.workers.values() if w.id not in self._closed] or self.workers.values()
+            workers = sorted(there, key=lambda w: w.outstanding)
             share = -(-len(kept) // len(workers))
             for index, worker in enumerate(workers):
                 entries = kept[index * share : (index + 1) * share]
@@ -236,9 +242,11 @@ class SchedulerMachine(Keeping):
     # -- workers -----------------------------------------------------------------------------------
 
     def _join(self, peer: int, message: m.Join, body: bytes | memoryview, now: float) -> None:
-        self._add_worker(
-            WorkerRecord(peer, message.name, message.address, message.threads, message.queues, message.resources)
-        )
+        offer = message.threads, message.queues, message.resources
+        worker = WorkerRecord(peer, message.name, message.address, *offer)
+        worker.pid = message.pid
+        self._add_worker(worker)
+        self._watch_life(worker, now)
 
     def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
@@ -356,7 +364,8 @@ class SchedulerMachine(Keeping):
         self._left(worker, message.block, tasks, message.attempt, now, ran=False)
         record = self.records.get(message.block)
         if record is not None:
-            fresh = [task for task in tasks if record.home[task] == peer]
+            attempt_of = record.block.attempt  # it may have been given up, and given another one since
+            fresh = [t for t in tasks if record.home[t] == peer and attempt_of(t) == message.attempt]
             for task in fresh:
                 if not ENDED[record.block.state[task]]:
                     record.home[task] = NOWHERE
@@ -374,34 +383,6 @@ class SchedulerMachine(Keeping):
         idle = [self.workers[peer] for peer in self._free_threads] if wheres - {None} else []
         return any(where is None or any(fits(worker, where) for worker in idle) for where in wheres)
 
-    def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
-        """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""
-        record = self.records.get(base)
-        if record is None:
-            return
-        sayer = next((w.id for w in self.workers.values() if w.address == address), NOWHERE)
-        for entry in entries:
-            self._forget_copy(record, entry, asker)
-            if record.stored.get(entry, NOWHERE) != sayer:  # or it is still on its way there, in a `Store`
-                self._forget_copy(record, entry, sayer)
-        self._lose(record, [entry for entry in entries if not record.holders(entry)], now)
-
-    def _forget_copy(self, record: RunRecord, entry: int, worker: int) -> None:
-        if worker == NOWHERE:
-            return
-        replicas = record.replicas.get(entry, [])
-        if worker in replicas:
-            replicas.remove(worker)
-        if record.home[entry] == worker and not _HANDED_OUT[record.block.state[entry]]:
-            record.home[entry] = replicas.pop(0) if replicas else NOWHERE
-        if not replicas:
-            record.replicas.pop(entry, None)
-
-    def _lose(self, record: RunRecord, entries: list[int], now: float) -> None:
-        lost = [entry for entry in entries if record.block.state[entry] == _SUCCEEDED]
-        if lost:
-            self._handle(events.ValuesLost([(record.block, lost)]), now)
-
     def _began(self, peer: int, message: m.Began, body: bytes | memoryview, now: float) -> None:
         self.workers[peer].late = True
         self._late[peer] = None
@@ -412,40 +393,6 @@ class SchedulerMachine(Keeping):
             self._handle(events.Started(record.block, message.task, message.attempt), now)
         else:
             self.frontier.has_begun(message.block, message.task, message.attempt, now)
-
-    def _worker_lost(self, peer: int, now: float) -> None:
-        """Values only it had are lost; what it was doing is to be done again."""
-        worker = self._remove_worker(peer)
-        for question, asked in list(self._stopping.items()):
-            if asked.worker == peer:
-                del self._stopping[question]
-                if asked.client in self.clients:
-                    self._send(asked.client, m.Answer(asked.question, True))
-        leased: list[tuple[Block, list[int]]] = []
-        lost: list[tuple[Block, list[int]]] = []
-        for record in self.records.values():
-            state, block = record.block.state, record.block
-            record.loaded.pop(peer, None)
-            record.touched.pop(peer, None)
-            mine = [entry for entry, home in enumerate(record.home) if home == peer]
-            handed = [entry for entry in mine if _HANDED_OUT[state[entry]]]
-            for entry in handed:
-                record.home[entry] = NOWHERE
-            for entry in (*mine, *[e for e, copies in record.replicas.items() if peer in copies]):
-                self._forget_copy(record, entry, peer)
-            gone = [entry for entry in mine if state[entry] == _SUCCEEDED and not record.holders(entry)]
-            if handed:
-                leased.append((block, handed))
-            if gone:
-                lost.append((block, gone))
-        running = [(b, t) for b, tasks in leased for t in tasks if b.state[t] == _RUNNING]
-        first = [(b, t) for b, tasks in leased for t in tasks][: worker.threads]
-        if lost:
-            self._handle(events.ValuesLost(lost), now)
-        self._last_lost = worker.name
-        self._handle(events.RunnerLost(leased, running or first), now)
-        for base, task, attempt in worker.held:  # also what nobody waits for any more
-            self.frontier.has_left(base, (task,), attempt, now)
 
 
 def _current(block: Block, message: m.Broke | m.Replaced) -> bool:
@@ -477,9 +424,16 @@ _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryvie
     m.AskAccepted: SchedulerMachine._ask_accepted,
     m.Open: SchedulerMachine._open,
     m.Again: SchedulerMachine._again,
+    m.Alive: SchedulerMachine._alive,
+    m.Drain: SchedulerMachine._drain,
+    m.Leaving: SchedulerMachine._wants_to_leave,
+    m.Carried: SchedulerMachine._carried,
 }
 FROM_CLIENTS = (
     m.Submit, m.Hold, m.Drop, m.Cancel, m.Want, m.AskStats, m.AskState, m.SetQueues,
-    m.Keep, m.Forgo, m.AskAccepted, m.Open, m.Again,
+    m.Keep, m.Forgo, m.AskAccepted, m.Open, m.Again, m.Drain,
 )  # fmt: skip
-FROM_WORKERS = (m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked, m.Watched)
+FROM_WORKERS = (
+    m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked, m.Watched,
+    m.Alive, m.Leaving, m.Carried,
+)  # fmt: skip

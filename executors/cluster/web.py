@@ -44,7 +44,11 @@ def status_of(mind: SchedulerMachine) -> dict[str, Any]:
         }
         for record in mind.records.values()
     ]
-    return {"version": __version__, "workers": plain_stats(list(mind.workers.values())), "runs": runs}
+    return {
+        "version": __version__,
+        "workers": plain_stats(list(mind.workers.values()), mind._silent, mind._leaving),
+        "runs": runs,
+    }
 
 
 class _Handler(tornado.web.RequestHandler):

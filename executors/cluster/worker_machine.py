@@ -146,6 +146,7 @@ class WorkerMachine:
         self._questions: dict[int, tuple[str, int, bytes, list[WorkLease]]] = {}
         self._asked = 0
         self._coming: dict[tuple[int, int], int] = {}  # (block, entry) -> the question that will bring it
+        self._carrying: set[tuple[int, int]] = set()  # (block, entry) of what is fetched from a worker that leaves
         self._actions: list[Action] = []
 
     def receive(self, message: m.Message) -> list[Action]:
@@ -276,6 +277,8 @@ class WorkerMachine:
             missing.append(("", base, m.ints(entries[at] for at in problems)))
         if missing:
             self._say(m.Returned(-1, 0, b"", missing))
+        if self._carrying:
+            self._say_carried(base, entries)
         for lease in leases:
             lease.fetching -= 1
             lease.starved = lease.starved or bool(absent)
@@ -415,6 +418,25 @@ class WorkerMachine:
         lease = WorkLease(message.block, message.attempt, deque(), wanted, block, (message.task,))
         self._actions.append(Tell(lease, [message.task]))
 
+    def _carry(self, message: m.Carry) -> None:
+        """Fetch values for no lease: who has them leaves."""
+        base, entries = message.block, m.from_ints(message.entries)
+        values = self._block(base).values
+        self._carrying.update((base, entry) for entry in entries)
+        absent = [entry for entry in entries if entry not in values and (base, entry) not in self._coming]
+        if absent:
+            self._ask(message.address, base, absent)
+        self._say_carried(base, entries)
+
+    def _say_carried(self, base: int, entries: Iterable[int]) -> None:
+        """Say which of these have come; of what is not on its way any more it has been said that it is missing."""
+        block = self.blocks.get(base)
+        over = [e for e in entries if (base, e) in self._carrying and (base, e) not in self._coming]
+        self._carrying.difference_update((base, entry) for entry in over)
+        here = [entry for entry in over if block is not None and entry in block.values]
+        if here:
+            self._say(m.Carried(base, m.ints(here)))
+
     def _free(self, message: m.Free) -> None:
         block = self.blocks.get(message.block)
         if block is not None:
@@ -478,6 +500,7 @@ _HANDLERS: Mapping[type, Callable[[WorkerMachine, Any], None]] = {
     m.Do: WorkerMachine._do,
     m.TakeBack: WorkerMachine._take_back,
     m.Adopt: WorkerMachine._adopt,
+    m.Carry: WorkerMachine._carry,
     m.Free: WorkerMachine._free,
     m.Forget: WorkerMachine._forget,
 }

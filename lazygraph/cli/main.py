@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES: Mapping[str, str] = {
     "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
+    "drain": "lazygraph.cli.acting:drain",
     "doctor": "lazygraph.cli.doctor:doctor",
     "explain": "lazygraph.cli.looking:explain",
     "graph": "lazygraph.cli.looking:graph",
@@ -25,7 +26,7 @@ _HOMES: Mapping[str, str] = {
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "logs cancel retry resume drain replay report certs config".split()
+_LATER = "logs cancel retry resume replay report certs config".split()
 
 
 class _Lazy(click.Group):

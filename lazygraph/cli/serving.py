@@ -2,7 +2,8 @@
 
 With `--lifeline` (how LocalCluster starts them) standard input carries a line of JSON with the token and then stays
 open; its end ends the process at once.  Standard output carries a line of JSON that says that the process serves, or
-why it does not.  Otherwise Ctrl-C and SIGTERM end it.
+why it does not.  Otherwise Ctrl-C and SIGTERM end it; the first SIGTERM of a worker
+has it finish and hand over what it has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import click
 from lazygraph.errors import LazyGraphError, NotImplementedYet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lazygraph.executors.cluster.net.worker_server import WorkerServer
     from lazygraph.executors.cluster.offers import Offer
     from lazygraph.running.hooks import Hooks
 
@@ -52,8 +56,8 @@ class _Voice:
         raise click.ClickException(why)
 
 
-def _lifeline() -> dict[str, Any]:
-    """Read the greeting from standard input, and watch it from then on."""
+def _lifeline(hear: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    """Read the greeting from standard input, and watch it from then on; `hear` gets what else is said, in a thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever holds the lifeline decides
     line = sys.stdin.buffer.readline()
     if not line:
@@ -65,8 +69,10 @@ def _lifeline() -> dict[str, Any]:
         os.dup2(nothing.fileno(), 0)
 
     def watch() -> None:
-        while os.read(held, 1024):
-            pass
+        with contextlib.suppress(OSError), open(held, "rb") as lines:
+            for line in lines:
+                if hear is not None:
+                    hear(json.loads(line))
         end_at_once()
 
     threading.Thread(target=watch, name="lazygraph-lifeline", daemon=True).start()
@@ -95,28 +101,83 @@ def _until_signalled(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
 
 
+def _until_drained(server: WorkerServer, stop: asyncio.Event, voice: _Voice) -> None:
+    """SIGTERM has a worker leave: others take what it has.  A second signal, or Ctrl-C, ends it at once."""
+
+    def terminate() -> None:
+        if server.leaves or server.ended.done():
+            stop.set()
+            return
+        if server.mind.leases and not voice.lifeline:
+            click.echo(f"worker {server.name!r} ends when what runs here has; a second signal ends it now", err=True)
+        server.leave()
+
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+        if not voice.lifeline:
+            loop.add_signal_handler(signal.SIGINT, stop.set)
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8786, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help="File with the token.")
 @click.option("--dashboard-address", help="host:port of a page with the cluster's state; :0 takes a free port.")
 @click.option("--journal", type=click.Path(), help="Not built yet.")
+@click.option(
+    "--worker-ttl",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds of silence after which what a worker runs is run again elsewhere.",
+)
 @click.option("--lifeline", is_flag=True, hidden=True)
 def scheduler(
-    host: str, port: int, token_file: str | None, dashboard_address: str | None, journal: str | None, lifeline: bool
+    host: str,
+    port: int,
+    token_file: str | None,
+    dashboard_address: str | None,
+    journal: str | None,
+    worker_ttl: float,
+    lifeline: bool,
 ) -> None:
     """Start a scheduler; workers and clients join it."""
     if journal is not None:
         raise click.ClickException(str(NotImplementedYet("a journal")))
     voice = _Voice(lifeline)
-    token = _lifeline()["token"] if lifeline else _token(token_file)
+    told = _Told()
+    token = _lifeline(told.hear)["token"] if lifeline else _token(token_file)
     try:
-        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, voice))
+        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, worker_ttl, told, voice))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: str | None, voice: _Voice) -> None:
+class _Told:
+    """What whoever started the workers says of them: passed on in the event loop."""
+
+    def __init__(self) -> None:
+        self._pass_on: Callable[[dict[str, Any]], None] | None = None
+
+    def hear(self, said: dict[str, Any]) -> None:
+        """Pass something on, as soon as there is somebody to hear it."""
+        if self._pass_on is not None:
+            self._pass_on(said)
+
+    def listen(self, ended: Callable[[str, str], None]) -> None:
+        """From now on call `ended` in this loop, with a worker's name and how it ended."""
+        loop = asyncio.get_running_loop()
+
+        def pass_on(said: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(ended, said["ended"], said["how"])
+
+        self._pass_on = pass_on
+
+
+async def _serve_scheduler(
+    host: str, port: int, token: str | None, dashboard: str | None, worker_ttl: float, told: _Told, voice: _Voice
+) -> None:
     from lazygraph.executors.cluster.net.scheduler_server import SchedulerServer
     from lazygraph.executors.cluster.net.tokens import keep_token, make_token
 
@@ -124,7 +185,8 @@ async def _serve_scheduler(host: str, port: int, token: str | None, dashboard: s
     if not voice.lifeline:
         _until_signalled(stop)
     made = token or make_token()
-    server = SchedulerServer(host, port, made)
+    server = SchedulerServer(host, port, made, worker_ttl, supervised=voice.lifeline)
+    told.listen(server.ended)
     with contextlib.ExitStack() as leaving:
         leaving.callback(server.close)
         said: dict[str, Any] = {"address": await server.start()}
@@ -208,12 +270,11 @@ async def _serve_worker(address: str, token: str, offer: Offer, host: str, hooks
     server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()))
     await server.start()
     stop = asyncio.Event()
-    if not voice.lifeline:
-        _until_signalled(stop)
+    _until_drained(server, stop, voice)
     voice.serves({"name": offer.name}, f"worker {offer.name!r} has joined {address} with {offer.threads} thread(s)")
     server.ended.add_done_callback(lambda _: stop.set())
     await stop.wait()
-    if server.ended.done() and not voice.lifeline:
+    if server.ended.done() and not server.leaves and not voice.lifeline:
         click.echo(f"the scheduler at {address} is gone; worker {offer.name!r} ends", err=True)
     server.close()
     if voice.lifeline:

@@ -26,6 +26,7 @@ class Block:
     """The state of one run.  Only the Frontier changes it."""
 
     __slots__ = (
+        "apart",
         "attempts",
         "base",
         "bindings",
@@ -123,6 +124,7 @@ class Block:
         self.parked: dict[int, Line] = {}  # scheduled tasks that wait for a permit -> in which line
         self.attempts: dict[int, int] = {}  # only of tasks past their first
         self.deaths: dict[int, int] = {}  # runners that died while running a task
+        self.apart: set[int] = set()  # tasks that a dead runner had, and that share no lease any more
         self.causes: dict[int, tuple[int, int]] = {}  # unhappy entry -> (base, entry) where it began
         self.bindings: list[tuple[Block, int] | None] = []  # external -> whose value it is (None: let go of)
         self.watchers: dict[int, dict[tuple[Block, int], None]] = {}  # entry -> externals elsewhere that stand for it

@@ -57,11 +57,13 @@ class Returned:
 class RunnerLost:
     """A runner is dead: what it was doing is to be done again, by another attempt.
 
-    `leased` are its unreported tasks; `suspects` those of them that it was surely or probably running.
+    `leased` are its unreported tasks; `suspects` those of them that it was surely or probably running.  `apart`: from
+    now on none of them shares a lease, so that the next such end is blamed on the right one.
     """
 
     leased: Sequence[tuple[Block, Sequence[int]]]
     suspects: Sequence[tuple[Block, int]] = ()
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,10 @@ class Frontier(Timing):
         """Whether what is next in a lane that is not empty shares its lease with nothing."""
         number = self._lanes[lane][0] & NUMBER
         block = self._block_of(number)
-        policy = block.policy(number - block.base) if block is not None and block.special else None
-        return policy is not None and policy.alone
+        if block is None:
+            return False
+        policy = block.policy(number - block.base) if block.special else None
+        return (policy is not None and policy.alone) or number - block.base in block.apart
 
     # -- the door for every task -------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class Frontier(Timing):
                 continue
             policy = block.policies[block.shape.option[at]] if block.special else None
             if policy is not None or attempts:
-                alone = policy is not None and policy.alone
+                alone = (policy is not None and policy.alone) or at in block.apart
                 if tasks and (alone or attempts.get(at, 1) != attempt or heap[0] >> RANK_SHIFT != urgency):
                     break
                 if alone and not self._may_go(block, number):
@@ -376,6 +378,8 @@ class Frontier(Timing):
                     self._fail(block, task, actions)
                 elif HANDED_OUT[block.state[task]]:
                     block.attempts[task] = block.attempt(task) + 1
+                    if event.apart:
+                        block.apart.add(task)
                     self._again(block, task, actions)
 
     def _values_lost(self, event: ValuesLost, actions: list[Action]) -> None:

@@ -84,7 +84,7 @@ def follow(block: Block, tasks: list[int], ready: int, most: int, attempt: int, 
         if tolerant or policies is not None or attempts:
             if policies is not None and policies[option[at]] is not None:
                 break
-            if attempts.get(at, 1) != attempt:
+            if attempts.get(at, 1) != attempt or at in block.apart:
                 break
             if tolerant and MEMBER in kinds[bounds[at] : end]:
                 break  # it goes on when one of them is taken back, and would not find what stands in its place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from operator import add
@@ -39,14 +40,29 @@ class TestTogether:
         assert "lazygraph scheduler --port" in said and "Traceback" not in said
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_ends_both(self, lazygraph: Lazygraph, scheduler: Scheduler, number: signal.Signals) -> None:
+    def test_a_signal_ends_both(
+        self, lazygraph: Lazygraph, scheduler: Scheduler, tmp_path: Path, number: signal.Signals
+    ) -> None:
         command, address, token = scheduler
+        bell = tmp_path / "bell"
+        os.mkfifo(bell)
         worker = lazygraph("worker", address)
         worker.line()
         client = Client(address)
         client.wait_for_workers(1)
-        busy = client.submit(signal.pause)
-        assert worker.end(number) == (0, "")
+
+        def never_ends() -> None:
+            bell.write_text("here")
+            while True:
+                signal.pause()
+
+        busy = client.submit(never_ends)
+        assert bell.read_text() == "here"
+        if number == signal.SIGTERM:  # the first one has it finish what it does, and this does not end
+            worker.process.send_signal(number)
+            while any(there["state"] != "leaving" for there in client.scheduler_info()["workers"].values()):
+                pass
+        assert worker.end(number)[0] == 0
         assert command.end(number) == (0, "")
         with pytest.raises(ConnectionError):
             busy.result(30)

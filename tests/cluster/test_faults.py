@@ -5,7 +5,9 @@ What is not here: Ctrl-C (test_interrupt).
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +128,111 @@ class TestWorkers:
             os.kill(pid, signal.SIGKILL)
         assert all(ended(pid) for pid in pids)
         assert (kept + 0).compute() == 42
+
+    def test_what_is_known_of_their_ends_is_said(self, client: Client) -> None:
+        def deadly() -> None:
+            sys.stderr.write("the last word\n")
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        with pytest.raises(WorkerDied) as told:
+            client.submit(deadly).result(50)
+        ends = told.value.ends.splitlines()
+        assert len(ends) == 2 * 4
+        for line, printed in zip(ends[::2], ends[1::2], strict=True):
+            assert re.match(
+                r"worker-\d+ \(tcp://\S+, process \d+\): it was killed by SIGKILL, as the kernel does", line
+            )
+            assert printed == "    | the last word"
+        assert str(told.value).endswith(ends[-1])
+
+    def test_a_task_beside_one_that_kills_is_not_blamed(self, client: Client) -> None:
+        kills = [delayed(os.kill)(delayed(os.getpid)(), signal.SIGKILL)]
+        beside = [delayed(add)(n, 1) for n in range(8)]
+        futures = client.compute([*beside[:4], *kills, *beside[4:]])
+        with pytest.raises(WorkerDied):
+            futures[4].result(50)
+        assert [future.result(30) for future in (*futures[:4], *futures[5:])] == list(range(1, 9))
+
+    def test_what_is_to_run_at_most_once_has_failed(self, client: Client, tmp_path: Path) -> None:
+        def deadly(ran: Path) -> None:
+            with ran.open("a") as file:
+                file.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        once = delayed(deadly).options(at_most_once=True)(tmp_path / "ran")
+        with pytest.raises(WorkerDied, match="'deadly' was running on 1 worker"):
+            once.compute()
+        assert (tmp_path / "ran").read_text() == "x"
+
+    def test_a_value_with_another_copy_is_not_made_again(
+        self, client: Client, cluster: LocalCluster, ended: Callable[[int], bool], tmp_path: Path
+    ) -> None:
+        ran = tmp_path / "ran"
+
+        def make() -> bytes:
+            with ran.open("a") as file:
+                file.write("x")
+            return bytes(100_000)
+
+        info = client.scheduler_info()["workers"]
+        here, there = (worker["name"] for worker in info.values())
+        made = client.submit(make, workers=[here])
+        assert client.submit(len, made, workers=[there]).result(30) == 100_000  # fetched: now both have it
+        kill(cluster.workers[here], ended)
+        assert client.submit(len, made).result(30) == len(made.result(30)) == 100_000
+        assert ran.read_text() == "x"
+
+
+class TestSilentWorkers:
+    def test_what_a_frozen_one_runs_is_run_again_and_what_it_says_late_is_not_heard(self, tmp_path: Path) -> None:
+        ran, bell, go = tmp_path / "ran", tmp_path / "bell", tmp_path / "go"
+        os.mkfifo(bell)
+        os.mkfifo(go)
+
+        def work() -> int:
+            with ran.open("a") as file:
+                file.write("x")
+            if ran.read_text() == "x":  # the first one
+                bell.write_text("here")
+                go.read_text()
+            return os.getpid()
+
+        with LocalCluster(n_workers=2, worker_ttl=3.0) as cluster, Client(cluster) as client:
+            client.wait_for_workers(2)
+            future = client.submit(work)
+            assert bell.read_text() == "here"
+            workers = client.scheduler_info()["workers"].values()
+            [frozen] = [cluster.workers[worker["name"]] for worker in workers if worker["outstanding"]]
+            os.kill(frozen, signal.SIGSTOP)
+            try:
+                assert future.result(30) != frozen
+            finally:
+                os.kill(frozen, signal.SIGCONT)
+            go.write_text("go on")  # it ends its attempt, which is not current any more
+            # It was not killed, and is given tasks again.
+            others: dict[str, Any] = {}
+            while len(others) < 2 or any(worker["state"] for worker in others.values()):
+                others = client.scheduler_info()["workers"]
+            assert frozen in client.run(os.getpid).values()
+            assert future.result() != frozen
+            assert ran.read_text() == "xx"
+
+    def test_one_that_holds_the_interpreter_is_left_alone(self, tmp_path: Path) -> None:
+        def holds() -> int:  # no other thread of its process runs meanwhile
+            ctypes.PyDLL(None).usleep(1_600_000)
+            return os.getpid()
+
+        with LocalCluster(n_workers=2, worker_ttl=10.0) as cluster, Client(cluster) as client:
+            client.wait_for_workers(2)
+            before = dict(cluster.workers)
+            future = client.submit(holds)
+            states: set[str] = set()
+            while not future.done():
+                states.update(worker["state"] for worker in client.scheduler_info()["workers"].values())
+            assert future.result() in before.values()
+            assert "silent" in states
+            assert cluster.workers == before
 
 
 class TestTasksAndTheirPrograms:

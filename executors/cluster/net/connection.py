@@ -202,6 +202,10 @@ class Connection:
         if waiting is not None:
             waiting.set_result(reply)
 
+    def away(self, address: str) -> None:
+        """A worker will not answer any more."""
+        self._peers.away(address)
+
     def _answered_by_peer(self, question: m.Get, brought: Brought | None) -> None:
         self.answer(question.question, brought)
 

@@ -274,6 +274,9 @@ class ClusterExecutor(Holding):
     def _answer(self, message: m.Answer | m.Located | m.StateOf, body: Buffer) -> None:
         self._connection.answer(message.question, message)
 
+    def _away(self, message: m.Away, body: Buffer) -> None:
+        self._connection.away(message.address)
+
     def _refused(self, message: m.Refusal, body: Buffer) -> None:
         raise ConnectionError(message.sentence)
 
@@ -348,6 +351,10 @@ class ClusterExecutor(Holding):
         answer = self._connection.ask(lambda q: m.SetQueues(q, workers, add, remove)).result(30.0)
         return bool(answer.yes)
 
+    def drain(self, workers: list[str], timeout: float | None) -> bool:
+        """Have workers leave, and wait until they have; return whether all of them are there."""
+        return bool(self._connection.ask(lambda q: m.Drain(q, workers)).result(timeout).yes)
+
     # -- questions ---------------------------------------------------------------------------------
 
     def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0) -> m.StateOf:
@@ -406,5 +413,6 @@ _HANDLERS: Mapping[type, Callable[[ClusterExecutor, Any, Buffer], None]] = {
     m.Located: ClusterExecutor._answer,
     m.StateOf: ClusterExecutor._answer,
     m.Opened: ClusterExecutor._opened,
+    m.Away: ClusterExecutor._away,
     m.Refusal: ClusterExecutor._refused,
 }

@@ -41,7 +41,7 @@ def _missing(message: Told, body: Buffer) -> BaseException:
 
 _KINDS: Mapping[str, Callable[[Told, Buffer], BaseException]] = {
     "raised": lambda message, body: unpack_exception(body, message.node, message.text),
-    "died": lambda message, body: WorkerDied(message.node, message.times, message.worker),
+    "died": lambda message, body: WorkerDied(message.node, message.times, message.worker, message.text),
     "too deep": lambda message, body: ReplacedTooDeep(message.node, MAX_REPLACEMENTS),
     "expired": lambda message, body: TaskExpired(message.node, message.origin),
     "refused": lambda message, body: InvalidOption(message.text),

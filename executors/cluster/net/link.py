@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -59,6 +60,16 @@ def encoded(message: Message) -> bytes:
             f"a message may have {MAX_HEADER:,} bytes besides its values; send the work in several parts",
         )
     return header
+
+
+def keep_asking(sock: Any) -> None:
+    """Have the kernel find out that a peer's machine is gone, or the way to it, although nothing is sent."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 class Link(asyncio.BufferedProtocol):
@@ -357,6 +368,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         # Full means full: what the socket does not take at once waits here, where it can still be joined.
         self._transport.set_write_buffer_limits(high=0)
+        keep_asking(transport.get_extra_info("socket"))
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = format_address(name[0], name[1]).removeprefix("tcp://")

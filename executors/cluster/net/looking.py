@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lazygraph.errors import InvalidOption
 from lazygraph.language.delayed import delayed
@@ -79,10 +79,22 @@ class Looking:
         if workers is not None and not meant:
             return
         if not self.executor.set_queues(meant, add, remove):
-            there = [worker["name"] for worker in self.executor.state().workers.values()]
-            raise InvalidOption(
-                f"no worker is called {' or '.join(meant) or 'anything'}; those that are there: {there}"
-            )
+            self._no_such_worker(meant)
+
+    def _no_such_worker(self, meant: list[str]) -> NoReturn:
+        there = [worker["name"] for worker in self.executor.state().workers.values()]
+        raise InvalidOption(f"no worker is called {' or '.join(meant) or 'anything'}; those that are there: {there}")
+
+    def drain(self, workers: str | Sequence[str], timeout: float | None = None) -> None:
+        """Have workers (names or addresses) leave, and return when they have.
+
+        They get nothing more, hand over what has not begun, finish what runs, and give their values to others; no task
+        fails for it.  A `LocalCluster` starts others in their place.  TimeoutError after `timeout` seconds: they leave
+        none the less when they can.
+        """
+        meant = [workers] if isinstance(workers, str) else list(workers)
+        if meant and not self.executor.drain(meant, timeout):
+            self._no_such_worker(meant)
 
     def run(
         self, function: Callable[..., Any], *args: Any, workers: str | Sequence[str] | None = None, **kwargs: Any

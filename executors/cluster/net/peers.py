@@ -93,8 +93,10 @@ class PeerLinks:
             self._lost(address)
             return
         self._links[address] = link
+        asked = self._asked.get(address, {})
         for question in self._opening.pop(address, ()):
-            self._send(link, address, question)
+            if question.question in asked:  # nobody waits for one that has been given up
+                self._send(link, address, question)
 
     def _message(self, link: Link, address: str, message: m.Message, body: bytes | memoryview) -> None:
         question = self._asked.get(address, {}).get(message.question) if isinstance(message, m.Values) else None
@@ -111,6 +113,13 @@ class PeerLinks:
         self._mapped.update(one.view.obj for one in mapped)
         del self._asked[address][message.question]
         self._answered(question, Brought(message, body, mapped, self._own))
+
+    def away(self, address: str) -> None:
+        """Nobody answers there any more: who asks is told that at once."""
+        link = self._links.get(address)
+        if link is not None:
+            link.abort()
+        self._lost(address)
 
     def _lost(self, address: str) -> None:
         self._links.pop(address, None)

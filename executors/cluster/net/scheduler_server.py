@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.losing import WORKER_TTL
 from lazygraph.executors.cluster.net.hello import serve
 from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.scheduler_machine import FROM_CLIENTS, FROM_WORKERS, SchedulerMachine
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.records import Send
 
+EXPLAINED = 1.0
+"""Seconds that a worker's end waits for the word of whoever has started it."""
+
 _UNHURRIED = frozenset({m.Free, m.Forget})
 _SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
 
@@ -31,9 +35,14 @@ _SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
 class SchedulerServer:
     """Serve one SchedulerMachine on a port until `close`."""
 
-    def __init__(self, host: str, port: int, token: str) -> None:
+    def __init__(
+        self, host: str, port: int, token: str, worker_ttl: float = WORKER_TTL, supervised: bool = False
+    ) -> None:
         self._host, self._port, self._token = host, port, token
-        self.mind = SchedulerMachine()
+        self.mind = SchedulerMachine(worker_ttl)
+        self._supervised = supervised  # whether somebody tells how workers have ended (`ended`)
+        self._unexplained: dict[str, tuple[int, asyncio.TimerHandle]] = {}  # workers that are gone, nobody knows why
+        self._ends: dict[str, str] = {}  # how workers have ended whose connection has not
         self._links: dict[int, Link] = {}
         self._peers: dict[Link, tuple[int, str]] = {}
         self._numbers = itertools.count(1)
@@ -86,9 +95,31 @@ class SchedulerServer:
         known = self._peers.pop(link, None)
         if known is None:
             return
-        del self._links[known[0]]
-        self._route(self.mind.lost(known[0], self._loop.time()))
+        peer = known[0]
+        del self._links[peer]
+        how = f"its connection ended ({error})" if error is not None else ""
+        worker = self.mind.workers.get(peer)
+        if worker is None or not self._supervised or worker.name in self._ends:
+            self._gone(peer, self._ends.pop(worker.name, how) if worker is not None else "")
+        else:  # its process is about to end, or has: whoever started it will say how
+            waiting = self._loop.call_later(EXPLAINED, self._gone, peer, how)
+            self._unexplained[worker.name] = peer, waiting
+
+    def _gone(self, peer: int, how: str) -> None:
+        worker = self.mind.workers.get(peer)
+        if worker is not None:
+            self._unexplained.pop(worker.name, None)
+        self._route(self.mind.lost(peer, self._loop.time(), how))
         self._decide()
+
+    def ended(self, name: str, how: str) -> None:
+        """Whoever has started a worker says how its process has ended."""
+        if name in self._unexplained:
+            peer, waiting = self._unexplained.pop(name)
+            waiting.cancel()
+            self._gone(peer, how)
+        elif any(worker.name == name for worker in self.mind.workers.values()):
+            self._ends[name] = how
 
     def _decide(self) -> None:
         """What came together has been absorbed: hand out leases, and write everything there is to say."""

@@ -86,6 +86,7 @@ class WorkerServer:
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
         self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
         self._telling = False
+        self.leaves = False  # whether it has asked to leave
         self._parked: dict[WorkLease, int] = {}  # how many tasks of it the scheduler was told are only awaited
 
     async def start(self) -> None:
@@ -141,11 +142,29 @@ class WorkerServer:
             self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
         elif isinstance(message, m.Stop):
             self._stop(message)
+        elif isinstance(message, m.Away):
+            self._peers.away(message.address)
+        elif isinstance(message, m.Beat):
+            self._beat(message.seconds)
+        elif isinstance(message, m.Leave):
+            self.leaves = True
+            self._lost(link, None)
         else:
             actions = self.mind.receive(message)
             if isinstance(message, m.Do):
                 self._watch(message.block)
             self._act(actions)
+
+    def _beat(self, seconds: float) -> None:
+        """Say that this worker is there, now and every so many seconds."""
+        if not self._link.closed:
+            self._link.send(m.Alive(memory_here()))
+            self._loop.call_later(seconds, self._beat, seconds)
+
+    def leave(self) -> None:
+        """Ask the scheduler to take what is here; `ended` when it has, and what runs has ended."""
+        self.leaves = True
+        self._link.send(m.Leaving())
 
     def _watch(self, base: int) -> None:
         """A lease has come: note when, if its run is observed."""
@@ -385,6 +404,15 @@ class WorkerServer:
         for other, task in list(self._stopping):
             if other is lease:
                 self._answer_stop(lease, task, False)
+
+
+def memory_here() -> int:
+    """Return how many bytes of memory this process has; 0 where that cannot be known."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def _taken_from(lease: WorkLease, task: int) -> list[int]:

@@ -28,7 +28,8 @@ class Living:
 
     def __init__(self, life: Life, tell: Callable[[str, str, m.Message], None] | None = None) -> None:
         self.life = life
-        self.world = World(life.seed, life.inline_limit, *((tell,) if tell else ()))
+        ttl = TTL if any(act.what == "freeze" for act in life.acts) else None
+        self.world = World(life.seed, life.inline_limit, tell or (lambda sender, receiver, message: None), ttl)
         self._joined = 0
         for threads in life.workers:
             self._add_worker(threads)
@@ -43,6 +44,8 @@ class Living:
         for act in self.life.acts:
             self.world.run(act.after)
             _ACTS[act.what](self, act)
+        self.world.run()
+        self.world.thaw()
         self.world.run()
         if not self.world.workers:
             self.world.add_worker()
@@ -126,6 +129,19 @@ class Living:
         for worker in list(self.world.workers.values()):
             self.world.kill(worker)
 
+    def _drain(self, act: Act) -> None:
+        workers = list(self.world.workers.values())
+        if workers:
+            workers[act.first % len(workers)].outbox.append((m.Leaving(), b""))
+
+    def _freeze(self, act: Act) -> None:
+        workers = list(self.world.workers.values())
+        if workers:
+            self.world.freeze(workers[act.first % len(workers)])
+
+    def _thaw(self, act: Act) -> None:
+        self.world.thaw()
+
     # -- what must hold ----------------------------------------------------------------------------
 
     def check_stuck(self) -> None:
@@ -188,6 +204,8 @@ class Living:
     def check_kept(self) -> None:
         """Workers keep only what somebody claims; what they were to do is done."""
         mind = self.world.mind
+        if mind._leaving or mind._silent or mind._carried_by:
+            raise Wrong(f"left: {mind._leaving} want to leave, {mind._silent} are silent, {mind._carried_by}")
         for worker in self.world.workers.values():
             if worker.mind.leases or worker.mind._questions or worker.mind._coming:
                 raise Wrong(f"{worker.address} is left with leases {worker.mind.leases}")
@@ -243,6 +261,8 @@ def check(life: Life, tell: Callable[[str, str, m.Message], None] | None = None)
     living.check_kept()
 
 
+TTL = 60.0
+"""Seconds of silence after which a worker is given up."""
 _LONG = 1e9
 """Seconds after which no start counts any more."""
 _READY = in_states(frozenset({State.SCHEDULED, State.QUEUED, State.RETRYING, State.LEASED, State.RUNNING}))
@@ -259,4 +279,7 @@ _ACTS: Mapping[str, Callable[[Living, Act], None]] = {
     "join": Living._join,
     "kill": Living._kill,
     "kill all": Living._kill_all,
+    "drain": Living._drain,
+    "freeze": Living._freeze,
+    "thaw": Living._thaw,
 }

@@ -46,6 +46,13 @@ class Surroundings(Protocol):
     def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
         """Ask the worker at `address` for values."""
 
+    def give_up(self, asker: PretendWorker | PretendClient, address: str) -> list[int]:
+        """Take back what was asked of the worker at `address` and was not answered; return the questions."""
+        ...
+
+    def ends(self, worker: PretendWorker) -> None:
+        """A worker has been told that nobody needs it."""
+
 
 class Ending(NamedTuple):
     """How an entry ended, as a client saw it: "value", or what `Ended` or `Located` said instead."""
@@ -146,8 +153,16 @@ class PretendWorker:
             self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
         elif isinstance(message, m.Stop):
             self._stop(message)
-        else:
+        elif isinstance(message, m.Leave):
+            self.world.ends(self)
+        elif isinstance(message, m.Away):
+            self._away(message.address)
+        elif not isinstance(message, m.Beat):
             self.act(self.mind.receive(message))
+
+    def _away(self, address: str) -> None:
+        for question in self.world.give_up(self, address):
+            self.answers.append((question, None, {}))
 
     def act(self, actions: Sequence[w.Action]) -> None:
         """Do what the mind says."""
@@ -312,6 +327,9 @@ class PretendClient:
                 self._get(run, entry, message.worker, message.block, message.entry)
             else:
                 self._saw(run, entry, Ending("gone", message.why))
+        elif isinstance(message, m.Away):
+            for question in self.world.give_up(self, message.address):
+                self.answers.append((question, None, {}))
 
     def _succeeded(self, message: m.Succeeded, body: bytes) -> None:
         inlined = m.from_ints(message.inlined)

@@ -61,6 +61,7 @@ class Ledger:
         # By what a limit is, not by its name: one that nobody uses any more may be something else under the same name.
         self._starts: defaultdict[LimitOf, list[float]] = defaultdict(list)
         self._running: dict[tuple[int, Attempt], TaskOptions] = {}
+        self._uncounted: set[int] = set()  # workers that were silent: what they begin late may break a limit
 
     # -- workers and plans ---------------------------------------------------------------------------
 
@@ -79,6 +80,11 @@ class Ledger:
     def died(self, peer: int) -> None:
         """A worker is gone, and what it was doing has ended."""
         self.places.pop(peer, None)
+        self._running = {key: row for key, row in self._running.items() if key[0] != peer}
+
+    def given_up(self, peer: int) -> None:
+        """A worker was silent for so long that what it is doing does not count any more."""
+        self._uncounted.add(peer)
         self._running = {key: row for key, row in self._running.items() if key[0] != peer}
 
     def admitted(self, base: int, now: float) -> None:
@@ -129,6 +135,8 @@ class Ledger:
         self.rows[at[:2]] = row
         if row.at_most_once and self.began[at[:2]] > 1:
             raise Wrong(f"{at} begins again, and is to begin at most once")
+        if peer in self._uncounted:
+            return
         self._running[peer, at] = row
         for limit in policy_of(row).limits:
             self._starts[limit].append(now)
@@ -150,7 +158,8 @@ class Ledger:
 
     def ends(self, peer: int, at: Attempt) -> None:
         """An attempt has ended, whatever became of it."""
-        del self._running[peer, at]
+        if peer not in self._uncounted:
+            del self._running[peer, at]
 
     # -- when all is over ------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class Act(NamedTuple):
 
     "submit" run; "drop", "cancel" (output -1: the whole run), "force" (which makes what runs leave) and "want" run and
     output; "leave" client; "join" threads (and `second`, an offer of the life); "kill" a worker (`first` counts them),
-    "kill all"; "take" and "refuse": workers of a name take a queue, or take it no more.
+    "kill all"; "drain" or "freeze" a worker, "thaw" all; "take", "refuse": workers of a name take a queue, or no more.
     """
 
     after: int
@@ -300,6 +300,17 @@ class _Maker:
             self.act("leave", client)
 
 
+def _let_leave(acts: list[Act], random: Random) -> None:
+    """Put in, between what happens else, workers that leave, and others that stand still for a while."""
+    leaving = random.choice((0, 0, 0, 1, 3)) * ["drain"] + random.choice((0, 0, 0, 0, 1, 3)) * ["freeze"]
+    for what in leaving:
+        follows = "join" if what == "drain" else "thaw"
+        for one, often in ((what, 1.0), (follows, 0.7)):
+            if random.random() < often:
+                act = Act(random.choice((0, 1, 3, 10, 30)), one, random.randrange(8) if one == what else 1)
+                acts.insert(random.randrange(len(acts) + 1), act)
+
+
 def live(seed: int, rich: Rich = Rich.OPTIONS) -> Life:
     """Return the life that a seed stands for."""
     random = Random(seed)
@@ -326,5 +337,7 @@ def live(seed: int, rich: Rich = Rich.OPTIONS) -> Life:
     maker.submit()
     for _ in range(random.choice((0, 2, 5, 12, 25))):
         random.choice(acts)()
+    if rich >= Rich.OPTIONS:
+        _let_leave(maker.acts, Random(f"those that leave in {seed}"))
     limit = random.choice((64, 64, 64 * 1024))
     return Life(seed, maker.clients, workers, limit, tuple(maker.runs), tuple(maker.acts), tuple(offers))

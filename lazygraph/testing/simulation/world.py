@@ -2,13 +2,13 @@
 
 One step is one delivery, one batch of decisions, or one bit of work.
 
-Covers: links, who moves next, joining, leaving and dying.
+Covers: links, who moves next, joining, leaving, standing still and dying.
 Does not cover: what the hands do with a message (simulation.hands), what must hold (simulation.oracle).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
 from lazygraph.testing.simulation.asking import PLAIN_OFFER, WALL_AHEAD, Offer
 from lazygraph.testing.simulation.hands import PretendClient, PretendWorker
-from lazygraph.testing.simulation.ledger import Ledger
+from lazygraph.testing.simulation.ledger import Ledger, Wrong
+from lazygraph.testing.simulation.tasks import Lump
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,10 +43,11 @@ class World:
         seed: int,
         inline_limit: int = m.INLINE_LIMIT,
         tell: Callable[[str, str, m.Message], None] = lambda sender, receiver, message: None,
+        worker_ttl: float | None = None,
     ) -> None:
         self.seed, self.random = seed, Random(seed)
         self.inline_limit, self.tell = inline_limit, tell
-        self.mind = SchedulerMachine()
+        self.mind = SchedulerMachine(worker_ttl)
         self.mind.frontier.wall_ahead = WALL_AHEAD
         self.ledger = Ledger()
         self.now = 0.0
@@ -55,6 +58,8 @@ class World:
         self.workers: dict[int, PretendWorker] = {}
         self.clients: dict[int, PretendClient] = {}
         self.by_address: dict[str, PretendWorker] = {}
+        self.frozen: dict[int, None] = {}  # workers that do and say nothing
+        self._last: set[int] = set()  # workers that were told to leave when nobody could take what they had
         self._peers = 0
         self._undecided = False
 
@@ -82,9 +87,43 @@ class World:
         self.deaths += 1
         self._end(worker.peer, worker.address, worker.outbox)
         del self.workers[worker.peer], self.by_address[worker.address]
+        self.frozen.pop(worker.peer, None)
         self.ledger.died(worker.peer)
         for asker, question, _, _ in worker.gets:
             asker.answers.append((question, None, {}))
+
+    def freeze(self, worker: PretendWorker) -> None:
+        """A worker stands still, and its connections with it."""
+        if worker.peer not in self.frozen:
+            self.frozen[worker.peer] = None
+            self.deaths += 1  # it may be given up
+
+    def thaw(self) -> None:
+        """Those that stand still go on."""
+        self.frozen.clear()
+
+    def ends(self, worker: PretendWorker) -> None:
+        """A worker has been told that nobody needs it."""
+        if self._is_needed(worker):  # by what cannot be sent, or because nobody else is there
+            self.deaths += 1
+        while worker.outbox:
+            self._to_mind(worker.peer, worker.address, worker.outbox)
+        self._end(worker.peer, worker.address, worker.outbox)
+        del self.workers[worker.peer], self.by_address[worker.address]
+        self.ledger.died(worker.peer)
+        for asker, question, _, _ in worker.gets:
+            asker.answers.append((question, None, {}))
+
+    def _is_needed(self, worker: PretendWorker) -> bool:
+        """Whether a worker has the only copy of something.  Raises `Wrong` if others could have taken it."""
+        for base, record in self.mind.records.items():
+            for entry, home in enumerate(record.home):
+                if home == worker.peer and record.block.state[entry] == State.SUCCEEDED:
+                    value = worker.mind.lookup(base, [entry])[0]
+                    if worker.peer not in self._last and not isinstance(value, Lump):
+                        raise Wrong(f"{worker.address} may leave, and nobody has entry {entry} of block {base}")
+                    return True
+        return False
 
     def leave(self, client: PretendClient) -> None:
         """A client's connection ends."""
@@ -110,6 +149,15 @@ class World:
         else:
             holder.gets.append((asker, question, base, entries))
 
+    def give_up(self, asker: PretendWorker | PretendClient, address: str) -> list[int]:
+        """Take back what was asked of the worker at `address` and was not answered; return the questions."""
+        holder = self.by_address.get(address)
+        if holder is None:
+            return []
+        given_up = [get[1] for get in holder.gets if get[0] is asker]
+        holder.gets = deque(get for get in holder.gets if get[0] is not asker)
+        return given_up
+
     def _route(self, sends: Sequence[Send]) -> None:
         for peer, message, body in sends:
             target = self.workers.get(peer) or self.clients.get(peer)
@@ -117,6 +165,10 @@ class World:
                 block = self.mind.frontier.blocks[message.block]
                 for task in m.from_ints(message.tasks):
                     self.ledger.handed_out(peer, block, task, self.now)
+            if isinstance(message, m.Leave) and len(self.mind._closed) == len(self.mind.workers):
+                self._last.add(peer)
+            if isinstance(message, m.Away) and message.address in self.by_address:
+                self.ledger.given_up(self.by_address[message.address].peer)
             if target is not None:
                 target.inbox.append((message, b"".join(bytes(part) for part in body)))
 
@@ -147,13 +199,28 @@ class World:
 
     # -- time --------------------------------------------------------------------------------------
 
+    def _due(self) -> float | None:
+        """Return when something is due in the mind; when all give signs of life, nobody has to look for silence."""
+        mind = self.mind
+        for peer in mind._heard:
+            if peer not in self.frozen:
+                self._undecided = self._undecided or peer in mind._silent
+                mind._hears(peer, self.now)
+        if all(mind.workers[peer].given_up for peer in self.frozen if peer in mind.workers):
+            return min(
+                [time for time in (mind.frontier.next_time(), mind._next_lapse()) if time is not None], default=None
+            )
+        return mind.next_time()
+
     def step(self) -> bool:
         """Do one thing that can happen; False when nothing can.  When nothing else can, time passes."""
-        due = self.mind.next_time()
+        due = self._due()
         if due is not None and due <= self.now:
             self._undecided = True
         choices: list[tuple[Any, ...]] = []
         for peer, worker in self.workers.items():
+            if peer in self.frozen:
+                continue
             if worker.outbox:
                 choices.append((self._to_mind, peer, worker.address, worker.outbox))
             if worker.inbox:
@@ -181,8 +248,9 @@ class World:
             choices.append((self._decide,))
         elif due is not None and self.random.random() < 0.05:
             self.now += self.random.choice((0.01, 0.1, 1.0, max(0.0, due - self.now)))
-        if self.workers and self.random.random() < 0.02:
-            choices = [(self.random.choice(list(self.workers.values())).tick,)]
+        moving = [worker for worker in self.workers.values() if worker.peer not in self.frozen]
+        if moving and self.random.random() < 0.02:
+            choices = [(self.random.choice(moving).tick,)]
         self.now += 0.001
         self.steps += 1
         act, *args = self.random.choice(choices)

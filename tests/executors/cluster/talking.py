@@ -36,10 +36,11 @@ def chain(length: int) -> Shape:
 
 
 class Talk:
-    """A mind with a client and workers of one thread; `now` never matters here."""
+    """A mind with a client and workers of one thread; `now` matters only with a `worker_ttl`."""
 
-    def __init__(self, *workers: int) -> None:
-        self.mind = SchedulerMachine()
+    def __init__(self, *workers: int, worker_ttl: float | None = None) -> None:
+        self.mind = SchedulerMachine(worker_ttl)
+        self.now = 0.0
         self.mind.client_joined(CLIENT)
         for worker in workers:
             self.join(worker)
@@ -48,10 +49,20 @@ class Talk:
         return self.say(worker, m.Join(f"w{worker}", f"at{worker}", threads, 0))
 
     def say(self, peer: int, message: m.Message, body: bytes = b"") -> list[Send]:
-        return [*self.mind.receive(peer, message, body, 0.0), *self.mind.decide(0.0)]
+        return [*self.mind.receive(peer, message, body, self.now), *self.mind.decide(self.now)]
 
     def lose(self, peer: int) -> list[Send]:
-        return [*self.mind.lost(peer, 0.0), *self.mind.decide(0.0)]
+        return [*self.mind.lost(peer, self.now), *self.mind.decide(self.now)]
+
+    def wait(self, seconds: float, *speaking: int) -> list[Send]:
+        """Let time pass, a second at a time; these workers give signs of life."""
+        sent: list[Send] = []
+        for _ in range(int(seconds)):
+            self.now += 1.0
+            for worker in speaking:
+                sent += self.say(worker, m.Alive(7))
+            sent += self.mind.decide(self.now)
+        return sent
 
     def submit(self, shape: Shape, run: int = 1, bindings: tuple[int, ...] = (), fail_fast: bool = True) -> list[Send]:
         message = m.Submit(run, "", fail_fast, pack_shape(shape), TABLES, m.ints(bindings))
@@ -75,8 +86,9 @@ def do(
     where: tuple[tuple[str, int, bytes], ...] = (),
     block: int = 0,
     attempt: int = 1,
+    tell: bool = False,
 ) -> Send:
-    return Send(worker, m.Do(block, attempt, m.ints(tasks), m.ints(wanted), list(where)))
+    return Send(worker, m.Do(block, attempt, m.ints(tasks), m.ints(wanted), list(where), tell))
 
 
 def lost(run: int, entry: int, state: State, name: str, kind: str = "lost", origin: str = "") -> Send:

@@ -87,7 +87,8 @@ def test_what_a_lost_worker_had_is_made_again_as_another_attempt() -> None:
 
     assert talk.lose(FIRST) == []
     assert talk.join(SECOND) == [load(SECOND, shape), do(SECOND, [0], attempt=2)]
-    assert talk.done(SECOND, [0], attempt=2) == [do(SECOND, [1], wanted=(1,), attempt=2)]
+    # What the lost one may have been running shares no lease, and its start is told at once.
+    assert talk.done(SECOND, [0], attempt=2) == [do(SECOND, [1], wanted=(1,), attempt=2, tell=True)]
 
 
 def test_a_late_answer_of_another_attempt_changes_nothing() -> None:
@@ -111,7 +112,8 @@ def test_a_task_that_takes_workers_down_with_it_is_given_up() -> None:
     talk.join(SECOND)
 
     origin = shape.origin_of(0)
-    record = ("step", "step-1-0", 4, "died", "", "w12", origin, MAX_DEATHS + 1)
+    ends = [f"w{worker} (at{worker}, process 0): its connection ended" for worker in (20, 21, 22, SECOND)]
+    record = ("step", "step-1-0", 4, "died", "\n".join(ends), "w12", origin, MAX_DEATHS + 1)
     assert talk.lose(SECOND) == [Send(CLIENT, m.Ended(1, m.ints([0]), State.FAILED, *record), (b"",))]
 
 
@@ -312,7 +314,7 @@ def test_who_is_there_and_who_has_what() -> None:
     talk.done(FIRST, [0])
 
     worker = {"name": "w11", "threads": 1, "outstanding": 0, "id": FIRST, "queues": ["default"]}
-    worker |= {"resources": {}, "free": {}}
+    worker |= {"resources": {}, "free": {}, "pid": 0, "memory": 0, "state": ""}
     assert talk.say(CLIENT, m.AskState(3, [(1, 0), (9, 0)])) == [
         Send(CLIENT, m.StateOf(3, {"at11": worker}, [["at11"], []], [(State.SUCCEEDED, "succeeded"), (-1, "")])),
     ]

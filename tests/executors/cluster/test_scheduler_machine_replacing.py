@@ -166,4 +166,4 @@ def test_whoever_answers_it_again_is_told_again() -> None:
     missing = m.Returned(-1, 0, b"", [("", 0, m.ints([2]))])
     assert talk.say(FIRST, missing) == [caught(FIRST), do(FIRST, [2], wanted=(2,), attempt=2)]
     talk.lose(FIRST)
-    assert talk.join(SECOND)[1:] == [caught(SECOND), do(SECOND, [2], wanted=(2,), attempt=3)]
+    assert talk.join(SECOND)[1:] == [caught(SECOND), do(SECOND, [2], wanted=(2,), attempt=3, tell=True)]
