@@ -88,6 +88,9 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
 
     def __init__(self, run: RunOf, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
         self.run, self.output = run, output
+        # Made now, while nobody else knows it: on CPython 3.11 an object gets two, one of them of freed memory, when the
+        # collector runs while its first is made, and has finalizers run during which another thread asks for it too.
+        self.__dict__  # noqa: B018
 
     # The base class reads these four.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
     # on one condition.  Checkers are to take a future for one of the base class, which has them as plain attributes.

@@ -352,3 +352,28 @@ def test_waiters_and_setters_that_meet(owner: Owner) -> None:
     assert wrong == []
     assert all(one.acquire(timeout=30) for one in called for _ in range(threads_of_each))
     assert run.result(0) == tuple(range(count))
+
+
+class TestWhileTheCollectorRuns:
+    def test_a_future_has_one_dict(self, run: Run) -> None:
+        """Whatever finalizers do meanwhile, with the future that somebody is just asking."""
+        seen: list[dict[str, Any]] = []
+        before = gc.get_threshold()
+
+        def asks_too(phase: str, info: dict[str, int]) -> None:
+            if phase == "start":
+                seen.append(future.__dict__)
+
+        dicts: list[dict[str, Any]] = []
+        for _ in range(200):  # more than are kept for use without an allocation
+            future = Future(run, 0)
+            gc.callbacks.append(asks_too)
+            gc.set_threshold(gc.get_count()[0] or 1, 1000, 1000)  # the next allocation
+            try:
+                dicts.append(future.__dict__)
+            finally:
+                gc.set_threshold(*before)
+                gc.callbacks.remove(asks_too)
+            future.withdraw("this test")
+            assert all(made is future.__dict__ for made in seen)
+            seen.clear()
