@@ -167,22 +167,6 @@ class Handing:
         self.frontier.close_lane(peer)
         return worker
 
-    def _close(self, worker: WorkerRecord) -> None:
-        """Give a worker nothing from now on, and ask it for what it has not begun."""
-        if worker.id not in self._closed:
-            self._closed[worker.id] = None
-            self._loaded(worker, 0)
-            self.frontier.close_lane(worker.id)
-            if worker.outstanding:
-                worker.recalled, worker.given = True, False
-                self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
-
-    def _open_again(self, worker: WorkerRecord) -> None:
-        """Give a worker something again, unless there is another reason not to."""
-        if worker.id not in self._silent and worker.id not in self._leaving:
-            self._closed.pop(worker.id, None)
-            self._loaded(worker, 0)
-
     def _loaded(self, worker: WorkerRecord, tasks: int) -> None:
         """Note that a worker was given tasks, or (negative) has answered for them."""
         worker.outstanding += tasks

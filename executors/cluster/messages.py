@@ -14,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from lazygraph.executors.cluster.bringing import Get as Get
+from lazygraph.executors.cluster.bringing import Place as Place
+from lazygraph.executors.cluster.bringing import Values as Values
 from lazygraph.executors.cluster.claims import Again as Again
 from lazygraph.executors.cluster.claims import AskAccepted as AskAccepted
 from lazygraph.executors.cluster.claims import Forgo as Forgo
@@ -451,41 +454,6 @@ class Parked(Message, tag=48, frozen=True):
     """So many more tasks (fewer, if negative) are only awaited now, and hold no thread: more can be handed out."""
 
     tasks: int
-
-
-# -- anybody to a worker ---------------------------------------------------------------------------
-
-
-class Get(Message, tag=50, frozen=True):
-    """Give me these values; large ones in shared memory, if `host` is where you are too (net.segments)."""
-
-    question: int
-    block: int
-    entries: bytes
-    host: str = ""
-
-
-class Place(Message, frozen=True):
-    """Where a value stands in shared memory: a descriptor of a process, which file that must be, and its stamp."""
-
-    pid: int
-    descriptor: int
-    device: int
-    inode: int
-    length: int
-    stamp: bytes
-
-
-class Values(Message, tag=51, frozen=True):
-    """The answer: `lengths[i]` bytes of the body for each entry (net.parcels), or a number below 0 instead.
-
-    -1: not here; -2: cannot be pickled (the next of `problems` says why); -3: in the next of `places`.
-    """
-
-    question: int
-    lengths: list[int]
-    problems: list[str]
-    places: list[Place] = msgspec.field(default_factory=list)
 
 
 ANY = (

@@ -7,90 +7,24 @@ Does not cover: bytes and threads (net.worker_server), running a lease (running.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.executors.cluster import messages as m
-from lazygraph.running.policy import policy_of
-from lazygraph.running.stand_ins import StandIns
+from lazygraph.executors.cluster.work import WorkerBlock as WorkerBlock
+from lazygraph.executors.cluster.work import WorkLease as WorkLease
 from lazygraph.values.graph import ORDER
 from lazygraph.values.outcome import Missed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
     from lazygraph.running.runner import Report
     from lazygraph.values.outcome import Failure
 
 MISSING: Any = object()
 """What `lookup` gives for a value that is not here."""
-
-
-@dataclass(slots=True, eq=False)
-class WorkerBlock:
-    """What a worker has of one run: the plan, once a lease of it has come, and values by entry."""
-
-    program: Program | None = None
-    aliases: Sequence[tuple[int, int]] = ()
-    values: dict[int, Any] = field(default_factory=dict)
-    stand_ins: dict[int, Any] = field(default_factory=dict)  # as long as its run
-    shared: dict[int, Any] = field(default_factory=dict)  # of values, the segments that they stand in (the hand's)
-    observed: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class WorkLease:
-    """A lease here.  A runner takes tasks from the left of `tasks`, the mind may take them from the right."""
-
-    base: int
-    attempt: int
-    tasks: deque[int]
-    wanted: frozenset[int]
-    block: WorkerBlock
-    order: tuple[int, ...]
-    fetching: int = 0
-    answered: int = 0  # tasks the scheduler has been told of
-    told: list[Sequence[int]] = field(default_factory=list)  # which
-    returned: int = 0  # of those, the ones given back
-    starved: bool = False  # an input was not where the scheduler said
-    unsendable: dict[tuple[int, int], str] = field(default_factory=dict)
-    tell: bool = False  # whether the start of its task is to be told at once
-    said: int = 0  # how many had been started when `tick` last spoke
-    seen: int = 0  # how many tasks had been started at the last `tick`
-    watch: Any = None  # of an observed run: what is seen of it (running.observing), the hand's
-
-    @property
-    def program(self) -> Program:
-        """What to call."""
-        assert self.block.program is not None
-        return self.block.program
-
-    @property
-    def policy(self) -> Policy | None:
-        """What was said of its first task besides its call; tasks of another mind share no lease with it."""
-        shape = self.program.shape
-        row = shape.options[shape.option[self.order[0]]]
-        return None if row.plain else policy_of(row)
-
-    @property
-    def isolated(self) -> bool:
-        """Whether its one task must run in a child process of its own."""
-        policy = self.policy
-        return policy is not None and policy.isolated
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds after which its one task is to be ended; only isolated ones have it."""
-        policy = self.policy
-        return policy.timeout if policy is not None else None
-
-    @property
-    def values(self) -> Any:
-        """Where inputs are and results go, by entry."""
-        block = self.block
-        return StandIns(block.stand_ins, block.values) if block.stand_ins else block.values
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def test_lives_hold_all_that_can_happen() -> None:
     kinds = {task.kind for life in lives for run in life.runs for task in run.tasks}
 
     often = {"submit", "drop", "cancel", "want", "leave", "join", "kill", "kill all"}
-    assert acts == {*often, "force", "take", "refuse"}
+    assert acts == {*often, "force", "take", "refuse", "drain", "freeze", "thaw"}
     handlers = [task for life in lives for run in life.runs for scope in run.scopes for task in scope.handlers]
 
     assert kinds == {"plain", "large", "bad", "lump", "held", "grow", "shaky", "asks", "collect", "skip"}

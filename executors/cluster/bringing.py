@@ -1,0 +1,43 @@
+"""Sentences about values on their way: anybody may ask a worker for some.
+
+Covers: the question, the answer, where in shared memory something stands.
+Does not cover: how values are packed (net.parcels), segments (net.segments).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lazygraph.executors.cluster.wire import Message
+
+
+class Get(Message, tag=50, frozen=True):
+    """Give me these values; large ones in shared memory, if `host` is where you are too (net.segments)."""
+
+    question: int
+    block: int
+    entries: bytes
+    host: str = ""
+
+
+class Place(Message, frozen=True):
+    """Where a value stands in shared memory: a descriptor of a process, which file that must be, and its stamp."""
+
+    pid: int
+    descriptor: int
+    device: int
+    inode: int
+    length: int
+    stamp: bytes
+
+
+class Values(Message, tag=51, frozen=True):
+    """The answer: `lengths[i]` bytes of the body for each entry (net.parcels), or a number below 0 instead.
+
+    -1: not here; -2: cannot be pickled (the next of `problems` says why); -3: in the next of `places`.
+    """
+
+    question: int
+    lengths: list[int]
+    problems: list[str]
+    places: list[Place] = msgspec.field(default_factory=list)
