@@ -106,7 +106,7 @@ def zero_lines(plans: Sequence[str], tasks: Sequence[int], workers: Sequence[int
     yield "zero workers: CPU time of the scheduler's mind, us/task; other figures per task, too"
     yield (
         f"{'plan':12}{'tasks':>9}{'workers':>8}{'first':>8}{'mind':>8}{'+ codec':>8}{'of which admission':>19}"
-        f"{'instructions':>13}{'leases':>8}{'messages':>9}{'bytes':>8}{'memory':>8}"
+        f"{'instructions':>13}{'leases':>8}{'messages':>9}{'bytes':>8}{'plan':>8}{'memory':>8}"
     )
     for name in plans:
         for count in tasks:
@@ -125,7 +125,7 @@ def _zero_line(name: str, shape: Shape, workers: int, runs: int) -> str:
         f"{name:12}{n:9}{workers:8}{first.seconds / n * 1e6:8.2f}{bare.seconds / n * 1e6:8.2f}"
         f"{coded.seconds / n * 1e6:8.2f}{bare.admitted / n * 1e6:19.2f}"
         f"{counted:>13}{bare.leases / n:8.3f}{bare.messages / n:9.3f}"
-        f"{coded.size / n:8.0f}{held:>8}"
+        f"{coded.size / n:8.0f}{coded.plan / n:8.0f}{held:>8}"
     )
 
 

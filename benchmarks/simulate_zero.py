@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.net.portions import grain_of
 from lazygraph.executors.cluster.records import Send, pack_shape
 from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
 from lazygraph.values.graph import Shape
@@ -33,14 +34,17 @@ SECONDS = 1e-6
 """What a zero worker says that a task has taken: it is never slow enough for smaller leases."""
 
 
-def tables_of(shape: Shape) -> tuple[m.TablesOnWire, bytes]:
+def tables_of(shape: Shape, grain: int = 0) -> tuple[m.TablesOnWire, bytes]:
     """Return what stands for the pickles of a plan's functions: their names."""
     blobs = [name.encode() for name in shape.names]
-    return m.TablesOnWire([len(blob) for blob in blobs], 0), b"".join(blobs)
+    return m.TablesOnWire([len(blob) for blob in blobs], 0, 0, grain), b"".join(blobs)
 
 
 class Cost(NamedTuple):
-    """What a run has cost: CPU seconds of the whole, and of admitting the plan alone; what was said."""
+    """What a run has cost: CPU seconds of the whole, and of admitting the plan alone; what was said.
+
+    `plan`: of all bytes those that brought the plan to workers.
+    """
 
     tasks: int
     seconds: float
@@ -48,13 +52,15 @@ class Cost(NamedTuple):
     messages: int
     size: int
     leases: int
+    plan: int
 
 
 @dataclass(slots=True)
 class ZeroWorld:
     """A scheduler's mind, a client, and workers that answer each lease as soon as it comes.
 
-    With `codec` every message goes through the bytes that it would be on the wire.
+    With `codec` every message goes through the bytes that it would be on the wire.  `grain`: so many rows of a plan
+    make a portion (0: it goes to workers whole; None: as a client says of a plan without constants).
     """
 
     workers: int
@@ -62,7 +68,9 @@ class ZeroWorld:
     codec: bool = False
     mind: SchedulerMachine = field(default_factory=SchedulerMachine)
     said: Counter[type] = field(default_factory=Counter)
+    grain: int | None = None
     size: int = 0
+    plan: int = 0
     ended: set[int] = field(default_factory=set)
     now: float = 0.0
     idle: float = 0.0
@@ -77,10 +85,12 @@ class ZeroWorld:
     def run(self, shape: Shape) -> Cost:
         """Have a plan run, and let go of what it made; return what that has cost."""
         self._runs += 1
-        tables, body = tables_of(shape)
+        grain = grain_of(shape, ()) if self.grain is None else self.grain
+        tables, body = tables_of(shape, grain)
         submit: Any = m.Submit(self._runs, "", False, pack_shape(shape), tables, b"")
         submit = m.encode(submit) if self.codec else submit
         before, size, left = Counter(self.said), self.size, set(shape.outputs)
+        self.plan = 0
         self.ended.clear()
         self.idle = 0.0
         began = time.process_time()
@@ -95,7 +105,7 @@ class ZeroWorld:
         if self.mind.records or self.mind.frontier.blocks:
             raise AssertionError("the scheduler remembers a run that is over")
         said = self.said - before
-        return Cost(len(shape), seconds, admitted, said.total(), self.size - size, said[m.Do])
+        return Cost(len(shape), seconds, admitted, said.total(), self.size - size, said[m.Do], self.plan)
 
     def work(self) -> None:
         """Answer leases, the oldest first, until there are none."""
@@ -123,7 +133,10 @@ class ZeroWorld:
             kind = type(message)
             self.said[kind] += 1
             if self.codec:
-                self.size += len(m.encode(message))
+                length = len(m.encode(message))
+                self.size += length
+                if kind is m.Load or kind is m.Portion:
+                    self.plan += length
             if kind is m.Do:
                 self._leases.append((peer, message))  # type: ignore[arg-type]
             elif kind is m.Succeeded:
@@ -154,13 +167,13 @@ def operations(
     world, count = ZeroWorld(workers, mind=mind()), [0]
     if known:
         world.run(shape)
-    with _counting(count):
+    with counting(count):
         world.run(shape)
     return count[0]
 
 
 @contextmanager
-def _counting(count: list[int]) -> Iterator[None]:
+def counting(count: list[int]) -> Iterator[None]:
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if event == "call":
             if not _counted(frame):

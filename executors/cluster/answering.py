@@ -185,7 +185,7 @@ class Answering(Handing):
         """What stands for a task has ended well: a worker that has its value takes it for the task's."""
         record, source = self.records[action.block.base], self.records[action.owner.base]
         worker = next(self.workers[w] for w in source.holders(action.entry) if w in self.workers)
-        self._load(worker, record)
+        self._load(worker, record, (action.task,))
         record.home[action.task] = worker.id
         self._loaded(worker, 1)
         wanted = action.task in action.block.futures

@@ -409,7 +409,7 @@ class Handing:
 
     def _send_lease(self, worker: WorkerRecord, record: RunRecord, lease: Lease) -> None:
         block, base = record.block, record.block.base
-        self._load(worker, record)
+        self._load(worker, record, lease.tasks)
         home = record.home
         for task in lease.tasks:
             home[task] = worker.id
@@ -434,15 +434,21 @@ class Handing:
                 worker.hold((block.base, task, lease.attempt), policy.where or EVERYWHERE)
         return bool(policy.limits)
 
-    def _load(self, worker: WorkerRecord, record: RunRecord) -> None:
-        """See that a worker knows a plan."""
+    def _load(self, worker: WorkerRecord, record: RunRecord, tasks: Sequence[int]) -> None:
+        """See that a worker knows a plan; of one that comes in portions, what it takes to run these tasks."""
         if worker.id not in record.loaded:
             record.loaded[worker.id] = record.touched[worker.id] = None
             if record.load is None:
                 root = record.root
                 about = record.aliases, record.label, root.run_id, root.observed
-                record.load = m.Load(record.block.base, record.shape, record.tables, *about)
-            self._send(worker.id, record.load, record.body)
+                shape, tables, body = record.heading
+                room = record.portions.room if record.portions is not None else None
+                paged = bool(record.tables.pages)
+                record.load, record.head = m.Load(record.block.base, shape, tables, *about, room, paged), body
+            self._send(worker.id, record.load, record.head)
+        if record.portions is not None:
+            for portion, pieces in record.portions.lacking(worker.id, tasks, len(self.workers)):
+                self._send(worker.id, portion, *pieces)
 
     def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
         """See that a worker knows the failure that an external is."""

@@ -72,6 +72,8 @@ class Losing(Keeping):
             state, block = record.block.state, record.block
             record.loaded.pop(peer, None)
             record.touched.pop(peer, None)
+            if record.portions is not None:
+                record.portions.forget(peer)
             mine = [entry for entry, home in enumerate(record.home) if home == peer]
             handed = [entry for entry in mine if _HANDED_OUT[state[entry]]]
             for entry in handed:

@@ -36,6 +36,7 @@ from lazygraph.executors.cluster.lives import Carry as Carry
 from lazygraph.executors.cluster.lives import Drain as Drain
 from lazygraph.executors.cluster.lives import Leave as Leave
 from lazygraph.executors.cluster.lives import Leaving as Leaving
+from lazygraph.executors.cluster.portions import Portion as Portion
 from lazygraph.executors.cluster.sights import Sighted as Sighted
 from lazygraph.executors.cluster.sights import Watched as Watched
 from lazygraph.executors.cluster.wire import INLINE_LIMIT as INLINE_LIMIT
@@ -76,11 +77,15 @@ class TablesOnWire(Message, frozen=True):
     """Lengths of the body's parts: a pickle for each function, one of the constants and templates, one of `policies`.
 
     The last has, by option row, the classes of the exceptions that a RetryPolicy is about; 0: all have the usual ones.
+    `grain`: the plan goes to workers in portions of so many rows (0: whole).  `pages`: then the constants stand behind
+    all that, in pickles of so many each, with these lengths; none: where those of small plans do.
     """
 
     functions: list[int]
     constants: int
     policies: int = 0
+    grain: int = 0
+    pages: bytes = b""
 
 
 class Submit(Message, tag=10, frozen=True):
@@ -262,7 +267,8 @@ class Load(Message, tag=30, frozen=True):
     """A plan that tasks will come from.  `aliases`: the (block, entry) each external stands for.  Body: tables.
 
     `label` is the part of keys that no other run has; `run_id` is what the user calls the run.  `observed`: `Watched`
-    is to be said of its leases.
+    is to be said of its leases.  `room`: rows come in `Portion`s, of so many entries, inputs and arguments in all;
+    `paged`: so do constants.
     """
 
     block: int
@@ -272,6 +278,8 @@ class Load(Message, tag=30, frozen=True):
     label: str = ""
     run_id: str = ""
     observed: bool = False
+    room: tuple[int, int, int] | None = None
+    paged: bool = False
 
 
 class Do(Message, tag=31, frozen=True):
@@ -462,7 +470,7 @@ ANY = (
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
     | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
-    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving
+    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving | Portion
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

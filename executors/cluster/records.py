@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.msgpack import decode, encode
 
 from lazygraph.executors.cluster.messages import Ended, Load, Message, ShapeOnWire, from_ints, ints
+from lazygraph.executors.cluster.portioning import Portioning
 from lazygraph.values.graph import Scope, Shape
 from lazygraph.values.options import as_plain, from_plain
 from lazygraph.values.status import State
@@ -111,6 +112,7 @@ class RunRecord:
         "deaths",
         "done",
         "failures",
+        "head",
         "home",
         "inner",
         "kept",
@@ -123,6 +125,7 @@ class RunRecord:
         "moved",
         "observed",
         "paces",
+        "portions",
         "replicas",
         "root",
         "run",
@@ -148,7 +151,9 @@ class RunRecord:
         self.sizes = array("q", [0]) * len(block)
         self.replicas: dict[int, list[int]] = {}  # further workers that have fetched it, or are about to
         self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
-        self.load: Load | None = None  # what brings a worker the plan, the same for all
+        self.load: Load | None = None  # what brings a worker the plan, or its heading, the same for all
+        self.head: bytes | memoryview = b""  # and the body of that
+        self.portions = Portioning(block.base, block.shape, tables, body) if tables.grain else None
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
         self.root, self.label, self.run_id = self, str(run), ""
@@ -183,6 +188,13 @@ class RunRecord:
         shape = self.block.shape
         own = shape.options[shape.option[entry]]
         return own.key or own.name or last_name(shape.name_of(entry))
+
+    @property
+    def heading(self) -> tuple[ShapeOnWire, TablesOnWire, bytes | memoryview]:
+        """What every worker gets of the plan that gets anything of it."""
+        if self.portions is None:
+            return self.shape, self.tables, self.body
+        return self.portions.heading(self.shape, self.tables)
 
     @property
     def stats(self) -> tuple[int, int, int]:

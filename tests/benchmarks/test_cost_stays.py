@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.simulate_plans import PLANS, shape_of
-from benchmarks.simulate_zero import ZeroWorld, operations
+from benchmarks.simulate_zero import ZeroWorld, counting, operations
 from lazygraph.executors.cluster.records import Send
 from lazygraph.executors.cluster.scheduler_machine import SchedulerMachine
 from lazygraph.values.graph import Shape
@@ -72,3 +72,26 @@ def test_zero_workers_do_everything_and_nothing_is_left() -> None:
 
             assert cost.tasks == len(shape)
             assert 0 < cost.leases < cost.messages < cost.size
+
+
+@pytest.mark.parametrize("plan", ["independent", "tree", "merge"])
+def test_workers_get_of_a_large_plan_what_they_need(plan: str) -> None:
+    shape = shape_of(plan, 20_000)
+    whole = ZeroWorld(1, codec=True).run(shape).plan
+
+    assert ZeroWorld(1, codec=True, grain=0).run(shape).plan >= whole / 2
+    assert ZeroWorld(100, codec=True, grain=0).run(shape).plan > 50 * whole
+    assert ZeroWorld(100, codec=True).run(shape).plan < 4 * whole
+
+
+def test_portions_cost_next_to_nothing() -> None:
+    tree = shape_of("tree", 3_000)
+
+    def cost(grain: int, workers: int) -> float:
+        world, count = ZeroWorld(workers, grain=grain), [0]
+        with counting(count):
+            world.run(tree)
+        return count[0]
+
+    assert cost(64, 2) < 1.05 * cost(0, 2)
+    assert cost(64, 50) < 1.15 * cost(0, 50)

@@ -431,3 +431,9 @@ class TestClients:
         with pytest.raises(lazygraph.LazyGraphError, match="is closed"):
             future.result(30)
         gate.path.write_text("")  # the task has run on: a thread cannot be stopped
+
+
+def test_a_large_plan_goes_to_workers_in_portions(client: Client) -> None:
+    assert client.gather(client.map(neg, range(20_000))) == [-n for n in range(20_000)]
+    texts = [str(n) * 50_000 for n in range(20)]
+    assert client.gather(client.map(len, texts)) == [len(text) for text in texts]

@@ -194,13 +194,18 @@ def unpack_tables(names: Sequence[str], wire: m.TablesOnWire, body: Buffer) -> T
     try:
         constants, templates = loads(view[at : at + wire.constants]) if wire.constants else ((), (None,))
     except Exception as error:
-        broken = _Unloadable("the arguments", _cannot_open(_ARGUMENT, error))
+        broken = _Unloadable("the arguments", cannot_open_arguments(error))
         functions = [broken if not isinstance(f, Fused) else f for f in functions]
         constants, templates = _Anything(), _Anything()
     return Tables(tuple(functions), constants, templates)
 
 
 _ARGUMENT = "an argument of this call, or of one that was sent with it,"
+
+
+def cannot_open_arguments(error: Exception) -> Unserializable:
+    """Return what is raised instead of a call whose arguments could not be opened."""
+    return _cannot_open(_ARGUMENT, error)
 
 
 def is_about_arguments(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.nesting import Lender
 from lazygraph.executors.cluster.net.parcels import MISSING, pack, together
+from lazygraph.executors.cluster.net.portions import pack_in_portions
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
@@ -98,8 +99,8 @@ class ClusterExecutor(Holding):
     def enter(self, plan: Plan, run: Run, singly: Callable[[], None] | None = None) -> Run:
         """Send a plan whose run exists already; `singly` sends its calls once more when none can be run as they are."""
         self.check_usable()
-        tables, blobs = codec.pack_tables(plan.shape, plan.tables)
-        if tables.constants > LARGE:
+        tables, blobs = pack_in_portions(plan.shape, plan.tables)
+        if sum(map(len, blobs)) - sum(tables.functions) > LARGE:
             for warning in large_literals(plan):
                 warnings.warn(warning, stacklevel=2)
         bindings: list[int] = []

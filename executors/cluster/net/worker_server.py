@@ -12,13 +12,12 @@ import asyncio
 import os
 import sys
 from collections import deque
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lazygraph.errors import TaskCancelled, Unserializable
 from lazygraph.executors.cluster import messages as m
-from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net import codec, portions
 from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.giving import Giver
@@ -27,7 +26,6 @@ from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
 from lazygraph.executors.cluster.net.parcels import unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
-from lazygraph.executors.cluster.records import unpack_shape
 from lazygraph.executors.cluster.worker_machine import (
     MISSING,
     Action,
@@ -41,18 +39,15 @@ from lazygraph.executors.cluster.worker_machine import (
 )
 from lazygraph.running.background import in_thread
 from lazygraph.running.observing import Watch
-from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
-from lazygraph.values.options import RetryPolicy
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
     from lazygraph.executors.cluster.net.runners import Runners
-    from lazygraph.values.graph import Shape
 
 TICK = 0.02
 """Seconds after which a task that is still running is reported as started, and what has ended before it as done."""
@@ -136,6 +131,8 @@ class WorkerServer:
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if isinstance(message, m.Load):
             self._load(message, body)
+        elif isinstance(message, m.Portion):
+            self._take_portion(message, body)
         elif isinstance(message, m.Store):
             self._store(message, body)
         elif isinstance(message, m.Caught):
@@ -173,12 +170,15 @@ class WorkerServer:
             lease.watch = Watch()
 
     def _load(self, message: m.Load, body: bytes | memoryview) -> None:
-        shape = unpack_shape(message.shape)
-        shape = _with_classes(shape, codec.unpack_policies(message.tables, body))
-        program = Program(shape, codec.unpack_tables(shape.names, message.tables, body))
+        program = portions.opened(message, body)
         program.label, program.run_id, program.worker = message.label, message.run_id, self.name
         self.mind.load(message.block, program, message.aliases)
         self.mind.blocks[message.block].observed = message.observed
+
+    def _take_portion(self, message: m.Portion, body: bytes | memoryview) -> None:
+        block = self.mind.blocks.get(message.block)
+        if block is not None and block.program is not None:
+            portions.put(block.program, message, body)
 
     def _store(self, message: m.Store, body: bytes | memoryview) -> None:
         opened = m.Values(0, message.lengths, [])
@@ -425,15 +425,3 @@ def _taken_from(lease: WorkLease, task: int) -> list[int]:
             break
     taken.reverse()
     return taken
-
-
-def _with_classes(shape: Shape, classes: Mapping[int, tuple[Any, Any]]) -> Shape:
-    """Return a shape with the classes of exceptions that its rows retry: they do not travel in it."""
-    if not classes:
-        return shape
-    rows = list(shape.options)
-    for at, (on, not_on) in classes.items():
-        retries = rows[at].retries
-        if isinstance(retries, RetryPolicy):
-            rows[at] = replace(rows[at], retries=replace(retries, on=on, not_on=not_on))
-    return replace(shape, options=tuple(rows))

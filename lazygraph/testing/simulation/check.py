@@ -33,7 +33,7 @@ class Living:
         self._joined = 0
         for threads in life.workers:
             self._add_worker(threads)
-        self.clients = [self.world.add_client() for _ in range(life.clients)]
+        self.clients = [self.world.add_client(life.grain) for _ in range(life.clients)]
         self.numbers: dict[int, int] = {}  # run of the life -> run of its client
         self.entries: dict[int, list[int]] = {}  # run -> the entry of each output
 

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from lazygraph.errors import TaskCancelled
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster import worker_machine as w
-from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net import codec, portions
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.parcels import pack_values, unpack_values
-from lazygraph.executors.cluster.net.worker_server import _with_classes
-from lazygraph.executors.cluster.records import pack_shape, unpack_shape
-from lazygraph.running.program import Program
+from lazygraph.executors.cluster.records import pack_shape
 from lazygraph.running.runner import Report, broken_of, run_lease
 from lazygraph.testing.simulation.asking import Offer
 from lazygraph.testing.simulation.tasks import Answered
@@ -143,9 +141,11 @@ class PretendWorker:
         message, body = self.inbox.popleft()
         self.world.tell("scheduler", self.address, message)
         if isinstance(message, m.Load):
-            shape = _with_classes(unpack_shape(message.shape), codec.unpack_policies(message.tables, body))
-            tables = codec.unpack_tables(shape.names, message.tables, body)
-            self.mind.load(message.block, Program(shape, tables), message.aliases)
+            self.mind.load(message.block, portions.opened(message, body), message.aliases)
+        elif isinstance(message, m.Portion):
+            program = self.mind.blocks[message.block].program
+            assert program is not None
+            portions.put(program, message, body)
         elif isinstance(message, m.Store):
             values, _ = unpack_values(m.Values(0, message.lengths, []), body, w.MISSING)
             self.mind.store(message.block, m.from_ints(message.entries), values)
@@ -246,13 +246,14 @@ class PretendWorker:
 class PretendClient:
     """A client's hand: submits plans, holds futures, collects endings, asks workers for values."""
 
-    def __init__(self, world: Surroundings, peer: int) -> None:
+    def __init__(self, world: Surroundings, peer: int, grain: int = 0) -> None:
         self.world, self.peer = world, peer
         self.address = f"client-{peer}"
         self.inbox: Link = deque()
         self.outbox: Link = deque()
         self.answers: deque[tuple[int, Any, Any]] = deque()
         self.runs = 0
+        self.grain = grain  # so many rows make a portion of its plans
         self.claims: Counter[tuple[int, int]] = Counter()  # (run, entry) -> futures held
         self.seen: dict[tuple[int, int], list[Ending]] = {}  # what was seen of a claimed entry, in order
         self.told: dict[tuple[int, int], list[bool]] = {}  # what the scheduler said of its end: well or badly
@@ -264,7 +265,7 @@ class PretendClient:
         """Send a plan and hold a future for each of its outputs; return the run's number."""
         self.runs += 1
         self.claims.update((self.runs, entry) for entry in plan.shape.outputs)
-        tables, blobs = codec.pack_tables(plan.shape, plan.tables)
+        tables, blobs = portions.divided(plan.shape, plan.tables, self.grain)
         flat = m.ints(part for pair in bindings for part in pair)
         message = m.Submit(self.runs, plan.name, plan.fail_fast, pack_shape(plan.shape), tables, flat, plan.skips)
         self.outbox.append((message, b"".join(blobs)))

@@ -153,6 +153,11 @@ class Life:
         """Return what the worker offers that joins as the how-manieth."""
         return self.offers[at % len(self.offers)]
 
+    @property
+    def grain(self) -> int:
+        """So many rows make a portion of its plans; 0: they go to workers whole."""
+        return (0, 0, 1, 3)[self.seed % 4]
+
 
 class Rich(enum.IntEnum):
     """How much a life holds: only calls; also scopes and tasks that become plans; also options, groups and queues."""

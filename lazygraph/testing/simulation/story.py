@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lazygraph.testing.simulation.lives import Act, Life
 
 _MANY = 12
-_WIDE = {"sizes"}
+_WIDE = {"sizes", "lengths"}
 """Columns of 64-bit integers."""
 
 
@@ -31,6 +31,8 @@ def line(sender: str, receiver: str, message: m.Message) -> str:
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, bytes):
+        if name == "kinds":
+            return str(list(value[:_MANY]))
         numbers = m.from_longs(value) if name in _WIDE else m.from_ints(value)
         rest = f" and {len(numbers) - _MANY} more" if len(numbers) > _MANY else ""
         return f"[{', '.join(map(str, numbers[:_MANY]))}{rest}]"

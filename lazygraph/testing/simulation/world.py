@@ -75,10 +75,10 @@ class World:
         worker.outbox.append((join, b""))
         return worker
 
-    def add_client(self) -> PretendClient:
-        """A client joins."""
+    def add_client(self, grain: int = 0) -> PretendClient:
+        """A client joins whose plans go out in portions of so many rows (0: whole)."""
         self._peers += 1
-        client = self.clients[self._peers] = PretendClient(self, self._peers)
+        client = self.clients[self._peers] = PretendClient(self, self._peers, grain)
         self.mind.client_joined(self._peers)
         return client
 
