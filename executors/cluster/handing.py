@@ -1,10 +1,10 @@
-"""Handing out: which worker gets which lease, and whom it asks for inputs.
+"""Handing out: which worker gets which lease.
 
 The part of the scheduler's mind that looks at load.  Work per call is bounded by what is handed out: workers with a
 free thread, and workers that have just reported, are remembered; nobody loops over all of them.
 
-Covers: lanes, leases, idle workers, where inputs are fetched from.
-Does not cover: messages from peers (scheduler_machine), sizes and room (placement).
+Covers: lanes, leases, idle workers.
+Does not cover: what comes with a lease (equipping), messages from peers (scheduler_machine), sizes (placement).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
+from lazygraph.executors.cluster.equipping import Equipping
 from lazygraph.executors.cluster.placement import (
     EVERYWHERE,
     LONG,
@@ -28,15 +29,14 @@ from lazygraph.executors.cluster.placement import (
     room,
     to_give_back,
 )
-from lazygraph.executors.cluster.records import NOTHING, Pace, RunRecord, Send, WorkerRecord
+from lazygraph.executors.cluster.records import NOTHING, Pace, RunRecord, WorkerRecord
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import fitting
-from lazygraph.values.graph import ORDER
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
@@ -55,14 +55,13 @@ SHORT, MOST_KNOWN = 1024, 4096
 """Of so many functions whose pickles have at most so many bytes it is known in later runs how long they take."""
 
 
-class Handing:
+class Handing(Equipping):
     """What the scheduler knows, and how it hands out work.  Sends are gathered in order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.frontier = Frontier(self._place)
         self.placement: Placement = best_lane
-        self.workers: dict[int, WorkerRecord] = {}
-        self.records: dict[int, RunRecord] = {}
         self._threads = 0
         self._lane_of: dict[Where, int] = {}  # tasks that not every worker may take -> their lane, below ANYWHERE
         self._where_of: dict[int, Where] = {}
@@ -74,7 +73,6 @@ class Handing:
         self._stirred: dict[int, None] = {}  # workers to whose lanes something has come since the last decision
         self._freeing: dict[int, WorkerRecord] = {}  # workers that are to be told what to free
         self._closed: dict[int, None] = {}  # workers that are given nothing: they are silent, or leave
-        self._silent: dict[int, None] = {}
         self._leaving: dict[int, None] = {}
         self._widest = 0  # the most threads that a worker ever had
         self._restricting = False  # whether anybody was ever given what not every worker may take
@@ -82,14 +80,6 @@ class Handing:
         self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
         self._paces: dict[bytes, Pace] = {}  # by the pickles of functions
-        self._out: list[Send] = []
-
-    def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
-        self._out.append(Send(peer, message, body))
-
-    def _take(self) -> list[Send]:
-        out, self._out = self._out, []
-        return out
 
     def _know(self, record: RunRecord) -> None:
         """A plan has been admitted."""
@@ -433,72 +423,3 @@ class Handing:
             for task in lease.tasks:
                 worker.hold((block.base, task, lease.attempt), policy.where or EVERYWHERE)
         return bool(policy.limits)
-
-    def _load(self, worker: WorkerRecord, record: RunRecord, tasks: Sequence[int]) -> None:
-        """See that a worker knows a plan; of one that comes in portions, what it takes to run these tasks."""
-        if worker.id not in record.loaded:
-            record.loaded[worker.id] = record.touched[worker.id] = None
-            if record.load is None:
-                root = record.root
-                about = record.aliases, record.label, root.run_id, root.observed
-                shape, tables, body = record.heading
-                room = record.portions.room if record.portions is not None else None
-                paged = bool(record.tables.pages)
-                record.load, record.head = m.Load(record.block.base, shape, tables, *about, room, paged), body
-            self._send(worker.id, record.load, record.head)
-        if record.portions is not None:
-            for portion, pieces in record.portions.lacking(worker.id, tasks, len(self.workers)):
-                self._send(worker.id, portion, *pieces)
-
-    def _tell_failure(self, worker: WorkerRecord, record: RunRecord, external: int) -> None:
-        """See that a worker knows the failure that an external is."""
-        if (worker.id, external) not in record.told:
-            record.told.add((worker.id, external))
-            failure = record.caught[external]
-            member = external in record.missed
-            self._send(worker.id, m.Caught(record.block.base, external, *failure.facts, member), failure.body)
-
-    def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
-        """Return whom to ask for inputs the worker lacks, and note that it will have them."""
-        block, me = record.block, worker.id
-        bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
-        k = block.shape.externals
-        ask: dict[tuple[str, int], list[int]] = {}
-        caught, workers = record.caught, self.workers
-        for task in tasks:
-            at, end = bounds[task], bounds[task + 1]
-            while at < end:
-                read = inputs[at]
-                at += 1
-                if read >= k and home[read] == me and not caught:
-                    continue  # nearly always
-                if kinds[at - 1] == ORDER:
-                    continue
-                if read in caught:
-                    self._tell_failure(worker, record, read)
-                    continue
-                owner, entry = (block, read) if read >= k else block.owner(read)
-                source = self.records[owner.base]
-                copies = source.replicas.get(entry)
-                if source.home[entry] == me or (copies is not None and me in copies):
-                    continue
-                holder = workers.get(source.home[entry]) or _first(copies, workers)
-                if self._silent and copies is not None and (holder is None or holder.id in self._silent):
-                    holder = _first(copies, {w: workers[w] for w in workers if w not in self._silent}) or holder
-                if holder is None:
-                    continue  # on its way to a worker: it will be reported missing, and tried again
-                asked = ask.get((holder.address, owner.base))
-                if asked is None:
-                    asked = ask[holder.address, owner.base] = []
-                asked.append(entry)
-                if copies is None:
-                    source.replicas[entry] = [me]
-                else:
-                    copies.append(me)
-                source.touched[me] = None
-                record.moved += source.sizes[entry]
-        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
-
-
-def _first(copies: Iterable[int] | None, workers: Mapping[int, WorkerRecord]) -> WorkerRecord | None:
-    return next((workers[peer] for peer in copies or () if peer in workers), None)
