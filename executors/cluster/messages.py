@@ -119,10 +119,11 @@ class Hold(Message, tag=11, frozen=True):
 
 
 class Drop(Message, tag=12, frozen=True):
-    """Client to scheduler: futures that are gone (an entry stands once for each)."""
+    """Client to scheduler: futures that are gone (an entry stands once for each); `more` are those of further runs."""
 
     run: int
     entries: bytes
+    more: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
 
 
 class Cancel(Message, tag=13, frozen=True):

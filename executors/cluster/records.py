@@ -102,6 +102,7 @@ class RunRecord:
     """
 
     __slots__ = (
+        "_run",
         "aliases",
         "attached",
         "awaiting",
@@ -127,7 +128,6 @@ class RunRecord:
         "paces",
         "portions",
         "replicas",
-        "root",
         "run",
         "run_id",
         "seconds",
@@ -156,7 +156,8 @@ class RunRecord:
         self.portions = Portioning(block.base, block.shape, tables, body) if tables.grain else None
         self.loaded: dict[int, None] = {}  # workers that know the plan
         self.touched: dict[int, None] = {}  # workers that have anything of it: they are told when it ends
-        self.root, self.label, self.run_id = self, str(run), ""
+        self._run: RunRecord | None = None  # of what stands for a task
+        self.label, self.run_id = str(run), ""
         self.failures: dict[int, FailureRecord] = {}
         self.deaths: dict[int, list[str]] = {}  # task -> what is known of the ends of workers that were running it
         self.inner: list[int] = []  # blocks of what has stood in this run, has failed and is over
@@ -175,6 +176,15 @@ class RunRecord:
         self.until: float | None = None  # when they go
         self.observed = False  # its client is told when tasks began and ended
         self.done = self.kept = self.moved = 0
+
+    @property
+    def root(self) -> RunRecord:
+        """The run that it is, or stands in.  Kept nowhere in a run: a cycle is in memory until somebody collects it."""
+        return self._run or self
+
+    @root.setter
+    def root(self, run: RunRecord) -> None:
+        self._run = run
 
     def key_of(self, name: str, entry: int, step: int | None = None) -> str:
         """Return the key of an entry, or of a member of it that is called `name`."""

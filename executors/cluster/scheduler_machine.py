@@ -163,9 +163,10 @@ class SchedulerMachine(Draining):
         self._unstored.clear()
 
     def _drop(self, peer: int, message: m.Drop, body: bytes | memoryview, now: float) -> None:
-        record = self.clients[peer].get(message.run)
-        if record is not None:
-            self._handle(events.Dropped(record.block, m.from_ints(message.entries)), now)
+        for run, entries in ((message.run, message.entries), *message.more):
+            record = self.clients[peer].get(run)
+            if record is not None:
+                self._handle(events.Dropped(record.block, m.from_ints(entries)), now)
 
     def _cancel(self, peer: int, message: m.Cancel, body: bytes | memoryview, now: float) -> None:
         record = self.clients[peer].get(message.run)

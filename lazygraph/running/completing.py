@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections import deque
+from concurrent.futures._base import DoneAndNotDoneFutures
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -181,7 +182,19 @@ def wait(futures: Iterable[Any], timeout: float | None = None, return_when: str 
     """Wait for futures; return the two sets `done` and `not_done`."""
     futures = list(futures)
     with lent_slot(owners_of(futures), timeout):
+        if return_when == concurrent.futures.ALL_COMPLETED and all(hasattr(one, "ends_within") for one in futures):
+            return _wait_in_turn(futures, timeout)
         return concurrent.futures.wait(futures, timeout, return_when)
+
+
+def _wait_in_turn(futures: list[Any], timeout: float | None) -> Any:
+    """Wait for all, one after the other: with the library's way each gets a condition, which is 1.2 kB."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for future in futures:
+        if not future.ends_within(left_until(deadline)):
+            break
+    done = {future for future in futures if future.done()}
+    return DoneAndNotDoneFutures(done, set(futures) - done)
 
 
 def owners_of(futures: Iterable[Any]) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """The future of one output of a run.
 
 A `Future` is a `concurrent.futures.Future` whose condition is made on the first wait: the stock object costs 1.6 kB and
-5 us, this one 0.2 kB and 1 us, and in a submit loop most futures are done before anybody waits.
+5 us, this one 0.1 kB and 1 us, and in a submit loop most futures are done before anybody waits.  What happens to every
+future does without its `__dict__`: who looks at that has CPython make it.
 
 Covers: one future.
 Does not cover: runs (running.run), what settles futures (executors.driver, the cluster's client).
@@ -59,6 +60,24 @@ class _OpenDoor:
 
 _OPEN_DOOR: Any = _OpenDoor()
 
+_SHUT, _LOOKING, _OPEN = range(3)
+"""How far whoever settles a future is: it has ended for nobody yet; he looks whether somebody waits; for everybody."""
+
+
+class _ForOthers:
+    """What the base class has of every future: for whoever waits for several, or is to be called."""
+
+    __slots__ = ("callbacks", "condition", "waiters")
+
+    def __init__(self, condition: Any) -> None:
+        self.condition = condition
+        self.waiters: list[Any] = []
+        self.callbacks: list[Any] = []
+
+
+_ONE_OF_THEM = threading.Lock()
+"""Held for two statements in which nothing is made, so that nothing else runs meanwhile: threads agree on one object."""
+
 
 def _at_once(job: Callable[[], None]) -> None:
     job()
@@ -67,13 +86,6 @@ def _at_once(job: Callable[[], None]) -> None:
 # Covariant, which its base is not: nobody but its run puts a value in.
 class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ignore[type-var]  # pyright: ignore[reportInvalidTypeArguments]
     """The value of one output of a run, now or later; can be awaited, and be an argument of further calls."""
-
-    _end: str = PENDING  # how it has ended; everybody else looks at `_state`
-    _shown = False  # whether somebody who has a real condition may know that
-    _result: Any = None
-    _exception: BaseException | None = None
-    _outcome: Outcome | None = None
-    _status: Status = Status.WAITING
 
     # What a started canvas sets (running.steps).
     _steps: Any = None
@@ -88,37 +100,68 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
 
     def __init__(self, run: RunOf, output: int) -> None:  # the base's __init__ makes a lock; ours makes nothing
         self.run, self.output = run, output
-        # Made now, while nobody else knows it: on CPython 3.11 an object gets two, one of them of freed memory, when the
-        # collector runs while its first is made, and has finalizers run during which another thread asks for it too.
-        self.__dict__  # noqa: B018
+        # What every future gets in its life, now: an attribute that comes later has CPython make a dict, of 0.3 kB.
+        # And nothing here asks for `__dict__`: CPython 3.11 makes two, one of them of freed memory, when the collector
+        # runs while it makes the first, and has finalizers run during which another thread asks for it too.
+        self._status: Status = Status.WAITING
+        self._outcome: Outcome | None = None
+        self._door = _SHUT
+        self._for_others: _ForOthers | None = None
+        self._waiting: Waiters | None = None
 
-    # The base class reads these four.  setdefault on __dict__ is atomic, so that a waiter and a setter that meet agree
-    # on one condition.  Checkers are to take a future for one of the base class, which has them as plain attributes.
+    # The base class reads these six.
+    # Checkers are to take a future for one of the base class, which has them as plain attributes.
     if TYPE_CHECKING:
         _done_callbacks: list[Any]
         _state: str
+        _result: Any
+        _exception: BaseException | None
     else:
 
         @property
         def _state(self) -> str:
-            """How it has ended, for whoever comes through its door: an open door says so itself, see `settle`."""
-            made = self.__dict__
-            return self._end if made.get("_shown") or made.get("_made_condition") is _OPEN_DOOR else PENDING
+            """How it has ended, for whoever comes through its door: see `settle`."""
+            if self._door != _OPEN:
+                return PENDING
+            return CANCELLED_AND_NOTIFIED if self._status is Status.CANCELLED else FINISHED
+
+        @property
+        def _result(self) -> Any:
+            """The value, if it has one here."""
+            return self._outcome.value if isinstance(self._outcome, Value) else None
+
+        @property
+        def _exception(self) -> BaseException | None:
+            """What it has raised, if that is here."""
+            return self._outcome.exception if isinstance(self._outcome, Failure) else None
 
         @property
         def _condition(self) -> threading.Condition:
-            found: threading.Condition | None = self.__dict__.get("_made_condition")
-            return found or self.__dict__.setdefault("_made_condition", threading.Condition())
+            if self._for_others is None and self._door == _OPEN:
+                return _OPEN_DOOR
+            made = self._opened().condition
+            # First that, then the look: whoever settles it does it the other way round, and has seen ours if he looks
+            # no more.  If he has not, the end shows in a moment; nobody may come in before that.
+            while self._door == _LOOKING:
+                time.sleep(0)
+            return made
 
         @property
         def _waiters(self) -> list[Any]:
-            made: list[Any] = self.__dict__.setdefault("_made_waiters", [])
-            return made
+            return self._opened().waiters
 
         @property
         def _done_callbacks(self) -> list[Any]:
-            made: list[Any] = self.__dict__.setdefault("_made_callbacks", [])
-            return made
+            return self._opened().callbacks
+
+    def _opened(self) -> _ForOthers:
+        """Return what those are given who come through its condition."""
+        if self._for_others is None:
+            made = _ForOthers(_OPEN_DOOR if self._door == _OPEN else threading.Condition())
+            with _ONE_OF_THEM:
+                if self._for_others is None:
+                    self._for_others = made
+        return self._for_others
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -203,23 +246,21 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         if self._state is not PENDING:
             return
         self._status, self._outcome = status, outcome
-        if isinstance(outcome, Value):
-            self._result = outcome.value
-        elif outcome is not None:
-            self._exception = outcome.exception
-        self._end = CANCELLED_AND_NOTIFIED if status is Status.CANCELLED else FINISHED
-        # One step opens the door and shows the end.  Whoever has made a real condition before looks at the state while
-        # it holds that: so nobody can both see the end and be told of it.
-        condition = self.__dict__.setdefault("_made_condition", _OPEN_DOOR)
-        if condition is not _OPEN_DOOR:
-            with condition:
-                self._shown = True
-                self._tell_waiters(status)
-                condition.notify_all()
-        waiting: Waiters | None = self.__dict__.get("_made_waiting")
-        if waiting is not None:
-            waiting.wake()
-        if "_made_callbacks" in self.__dict__:
+        # Whoever has made a real condition looks at the state while he holds that: so nobody can both see the end and
+        # be told of it.
+        self._door = _LOOKING
+        others = self._for_others
+        if others is None:
+            self._door = _OPEN
+        else:
+            self._door = _SHUT
+            with others.condition:
+                self._door = _OPEN
+                self._tell_waiters(status, others.waiters)
+                others.condition.notify_all()
+        if self._waiting is not None:  # first the end, then the look: who waits does it the other way round
+            self._waiting.wake()
+        if others is not None and others.callbacks:
             # What settles futures must not wait for what users call: it may be the one that this is to wait for.
             getattr(self.run.owner, "call_apart", _at_once)(self._call_back)
         if self._forgotten:
@@ -231,8 +272,8 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         finally:
             self._keep_no_longer()
 
-    def _tell_waiters(self, status: Status) -> None:
-        for waiter in self.__dict__.get("_made_waiters", ()):
+    def _tell_waiters(self, status: Status, waiters: list[Any]) -> None:
+        for waiter in waiters:
             if status is Status.SUCCEEDED:
                 waiter.add_result(self)
             elif status is Status.CANCELLED:
@@ -265,11 +306,21 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     def _wait(self, timeout: float | None) -> None:
         if self._state is not PENDING:
             return
-        self._refuse_after_fork()
-        waiting: Waiters = self.__dict__.setdefault("_made_waiting", Waiters())
         with lent_slot([getattr(self.run, "owner", None)], timeout):
-            if not waiting.wait_for(self.done, timeout):
+            if not self.ends_within(timeout):
                 raise TimeoutError(f"{self!r} has not ended within {timeout} s")
+
+    def ends_within(self, timeout: float | None) -> bool:
+        """Wait for the end, at most so many seconds, and lend nobody's slot; return whether it has come."""
+        if self._state is not PENDING:
+            return True
+        self._refuse_after_fork()
+        if self._waiting is None:
+            made = Waiters()
+            with _ONE_OF_THEM:
+                if self._waiting is None:
+                    self._waiting = made
+        return self._waiting.wait_for(self.done, timeout)
 
     def _refuse_after_fork(self) -> None:
         if getattr(self.run, "pid", None) not in (None, os.getpid()):
@@ -282,9 +333,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             outcome: Outcome = self.run.owner.fetch(self.run, self.output, left)
             if isinstance(outcome, Failure):
-                self._exception, self._status = outcome.exception, Status.LOST
-            else:
-                self._result = outcome.value
+                self._status = Status.LOST
             self._outcome = outcome
         return self._outcome
 
@@ -342,7 +391,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         try:
             self._settled_outcome(None)
         except Exception as error:  # the connection is gone: `result()` says so too, and whoever waits must hear of it
-            self._exception, self._status = error, Status.LOST
+            self._status = Status.LOST
             self._outcome = Failure(self.key, self.key, 1, error)
         self._call(fn)
 
@@ -355,7 +404,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
     @property
     def wants_value(self) -> bool:
         """Whether somebody is to be called when this is done: the value must be here first."""
-        return bool(self.__dict__.get("_made_callbacks"))
+        return self._for_others is not None and bool(self._for_others.callbacks)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         # Not `asyncio.wrap_future`: with that, whoever stops awaiting would cancel the work, and wait for the answer.
@@ -385,8 +434,11 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         self.run.withdraw(self.output, cause, error)
 
     def __del__(self) -> None:
-        run = self.__dict__.get("run")
-        if run is not None and not self._withdrawn:
+        try:
+            run = self.run
+        except AttributeError:  # it has been taken off it
+            return
+        if not self._withdrawn:
             run.dropped(self.output)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -458,7 +510,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         self.run.owner.forget(self.run, self.output)
         if not isinstance(self._outcome, Failure):
             gone = LostData(f"the value of {self.key!r}", "future.forget() gave it up; call that when nobody needs it")
-            self._result, self._exception, self._status = None, gone, Status.LOST
+            self._status = Status.LOST
             self._outcome = Failure(self.key, self.key, 1, gone)
 
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from lazygraph.running.completing import as_completed, left_until
 from lazygraph.running.context import lent_slot
 from lazygraph.running.futures import Future
 from lazygraph.running.observing import Sights, moments
+from lazygraph.running.places import Places
 from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.running.waiting import Waiters
 from lazygraph.values.graph import Fused, Tables
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from lazygraph.running.observing import Moment
     from lazygraph.running.owning import Owner
     from lazygraph.values.verbs import Account
+
+NO_PLACES = Places(array("i"))
 
 _numbers = itertools.count(1)
 
@@ -98,7 +102,7 @@ class Run:
         self._released = False
         self._futures: list[Future[Any]] | None = None
         self._weak: list[weakref.ref[Future[Any]]] | None = None
-        self._places: dict[int, list[int]] = {}  # of each entry asked for, when there are futures
+        self._places = NO_PLACES  # of each entry asked for, when there are futures
         if futures is not None:
             for place, future in enumerate(futures):
                 future.run, future.output = self, place
@@ -126,13 +130,12 @@ class Run:
             futures = [Future(self, place) for place in range(len(self.plan.shape.outputs))]
             self._bear(futures)
             for entry, outcome in self._ends.items():
-                for place in self._places[entry]:
+                for place in self._places.of(entry):
                     futures[place].settle(self._ends_ill.get(entry, Status.SUCCEEDED), outcome)
             self._ends, self._futures = {}, futures
 
     def _bear(self, futures: Sequence[Future[Any]]) -> None:
-        for place, entry in enumerate(self.plan.shape.outputs):
-            self._places.setdefault(entry, []).append(place)
+        self._places = Places(self.plan.shape.outputs)
         self._weak = [weakref.ref(future) for future in futures]
 
     def __del__(self) -> None:
@@ -294,7 +297,7 @@ class Run:
                         self._ends_ill[entry] = status
         if weak is not None:
             for _, entry, status, outcome in fresh:
-                for place in self._places[entry]:
+                for place in self._places.of(entry):
                     self._settle_at(place, status, outcome)
         with self._settling:
             self._left -= len(fresh)
@@ -302,6 +305,7 @@ class Run:
                 self._first_failure = next((end for _, _, _, end in fresh if isinstance(end, Failure)), None)
             if fresh and not self._left:
                 self._ended = time.monotonic()
+                self._open = {}  # an empty one: a dict keeps the room that it has had
                 self._detached = None
                 self.owner.detached.discard(self)
                 self.plan = replace(self.plan, tables=_only_fused(self.plan.tables))
@@ -327,7 +331,7 @@ class Run:
         """Whether the value of an output must be here before it is settled: somebody is called with it."""
         if self._weak is None:
             return False
-        return any(f is not None and f.wants_value for f in (self._weak[p]() for p in self._places.get(entry, ())))
+        return any(f is not None and f.wants_value for f in (self._weak[p]() for p in self._places.of(entry)))
 
     def let_go(self) -> list[Future[Any]]:
         """Hold the futures weakly from now on; return them, for the caller to hold."""
@@ -358,9 +362,9 @@ class Run:
         """Give up one output and settle its future as cancelled; `cause` is the key of what it was for."""
         entry = self.entry_of(place)
         failure = Failure(self.plan.shape.name_of(entry), cause, 0, error)
-        others = [other for other in self._places.get(entry, ()) if other != place] if entry in self._open else []
+        others = self._places.without(entry, place) if entry in self._open else []
         if others:  # calls that are one node: it is still wanted
-            self._places[entry] = others
+            self._places.give_up(entry, place)
             self._settle_at(place, Status.CANCELLED, failure)
         else:
             self.settle(entry, Status.CANCELLED, failure)

@@ -437,3 +437,32 @@ def test_a_large_plan_goes_to_workers_in_portions(client: Client) -> None:
     assert client.gather(client.map(neg, range(20_000))) == [-n for n in range(20_000)]
     texts = [str(n) * 50_000 for n in range(20)]
     assert client.gather(client.map(len, texts)) == [len(text) for text in texts]
+
+
+def test_ten_thousand_futures_that_are_dropped_at_once_are_released_in_one_message(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: SimpleQueue[Any] = SimpleQueue()
+    connection = client.executor._connection
+    tell = connection.send_later
+
+    def noting(message: Any) -> None:
+        told.put(message)
+        tell(message)
+
+    some = client.map(abs, range(8_000)) + [client.submit(abs, i) for i in range(2_000)]
+    lazygraph.wait(some)
+    runs = {future.run.number for future in some}
+    monkeypatch.setattr(connection, "send_later", noting)
+    held = threading.Event()
+    client.executor.post(held.wait)  # the connection's thread has something else to do while they go
+    some.clear()
+    held.set()
+    dropped: list[tuple[int, bytes]] = []
+    messages = 0
+    while sum(len(entries) for _, entries in dropped) < 4 * 10_000:
+        message = told.get(timeout=30)
+        new = [(run, entries) for run, entries in ((message.run, message.entries), *message.more) if run in runs]
+        dropped += new
+        messages += bool(new)
+    assert (messages, {run for run, _ in dropped}) == (1, runs)

@@ -49,7 +49,7 @@ def in_thread(job: Any, *args: Any) -> threading.Thread:
 def test_nobody_who_holds_the_condition_sees_the_end_before_it_is_told(run: Run) -> None:
     # Whoever sees it counts it as done, and would count it again when told: `wait` would come back too early.
     (future,) = run.futures[:1]
-    door = future.__dict__["_made_condition"] = Door()
+    door = future._opened().condition = Door()
     with door:
         door.reached.clear()
         settling = in_thread(run.settle, 0, Status.SUCCEEDED, Value(1))
@@ -60,7 +60,7 @@ def test_nobody_who_holds_the_condition_sees_the_end_before_it_is_told(run: Run)
 
 
 def test_wait_comes_back_with_the_first_exception_though_others_run(run: Run) -> None:
-    bench = run.futures[1].__dict__["_made_waiters"] = Bench()
+    bench = run.futures[1]._opened().waiters = Bench()
     found: list[Any] = []
     waiting = in_thread(lambda: found.append(wait(run.futures, None, "FIRST_EXCEPTION")))
     assert bench.taken.wait(WAIT)

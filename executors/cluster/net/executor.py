@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from lazygraph.values.node import External
 
 Buffer = bytes | memoryview
+MANY, LOOKS = 500, 10
+"""So many dropped futures are told of when no more are added to them, or after so many looks; fewer at once."""
 
 
 class ClusterExecutor(Holding):
@@ -70,7 +72,7 @@ class ClusterExecutor(Holding):
         self._singly: weakref.WeakKeyDictionary[Run, Callable[[], None]] = weakref.WeakKeyDictionary()
         self._looked: dict[int, float] = {}
         self._dropped: deque[tuple[int, int]] = deque()
-        self._drops_due = False
+        self._drops_due, self._drops_seen = False, (0, 0)  # how many there were at the last look, of how many looks
         self._callbacks = Callbacks()
         self._pid = os.getpid()
         self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
@@ -333,15 +335,24 @@ class ClusterExecutor(Holding):
             self._connection.post_later(self._send_drops)
 
     def _send_drops(self) -> None:
-        self._drops_due = False  # first: what is dropped after the last look has this called again
+        many = len(self._dropped)
+        seen, looks = self._drops_seen
+        if many >= MANY and many > seen and looks < LOOKS:  # somebody lets go of a great many right now
+            self._drops_seen = many, looks + 1
+            self._connection.post_later(self._send_drops)
+            return
+        self._drops_seen = 0, 0
+        self._drops_due = False  # before the look: what is dropped after it has this called again
         by_run: dict[int, list[int]] = {}
         while self._dropped:
             number, entry = self._dropped.popleft()
             by_run.setdefault(number, []).append(entry)
-        for number, entries in by_run.items():
-            for entry in entries:
-                self._where.pop((number, entry), None)
-            self._connection.send_later(m.Drop(number, m.ints(entries)))
+        if self._where:
+            for number, entries in by_run.items():
+                for entry in entries:
+                    self._where.pop((number, entry), None)
+        (number, first), *more = [(number, m.ints(entries)) for number, entries in by_run.items()] or [(0, b"")]
+        self._connection.send_later(m.Drop(number, first, more))
 
     def post(self, job: Callable[[], None]) -> None:
         """Run `job` soon, in the connection's thread."""

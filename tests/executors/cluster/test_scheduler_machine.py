@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from lazygraph.executors.cluster import messages as m
@@ -333,3 +336,32 @@ def test_news_of_a_run_that_is_over_is_not_news(message: m.Message) -> None:
     talk.mind.workers[FIRST].outstanding = 1
 
     assert talk.say(FIRST, message) == []
+
+
+def test_futures_of_several_runs_are_dropped_in_one_message() -> None:
+    talk = Talk(FIRST)
+    for run in (1, 2, 3):
+        talk.submit(chain(1), run=run)
+        talk.say(FIRST, m.Done(run - 1, 1, m.ints([0]), m.longs([28]), 0.1, m.ints([0])), b"value")
+
+    unknown = (7, m.ints([0]))
+    gone = m.Drop(1, m.ints([0]), [(3, m.ints([0])), unknown])
+    assert talk.say(CLIENT, gone) == [Send(FIRST, m.Forget(0)), Send(FIRST, m.Forget(2))]
+    assert [*talk.mind.records] == [1]
+
+
+def test_a_run_that_is_over_is_gone_without_a_look_for_cycles() -> None:
+    # Its arrays are no containers, so that collections are rare; and it may have a million tasks.
+    talk = Talk(FIRST)
+    gc.collect()
+    gc.disable()
+    try:
+        talk.submit(chain(1))
+        talk.done(FIRST, [0])
+        record = talk.mind.records[0]
+        arrays = weakref.ref(record.home), weakref.ref(record.sizes)
+        del record
+        talk.say(CLIENT, m.Drop(1, m.ints([0])))
+        assert [array() for array in arrays] == [None, None]
+    finally:
+        gc.enable()
