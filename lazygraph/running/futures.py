@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import LostData, UsedAfterFork
 from lazygraph.running.completing import value_of
 from lazygraph.running.context import lent_slot
+from lazygraph.running.doors import OPEN_DOOR, ForOthers
 from lazygraph.running.raising import cancellation, raise_original
 from lazygraph.running.waiting import Waiters
 from lazygraph.values.lazy import Lazy, T_co
@@ -35,48 +36,12 @@ if TYPE_CHECKING:
     from lazygraph.running.owning import RunOf
 
 
-class _OpenDoor:
-    """The condition of a future that was settled before anybody waited: nobody ever waits in it.
-
-    Not a lock: one that futures share could be taken in two orders by two threads that wait for several.
-    """
-
-    def acquire(self, *args: Any) -> bool:
-        """Go through."""
-        return True
-
-    def release(self) -> None:
-        """Go through."""
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *exc_info: object) -> None:
-        return
-
-    def notify_all(self) -> None:
-        """Nobody waits."""
-
-
-_OPEN_DOOR: Any = _OpenDoor()
-
 _SHUT, _LOOKING, _OPEN = range(3)
 """How far whoever settles a future is: it has ended for nobody yet; he looks whether somebody waits; for everybody."""
 
 
-class _ForOthers:
-    """What the base class has of every future: for whoever waits for several, or is to be called."""
-
-    __slots__ = ("callbacks", "condition", "waiters")
-
-    def __init__(self, condition: Any) -> None:
-        self.condition = condition
-        self.waiters: list[Any] = []
-        self.callbacks: list[Any] = []
-
-
 _ONE_OF_THEM = threading.Lock()
-"""Held for two statements in which nothing is made, so that nothing else runs meanwhile: threads agree on one object."""
+"""Held for two statements in which nothing is made, and nothing else runs: threads agree on one object."""
 
 
 def _at_once(job: Callable[[], None]) -> None:
@@ -106,7 +71,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         self._status: Status = Status.WAITING
         self._outcome: Outcome | None = None
         self._door = _SHUT
-        self._for_others: _ForOthers | None = None
+        self._for_others: ForOthers | None = None
         self._waiting: Waiters | None = None
 
     # The base class reads these six.
@@ -138,7 +103,7 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         @property
         def _condition(self) -> threading.Condition:
             if self._for_others is None and self._door == _OPEN:
-                return _OPEN_DOOR
+                return OPEN_DOOR
             made = self._opened().condition
             # First that, then the look: whoever settles it does it the other way round, and has seen ours if he looks
             # no more.  If he has not, the end shows in a moment; nobody may come in before that.
@@ -154,10 +119,10 @@ class Future(External, Lazy[T_co], concurrent.futures.Future[T_co]):  # type: ig
         def _done_callbacks(self) -> list[Any]:
             return self._opened().callbacks
 
-    def _opened(self) -> _ForOthers:
+    def _opened(self) -> ForOthers:
         """Return what those are given who come through its condition."""
         if self._for_others is None:
-            made = _ForOthers(_OPEN_DOOR if self._door == _OPEN else threading.Condition())
+            made = ForOthers(OPEN_DOOR if self._door == _OPEN else threading.Condition())
             with _ONE_OF_THEM:
                 if self._for_others is None:
                     self._for_others = made
