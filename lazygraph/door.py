@@ -93,7 +93,8 @@ def compute(*args: Any, timeout: float | None = None, **kwargs: Any) -> tuple[An
     `fail_fast=False` lets siblings of a failed node run on before the exception is raised; `on_error="collect"` puts a
     `Failure` in the place of each value that is missing, `"skip"` leaves it out of whatever held it; `num_workers=` so
     many threads, for this once; `timeout=` seconds, then TimeoutError and the run is cancelled (on sync between two
-    tasks: one that runs is waited for, what is awaited is not); `run_name=`.
+    tasks: one that runs is waited for, what is awaited is not); `run_name=`: every value is kept until the whole has
+    ended well, and a run that was killed, or failed, computes only what is missing when it is started again.
     A graph or a plan alone gives the values of its outputs; it is compiled once, however often it runs.
     Raises the user's own exception; `UnknownOption` for a keyword that is none.
     """
@@ -156,6 +157,7 @@ def start(
         run_name or "",
         skips=on_error == "skip",
         observe=observe,
+        resumed=named_run(run_name) if run_name else None,
     )
     run.on_error = on_error
     return run
@@ -262,6 +264,14 @@ class use:
         leave(self._executor)
 
 
+def named_run(name: str) -> Any:
+    """Return what is known of the run of a name, or a new one."""
+    # Needed only by those who name runs, and sqlite3 is not light.
+    from lazygraph.executors.files.runs import NamedRun
+
+    return NamedRun(name)
+
+
 def default_store() -> Any:
     """Return the store of `cache=True`."""
     # Needed only by those who keep results, and sqlite3 is not light.
@@ -286,25 +296,44 @@ def node_of(graph: Graph) -> Delayed:
 
 @overload
 def explain(
-    *args: Any, optimize_graph: Passes = ..., executor: Any = ..., analyze: Literal[False] = ...
+    *args: Any,
+    optimize_graph: Passes = ...,
+    executor: Any = ...,
+    analyze: Literal[False] = ...,
+    run_name: str | None = ...,
 ) -> Profile: ...
 @overload
-def explain(*args: Any, optimize_graph: Passes = ..., executor: Any = ..., analyze: Literal[True]) -> Account: ...
 def explain(
-    *args: Any, optimize_graph: Passes = True, executor: Any = None, analyze: bool = False
+    *args: Any,
+    optimize_graph: Passes = ...,
+    executor: Any = ...,
+    analyze: Literal[True],
+    run_name: str | None = ...,
+) -> Account: ...
+def explain(
+    *args: Any,
+    optimize_graph: Passes = True,
+    executor: Any = None,
+    analyze: bool = False,
+    run_name: str | None = None,
 ) -> Profile | Account:
     """Say what would run: nodes, width, critical path, what the optimizer did, what an executor will do.
 
     Nothing is run.  `executor=` (default: the default one) is asked what it will do about each option; how long it may
     take is estimated from observed runs on it in this process.  `analyze=True` runs it, drops what comes out and says
     how it went and what to change first, as `start(..., observe=True).explain()` does; it raises what `compute` does.
+    `run_name=`: what of the run of that name is there already.
     """
     if analyze:
-        return analyzed(start(*args, optimize_graph=optimize_graph, executor=executor, observe=True))
+        how: Any = {"optimize_graph": optimize_graph, "executor": executor, "run_name": run_name}
+        return analyzed(start(*args, **how, observe=True))
     lazies, _ = unpack(args, True)
     graph, kept = lower(lazies), None
-    if has_cached(graph):
-        kept = Caching(graph)
+    named = named_run(run_name) if run_name else None
+    if named is not None or has_cached(graph):
+        kept = Caching(graph, resumed=named)
+        if named is not None:
+            named.agree()
         graph = kept.graph()
     profile = foreseen(optimized(graph, optimize_graph, explained=True), resolve(executor))
     return profile if kept is None else replace(profile, cache=fates_of(kept.verdicts()))

@@ -21,12 +21,14 @@ from lazygraph.running.futures import Future
 from lazygraph.running.run import SKIPPED, Run
 from lazygraph.values.graph import Graph
 from lazygraph.values.node import Caught, External, Node, Quoted, Recipe
+from lazygraph.values.outcome import Failure
 from lazygraph.values.template import put_together, put_together_without, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.base import Executor
+    from lazygraph.executors.files.runs import NamedRun
     from lazygraph.planning.passes import Passes
 
     Lazies = Sequence[Node | External] | Graph | Plan
@@ -41,22 +43,41 @@ def submit(
     name: str = "",
     skips: bool = False,
     observe: bool = False,
+    resumed: NamedRun | None = None,
 ) -> Run:
-    """Have an executor begin what is lazy; `repack` makes the run's result of the values."""
-    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name, skips)
+    """Have an executor begin what is lazy; `repack` makes the run's result of the values.
+
+    `resumed`: what is there of it is not made again; when it has ended whole, it is forgotten.
+    """
+    if resumed is not None and isinstance(lazies, Plan):
+        raise InvalidOption(
+            f"run_name={name!r}: values are kept by their place in a graph, and a plan has been optimized already; "
+            f"compute its graph"
+        )
+    plan = _plan_for(executor, lazies, optimize_graph, fail_fast, name, skips, resumed)
+    if resumed is not None:
+        resumed.begin()
+        repack = _and_forget(repack, resumed)
     run = submit_observed(executor, plan) if observe else executor.submit(plan)
     run.repack = repack
     return run
 
 
 def _plan_for(
-    executor: Executor, lazies: Lazies, optimize_graph: Passes, fail_fast: bool, name: str, skips: bool
+    executor: Executor,
+    lazies: Lazies,
+    optimize_graph: Passes,
+    fail_fast: bool,
+    name: str,
+    skips: bool,
+    resumed: NamedRun | None,
 ) -> Plan:
     if isinstance(lazies, Graph | Plan):
-        made = plan_of_graph(lazies, optimize_graph) if isinstance(lazies, Graph) else lazies
+        made = plan_of_graph(lazies, optimize_graph, resumed) if isinstance(lazies, Graph) else lazies
         plan = replace(made, fail_fast=fail_fast, name=name, skips=skips)
     else:
-        plan = plan_of(lazies, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
+        how: Any = {"optimize_graph": optimize_graph, "fail_fast": fail_fast, "name": name, "skips": skips}
+        plan = plan_of(lazies, **how, resumed=resumed)
     foreign = {e: None for e in plan.externals if not isinstance(e, Caught) and not executor.owns(e)}
     if not foreign:
         return plan
@@ -66,7 +87,21 @@ def _plan_for(
     # Held by another executor: fetched once, and in as constants.
     held: Mapping[External, Any] = {external: _value_of(external) for external in foreign}
     nodes = lift(lazies) if isinstance(lazies, Graph) else lazies
-    return plan_of(nodes, held=held, optimize_graph=optimize_graph, fail_fast=fail_fast, name=name, skips=skips)
+    how = {"optimize_graph": optimize_graph, "fail_fast": fail_fast, "name": name, "skips": skips}
+    return plan_of(nodes, held=held, **how, resumed=resumed)
+
+
+def _and_forget(repack: Callable[[list[Any]], Any], resumed: NamedRun) -> Callable[[list[Any]], Any]:
+    """Return the same, and when nothing is missing the run is over: the next of its name begins anew."""
+
+    def whole(values: list[Any]) -> Any:
+        if any(value is SKIPPED or isinstance(value, Failure) for value in values):
+            resumed.release()
+        else:
+            resumed.forget()
+        return repack(values)
+
+    return whole
 
 
 def _value_of(external: External) -> Any:

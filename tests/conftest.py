@@ -5,6 +5,7 @@ The fixtures of one floor live in the conftest of that floor's folder.
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import shutil
@@ -47,6 +48,17 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "default"))
+
+
+_STATES = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _named_runs_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is left of a named run is not for other tests; nothing is made as long as none is named."""
+    os.environ["LAZYGRAPH_STATE"] = str(tmp_path_factory.getbasetemp() / f"state-{next(_STATES)}")
+    yield
+    del os.environ["LAZYGRAPH_STATE"]
 
 
 def missing(what: str, remedy: str) -> NoReturn:

@@ -23,6 +23,7 @@ from lazygraph.errors import LazyGraphError
 @imports
 @click.option("--optimize/--no-optimize", default=True, show_default=True, help="As it would run, or as written.")
 @click.option("--executor", metavar="NAME", help="Ask this one what it will do: a name, or the address of a scheduler.")
+@click.option("--run-name", help="Say what of the run of this name is there already.")
 @click.option("--analyze", is_flag=True, help="Run it, and say how that went.  What comes out is dropped.")
 @click.option(
     "--report",
@@ -39,6 +40,7 @@ def explain(
     preload: tuple[str, ...],
     optimize: bool,
     executor: str | None,
+    run_name: str | None,
     analyze: bool,
     report: str | None,
     as_json: bool,
@@ -57,10 +59,12 @@ def explain(
     if report and not analyze:
         raise click.UsageError("--report is about a run; add --analyze")
     lazies = lazy_at(target, app, preload)
+    if run_name and analyze:
+        raise click.UsageError("--run-name is about what has not run; leave --analyze out")
     if analyze:
         context.exit(_analyzed(lazies, optimize, executor, report, as_json))
     try:
-        profile = door.explain(*lazies, optimize_graph=optimize, executor=executor)
+        profile = door.explain(*lazies, optimize_graph=optimize, executor=executor, run_name=run_name)
     except (LazyGraphError, OSError) as error:
         raise click.UsageError(f"{target}: {error}") from None
     click.echo(json.dumps(profile.to_dict()) if as_json else str(profile))

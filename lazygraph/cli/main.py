@@ -21,12 +21,13 @@ _HOMES: Mapping[str, str] = {
     "explain": "lazygraph.cli.looking:explain",
     "graph": "lazygraph.cli.looking:graph",
     "keys": "lazygraph.cli.keys:keys",
+    "resume": "lazygraph.cli.resuming:resume",
     "run": "lazygraph.cli.running:run",
     "scheduler": "lazygraph.cli.serving:scheduler",
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "logs cancel retry resume replay report certs config".split()
+_LATER = "logs cancel retry replay report certs config".split()
 
 
 class _Lazy(click.Group):

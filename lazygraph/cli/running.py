@@ -34,6 +34,7 @@ class How:
     timeout: float | None
     on_error: str
     optimize: bool
+    run_name: str | None
 
 
 @click.command()
@@ -64,6 +65,7 @@ class How:
 @click.option(
     "--optimize/--no-optimize", default=True, show_default=True, help="Run the graph optimized, or as written."
 )
+@click.option("--run-name", help="Keep every value until the whole has ended; what is there is not computed again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def run(
@@ -105,7 +107,8 @@ def _started(lazies: list[Any], how: How) -> Run:
     from lazygraph.door import start
 
     try:
-        return start(*lazies, executor=_executor(how), optimize_graph=how.optimize, on_error=how.on_error)
+        said: Any = {"optimize_graph": how.optimize, "on_error": how.on_error, "run_name": how.run_name}
+        return start(*lazies, executor=_executor(how), **said)
     except (LazyGraphError, OSError) as error:
         raise click.UsageError(str(error)) from None
 

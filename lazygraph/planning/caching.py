@@ -25,6 +25,7 @@ from lazygraph.language.promise import take_output
 from lazygraph.planning.keeping import Found, Kept
 from lazygraph.planning.lower import lift
 from lazygraph.planning.optimize import cull, needed_by
+from lazygraph.planning.resuming import kept_by_place, parts_of
 from lazygraph.planning.selecting import rewired, select
 from lazygraph.planning.sharing import Calls
 from lazygraph.values.graph import ORDER, Change, Fused, Graph, Scope, Tables
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lazygraph.language.promise import Delayed
+    from lazygraph.planning.resuming import Resumed
     from lazygraph.planning.selecting import Call
     from lazygraph.values.graph import Shape
     from lazygraph.values.storing import ResultStore
@@ -86,13 +88,14 @@ def has_cached(graph: Graph) -> bool:
     return any(row.cache is not False for row in graph.shape.options)
 
 
-def cached(graph: Graph, *, template: bool = False) -> Graph:
+def cached(graph: Graph, *, template: bool = False, resumed: Resumed | None = None) -> Graph:
     """Return the graph with what is in the stores fetched from there, and the rest of what is cached kept.
 
     `template`: it is to be run more than once, with other values under the names of wrapped ones; so nothing is looked
-    for now, and what reads those has its key when they are there.  Raises `Unkeyable` as sharing does.
+    for now, and what reads those has its key when they are there.  `resumed`: its calls are kept by their place, too.
+    Raises `Unkeyable` as sharing does.
     """
-    return Caching(graph, template).graph() if has_cached(graph) else graph
+    return Caching(graph, template, resumed).graph() if resumed is not None or has_cached(graph) else graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,14 @@ class _Known:
 class Caching:
     """What is to be done about the cached nodes of one graph."""
 
-    def __init__(self, graph: Graph, template: bool = False) -> None:
+    def __init__(self, graph: Graph, template: bool = False, resumed: Resumed | None = None) -> None:
         self._given = graph
         self._calls = Calls(graph)
         self._known = self._keys(graph, template)
         self._graph = self._wrapped()
+        if resumed is not None:
+            resumed.parts = parts_of(graph)
+            self._graph = kept_by_place(self._graph, resumed)
         self._found = set() if template else set(self._in_stores())
 
     # -- keys --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from lazygraph.errors import CacheWarning, LostData, Unkeyable
+from lazygraph.errors import CacheWarning, LostData, Unkeyable, WorkerDied
 from lazygraph.language.promise import Delayed
 from lazygraph.values.forms import Form, digest
 from lazygraph.values.keys import Keys, as_key
@@ -30,19 +30,28 @@ if TYPE_CHECKING:
 class Kept:
     """Calls a function and keeps its value under `key`; without one, under a key of `token` and the arguments' values.
 
-    What is there already is not made.  `node` and `origin` say in warnings which task it is.
+    What is there already is not made.  `node` and `origin` say in warnings which task it is.  `once`: a call that was
+    begun, of which there is no value, is an error: whoever had begun it has died.
     """
 
-    __slots__ = ("function", "key", "node", "origin", "store", "token")
+    __slots__ = ("function", "key", "node", "once", "origin", "store", "token")
 
     def __init__(
-        self, function: Callable[..., Any], key: str | None, token: bytes, store: ResultStore, node: str, origin: str
+        self,
+        function: Callable[..., Any],
+        key: str | None,
+        token: bytes,
+        store: ResultStore,
+        node: str,
+        origin: str,
+        once: bool = False,
     ) -> None:
         self.function, self.key, self.token, self.store = function, key, token, store
-        self.node, self.origin = node, origin
+        self.node, self.origin, self.once = node, origin, once
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _kept_again, (portable(self.function), self.key, self.token, self.store, self.node, self.origin)
+        facts = self.key, self.token, self.store, self.node, self.origin, self.once
+        return _kept_again, (portable(self.function), *facts)
 
     def __repr__(self) -> str:
         return f"<kept {self.node!r} built at {self.origin}>"
@@ -52,7 +61,7 @@ class Kept:
 
     def around(self, function: Callable[..., Any]) -> Kept:
         """Return the same for another function in its place, one that watches it."""
-        return Kept(function, self.key, self.token, self.store, self.node, self.origin)
+        return Kept(function, self.key, self.token, self.store, self.node, self.origin, self.once)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         key = self.key or self._key_of(args, kwargs)
@@ -60,8 +69,17 @@ class Kept:
             found = self.store.load(key)
             if found is not None:
                 return found.value
+        if self.once and key is not None:
+            self._begin(key)
         returned = self.function(*args, **kwargs)
         return returned if key is None else self._after(key, returned)
+
+    def _begin(self, key: str) -> None:
+        """Note that it begins.  Raises `WorkerDied` if that was noted before."""
+        mark = as_key(f"{key} begun".encode())
+        if self.store.find(mark):
+            raise WorkerDied(self.node, 1, "an earlier process of this run")
+        self.store.keep(mark, True, f"{self.node} has begun")
 
     def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         try:

@@ -23,6 +23,7 @@ from lazygraph.values.verbs import PlanVerbs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lazygraph.planning.resuming import Resumed
     from lazygraph.values.graph import Change, Graph, Shape, Tables
 
 
@@ -112,9 +113,11 @@ def planned(graph: Graph, optimize_graph: Passes = True) -> Plan:
     return plan
 
 
-def plan_of_graph(graph: Graph, optimize_graph: Passes = True) -> Plan:
+def plan_of_graph(graph: Graph, optimize_graph: Passes = True, resumed: Resumed | None = None) -> Plan:
     """Return the plan of a graph that is to run once; what it has cached is looked for now."""
-    return seal(optimize(cached(graph), optimize_graph)) if has_cached(graph) else planned(graph, optimize_graph)
+    if resumed is None and not has_cached(graph):
+        return planned(graph, optimize_graph)
+    return seal(optimize(cached(graph, resumed=resumed), optimize_graph))
 
 
 def _template(plan: Plan) -> Plan:
@@ -148,7 +151,8 @@ def plan_of(
     name: str = "",
     fail_fast: bool = True,
     skips: bool = False,
+    resumed: Resumed | None = None,
 ) -> Plan:
     """Lower, optimize and seal.  `held` gives the values of externals that go in as constants."""
-    graph = cached(lower(outputs, held))
+    graph = cached(lower(outputs, held), resumed=resumed)
     return seal(optimize(graph, optimize_graph), name, fail_fast, skips)

@@ -343,6 +343,7 @@ class Run:
     def release(self) -> None:
         """Drop all futures at once.  For whoever knows that nobody else has seen them."""
         futures, self._futures, self._released = self._futures or [], None, True
+        self.repack = tuple
         for future in futures:
             del future.run  # it has nothing to say any more when it goes
         self._ends = {}
