@@ -133,19 +133,18 @@ class Answering(Handing):
     def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
         base, k, home = record.block.base, record.block.shape.externals, record.home
         replicas, caught = record.replicas, record.caught
-        at, freed = NOWHERE, self._freed_at(NOWHERE, base)
+        freed: dict[int, list[int]] = {}
         for entry in entries:
             if entry < k or entry in caught:
                 self._free_everywhere(record, entry)
                 continue
-            if home[entry] != at:  # neighbours are mostly where their neighbours are
-                at = home[entry]
-                freed = self._freed_at(at, base)
-            freed.append(entry)
+            holders = [home[entry], *replicas.pop(entry, ())] if replicas else (home[entry],)
             home[entry] = NOWHERE
-            if replicas:
-                for holder in replicas.pop(entry, ()):
-                    self._freed_at(holder, base).append(entry)
+            for holder in holders:
+                there = freed.get(holder)
+                if there is None:
+                    there = freed[holder] = self._freed_at(holder, base)
+                there.append(entry)
 
     def _freed_at(self, holder: int, base: int) -> list[int]:
         """Return the list of what a worker is to be told to free of a block; a new one if it is gone."""

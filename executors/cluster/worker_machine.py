@@ -131,6 +131,7 @@ class WorkerMachine:
         lease.tell = message.tell
         self.leases.append(lease)
         questions: dict[int, None] = {}
+        coming = bool(self._coming)
         for address, base, packed in message.where:
             values = self._block(base).values
             absent = []
@@ -147,7 +148,7 @@ class WorkerMachine:
         for question in questions:
             self._questions[question][3].append(lease)
         # An input that an earlier lease is still fetching was not named again: the scheduler knows we will have it.
-        for question in self._still_coming(lease):
+        for question in self._still_coming(lease) if coming else ():
             if question not in questions:
                 questions[question] = None
                 self._questions[question][3].append(lease)
@@ -156,8 +157,6 @@ class WorkerMachine:
             self._start(lease)
 
     def _still_coming(self, lease: WorkLease) -> dict[int, None]:
-        if not self._coming:
-            return {}
         found: dict[int, None] = {}
         for owner, entry in self._reads(lease):
             question = self._coming.get((owner, entry))
@@ -196,13 +195,15 @@ class WorkerMachine:
         address, base, packed, leases = self._questions.pop(question)
         entries = m.from_ints(packed)
         got = [MISSING] * len(entries) if values is None else values
-        absent = []
+        absent, coming, block = [], self._coming, self.blocks.get(base)
         for at, (entry, value) in enumerate(zip(entries, got, strict=True)):
-            if self._coming.get((base, entry)) != question:
+            if coming.get((base, entry)) != question:
                 continue  # freed while it was on its way
-            del self._coming[base, entry]
+            del coming[base, entry]
             if value is not MISSING:
-                self._block(base).values[entry] = value
+                if block is None:
+                    block = self._block(base)
+                block.values[entry] = value
             elif at not in problems:
                 absent.append(entry)
         # Said at once: the scheduler believes that we have it, and the leases that wait may end before they start.
@@ -244,13 +245,13 @@ class WorkerMachine:
     def _fill_externals(self, lease: WorkLease) -> list[tuple[str, int, bytes]]:
         """Put values that belong to other runs where the lease's tasks read them; return those that are not here."""
         shape, aliases, values = lease.program.shape, lease.block.aliases, lease.block.values
-        k = shape.externals
+        k, bounds, inputs, kinds = shape.externals, shape.input_offsets, shape.inputs, shape.kinds
         made = set(lease.tasks)
         absent: dict[int, list[int]] = {}
         for task in lease.tasks:
-            first = shape.input_offsets[task]
-            for at, read in enumerate(shape.inputs_of(task), first):
-                if shape.kinds[at] == ORDER or read in made:
+            for at in range(bounds[task], bounds[task + 1]):
+                read = inputs[at]
+                if kinds[at] == ORDER or read in made:
                     continue
                 if read < k:
                     base, entry = aliases[read]
@@ -374,10 +375,13 @@ class WorkerMachine:
     def _free(self, message: m.Free) -> None:
         block = self.blocks.get(message.block)
         if block is not None:
+            values, shared, coming = block.values, block.shared, self._coming
             for entry in m.from_ints(message.entries):
-                block.values.pop(entry, None)
-                block.shared.pop(entry, None)
-                self._coming.pop((message.block, entry), None)
+                values.pop(entry, None)
+                if shared:
+                    shared.pop(entry, None)
+                if coming:
+                    coming.pop((message.block, entry), None)
 
     def _forget(self, message: m.Forget) -> None:
         self.blocks.pop(message.block, None)

@@ -368,7 +368,8 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
     said: list[tuple[m.Message, bytes]] = []
     broken: set[int] = set()
     inlined: list[int] = []
-    sizes = array("q", [size_of(values[task]) for task in done])
+    fixed = _FIXED.get
+    sizes = array("q", [fixed(type(value)) or size_of(value) for value in map(values.__getitem__, done)])
     body = b""
     if lease.wanted:
         inlined = [t for t, size in zip(done, sizes, strict=True) if t in lease.wanted and size <= inline_limit]

@@ -131,6 +131,20 @@ def test_several_values_in_one_body() -> None:
     assert found[2].flags.aligned and found[6].flags.aligned
 
 
+@pytest.mark.parametrize("values", [[1, 2.5, None, True, 10**400], [], ["a", b"b", 3], ["", "x" * 1000]])
+def test_numbers_and_short_texts_are_pickled_without_ado(values: list[Any]) -> None:
+    pickles = parcels.plain_pickles(values)
+
+    assert pickles is not None
+    message = m.Values(0, [len(one) for one in pickles], [])
+    assert parcels.unpack_values(message, b"".join(pickles), "missing") == (values, {})
+
+
+@pytest.mark.parametrize("odd", [["x" * 2000], [object()], [[1]], [lambda: 1]])
+def test_others_are_not(odd: list[Any]) -> None:
+    assert parcels.plain_pickles([1, *odd]) is None
+
+
 def test_of_several_values_each_has_its_own_memory() -> None:
     lengths, _, pieces = pack_values([np.zeros(LARGE), np.zeros(LARGE)], ABSENT)
     memory = bytearray(body(pieces))
