@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.equipping import Equipping
+from lazygraph.executors.cluster.paces import Paces
 from lazygraph.executors.cluster.placement import (
     EVERYWHERE,
     LONG,
     MOST_AHEAD,
     SAMPLE,
+    UNKNOWN,
     WORTH_HANDING,
     Placement,
     best_lane,
@@ -29,7 +31,7 @@ from lazygraph.executors.cluster.placement import (
     room,
     to_give_back,
 )
-from lazygraph.executors.cluster.records import NOTHING, Pace, RunRecord, WorkerRecord
+from lazygraph.executors.cluster.records import NOTHING, RunRecord, WorkerRecord
 from lazygraph.running.arena import ANYWHERE
 from lazygraph.running.frontier import Frontier
 from lazygraph.running.lease import fitting
@@ -38,6 +40,7 @@ from lazygraph.values.status import State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lazygraph.executors.cluster.paces import Pace
     from lazygraph.running.block import Block
     from lazygraph.running.lease import Lease
     from lazygraph.running.policy import Where
@@ -49,10 +52,6 @@ LOOKED_AT = 64
 
 WORTH_MOVING = 0.002
 """Seconds of work below which an idle worker does not ask a busy one for tasks, unless that one is at a long one."""
-
-
-SHORT, MOST_KNOWN = 1024, 4096
-"""Of so many functions whose pickles have at most so many bytes it is known in later runs how long they take."""
 
 
 class Handing(Equipping):
@@ -79,33 +78,17 @@ class Handing(Equipping):
         self._prioritized = False  # whether anything was ever more urgent than anything else
         self._given_back = False  # what gets ready now was asked back for an idle worker
         self._seconds = 0.0  # what a task took lately, over all runs
-        self._paces: dict[bytes, Pace] = {}  # by the pickles of functions
+        self._paces = Paces()
 
     def _know(self, record: RunRecord) -> None:
         """A plan has been admitted."""
         block = record.block
         self.records[block.base] = record
-        record.paces = self._paces_of(record)
+        record.paces = self._paces.of(record.tables.functions, record.body)
         if not self._prioritized and any(policy is not None and policy.priority for policy in block.policies):
             self._prioritized = True
             for worker in self.workers.values():
                 worker.least = 0 if worker.outstanding else NOTHING
-
-    def _paces_of(self, record: RunRecord) -> list[Pace]:
-        """Return what is known of the functions of a plan from earlier runs."""
-        found, at, body, known = [], 0, record.body, self._paces
-        for length in record.tables.functions:
-            blob = bytes(body[at : at + length]) if length <= SHORT else None
-            at += length
-            pace = known.get(blob) if blob is not None else None
-            if pace is None:
-                pace = Pace()
-                if blob is not None:
-                    if len(known) >= MOST_KNOWN:
-                        del known[next(iter(known))]
-                    known[blob] = pace
-            found.append(pace)
-        return found
 
     def _pace(self, record: RunRecord, lane: int) -> float | None:
         """Return how long calls of the function that is next in a lane take, if that is known."""
@@ -159,9 +142,11 @@ class Handing(Equipping):
 
     def _loaded(self, worker: WorkerRecord, tasks: int) -> None:
         """Note that a worker was given tasks, or (negative) has answered for them."""
+        if tasks < 0 and worker.work:
+            worker.work *= 1 + tasks / (worker.outstanding or 1)
         worker.outstanding += tasks
         if not worker.outstanding:
-            worker.least = NOTHING
+            worker.least, worker.work = NOTHING, 0.0
         peer, surplus = worker.id, worker.outstanding - worker.threads
         if surplus < 0 and peer not in self._closed:
             self._free_threads.setdefault(peer)
@@ -325,6 +310,8 @@ class Handing(Equipping):
             return False
         if lane == worker.id:
             worker.reluctant = False  # this it has not been asked for yet
+        each = pace if pace is not None else record.seconds
+        worker.work += len(lease.tasks) * (UNKNOWN if each is None else each)
         self._send_lease(worker, record, lease)
         return True
 
@@ -338,7 +325,7 @@ class Handing(Equipping):
         if lane == worker.id:
             return busy and not worker.late
         owner = self.workers[lane]
-        return bool(owner.outstanding) and not owner.late and self._seconds * owner.outstanding < WORTH_MOVING
+        return bool(owner.outstanding) and not owner.late and owner.work < WORTH_MOVING
 
     def _pressed(self, worker: WorkerRecord, lane: int) -> bool:
         """Whether a worker is to be given nothing from a lane now: what waits there is less urgent, and asked back."""

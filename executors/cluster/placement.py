@@ -32,6 +32,9 @@ MOST_AHEAD = 256
 WORTH_HANDING = 1e-4
 """Seconds of work below which a lease costs more than what another worker could take over: it is not made smaller."""
 
+UNKNOWN = 1.0
+"""Seconds that a task may take of which nothing is known."""
+
 LONG = 0.02
 """Seconds that a task has taken at least, of which a worker says that it runs."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lazygraph.executors.cluster.messages import TablesOnWire
+    from lazygraph.executors.cluster.paces import Pace
     from lazygraph.running.block import Block
     from lazygraph.running.policy import Where
 
@@ -75,23 +76,6 @@ class FailureRecord(NamedTuple):
     def facts(self) -> tuple[str, str, int, str, str, str, str, int]:
         """Everything but the body, in order."""
         return self[:8]
-
-
-class Pace:
-    """How long calls of one function took lately, in seconds; None while nothing has been measured."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-
-    def measured(self, seconds: float) -> None:
-        """Calls have taken so long, on average."""
-        self.seconds = seconds if self.seconds is None else 0.5 * self.seconds + 0.5 * seconds
-
-    def at_least(self, seconds: float) -> None:
-        """A call takes longer than that."""
-        self.seconds = max(self.seconds or 0.0, seconds)
 
 
 class RunRecord:
@@ -243,6 +227,7 @@ class WorkerRecord:
         "restricted",
         "spare",
         "threads",
+        "work",
     )
 
     def __init__(
@@ -261,6 +246,7 @@ class WorkerRecord:
         self.held: dict[tuple[int, int, int], Where] = {}  # (block, task, attempt) that is no plain task -> its needs
         self.restricted: dict[Where, int] = {}  # how many of those
         self.outstanding = 0
+        self.work = 0.0  # about how many seconds that takes
         self.least: float = NOTHING  # the lowest priority of what it was given, as far as that has not been given back
         self.pressed = False  # has been asked for all that has not begun, for something more urgent
         self.recalled = False  # has been asked to give back, and has not answered
