@@ -48,7 +48,8 @@ _log = logging.getLogger(__name__)
 class _Child:
     """One process of the cluster."""
 
-    def __init__(self, words: Sequence[str], greeting: dict[str, Any]) -> None:
+    def __init__(self, words: Sequence[str], greeting: dict[str, Any] | None = None) -> None:
+        """Start it; without a greeting it waits for one, see `say`, when it has imported what it needs."""
         self.words = words
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lazygraph.cli", *words, "--lifeline"],
@@ -62,7 +63,8 @@ class _Child:
         self._reading = threading.Thread(target=self._pass_on, name="lazygraph-stderr", daemon=True)
         if self.process.stderr is not None:
             self._reading.start()
-        self.say(greeting)
+        if greeting is not None:
+            self.say(greeting)
 
     def say(self, said: dict[str, Any]) -> None:
         """Say something on the child's standard input."""
@@ -191,9 +193,12 @@ class LocalCluster:
             if dashboard_address is not None:
                 words += ["--dashboard-address", dashboard_address]
             self._scheduler = self._start_child(words, {"token": self.token})
-            said = self._scheduler.announced()
-            self._worker_words = ["worker", said["address"], "--host", "127.0.0.1", *self._preloads]
+            # Beside it: most of what a process does at the start is to import, and needs nobody.
             started = [(offer, *self._start_worker(offer)) for offer in offers]
+            said = self._scheduler.announced()
+            self._greeting["address"] = said["address"]
+            for _, _, child in started:
+                child.say(self._greeting)
             for offer, name, child in started:
                 child.announced()
                 self._watch(offer, name, child)
@@ -203,7 +208,7 @@ class LocalCluster:
         self._said = said
         return said
 
-    def _start_child(self, words: Sequence[str], greeting: dict[str, Any], name: str = "") -> _Child:
+    def _start_child(self, words: Sequence[str], greeting: dict[str, Any] | None = None, name: str = "") -> _Child:
         with self._lock:  # or `close` could miss the child
             if self._closing:
                 raise ClusterFailed("the cluster is closing")
@@ -214,9 +219,10 @@ class LocalCluster:
         return child
 
     def _start_worker(self, offer: Offer) -> tuple[str, _Child]:
+        """Start a worker, which is to be greeted."""
         name = f"worker-{next(self._numbers)}"
-        words = [*self._worker_words, *replace(offer, name=name).words()]
-        return name, self._start_child(words, self._greeting, name)
+        words = ["worker", "-", "--host", "127.0.0.1", *self._preloads, *replace(offer, name=name).words()]
+        return name, self._start_child(words, None, name)
 
     @property
     def address(self) -> str:
@@ -256,6 +262,7 @@ class LocalCluster:
             child.wait(0)
             try:
                 name, child = self._start_worker(offer)
+                child.say(self._greeting)
                 child.announced()
             except (ClusterFailed, OSError, ValueError) as error:  # it ended, or the cluster is closing
                 child.process.wait()

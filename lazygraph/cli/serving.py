@@ -1,9 +1,9 @@
 """`lazygraph scheduler` and `lazygraph worker`: the processes of a cluster.
 
-With `--lifeline` (how LocalCluster starts them) standard input carries a line of JSON with the token and then stays
-open; its end ends the process at once.  Standard output carries a line of JSON that says that the process serves, or
-why it does not.  Otherwise Ctrl-C and SIGTERM end it; the first SIGTERM of a worker
-has it finish and hand over what it has.
+With `--lifeline` (how LocalCluster starts them) standard input carries a line of JSON with the token, and for a worker
+the scheduler's address (on the command line it is "-"), and then stays open; its end ends the process at once.
+Standard output carries a line of JSON that says that the process serves, or why it does not.  Otherwise Ctrl-C and
+SIGTERM end it; the first SIGTERM of a worker has it finish and hand over what it has.
 """
 
 from __future__ import annotations
@@ -244,11 +244,22 @@ def worker(
             queues_of(queues, "-Q") if queues else DEFAULT_QUEUES,
             resources_of(resources, "--resources") if resources is not None else {},
         )
-        greeting = _lifeline() if lifeline else {"token": find_token(address, _token(token_file))}
+        if lifeline:
+            _import_what_serves()  # whoever starts us has not got the scheduler's address yet
+            greeting = _lifeline()
+        else:
+            greeting = {"address": address, "token": find_token(address, _token(token_file))}
         hooks = _prepared(modules, greeting.get("setup"), voice)
-        asyncio.run(_serve_worker(address, greeting["token"], offer, host, hooks, voice))
+        asyncio.run(_serve_worker(greeting["address"], greeting["token"], offer, host, hooks, voice))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _import_what_serves() -> None:
+    """Import what `_serve_worker` does."""
+    import lazygraph.executors.cluster.net.runners
+    import lazygraph.executors.cluster.net.worker_server
+    import lazygraph.executors.isolated  # noqa: F401
 
 
 def _prepared(modules: list[tuple[str, str]], setup: str | None, voice: _Voice) -> Hooks:
