@@ -7,7 +7,7 @@ Does not cover: what is made of it (showing.analysis).
 from __future__ import annotations
 
 from lazygraph.executors.cluster.wire import Message
-from lazygraph.running.observing import Seen
+from lazygraph.running.spans import Seen
 
 
 class Watched(Message, tag=49, frozen=True):

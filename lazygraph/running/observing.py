@@ -15,6 +15,9 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.running.mutation import innermost
+from lazygraph.running.spans import Row as Row
+from lazygraph.running.spans import Seen as Seen
+from lazygraph.running.spans import Span as Span
 from lazygraph.values.graph import Fused
 from lazygraph.values.node import Replacement
 
@@ -34,30 +37,6 @@ AWAITED = "awaited"
 
 CHILD = "child"
 """Stands for the thread of an isolated task on a worker."""
-
-
-class Span(NamedTuple):
-    """One attempt of one task: from when to when it ran, how it ended, in which thread."""
-
-    task: int
-    began: float
-    ended: float
-    how: int
-    thread: str
-
-
-Row = tuple[int, float, float, int, str]
-"""A `Span` as it is noted: a plain tuple costs a third of a named one."""
-
-
-class Seen(NamedTuple):
-    """What is told of a lease from where it runs: when it came there, and had its inputs; when this was sent."""
-
-    worker: str
-    arrived: float
-    ready: float
-    sent: float
-    spans: list[Span]
 
 
 class Sight:

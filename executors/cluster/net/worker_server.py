@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from lazygraph.errors import TaskCancelled, Unserializable
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec, portions
-from lazygraph.executors.cluster.net.executor import ClusterExecutor
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.giving import Giver
 from lazygraph.executors.cluster.net.hello import connect, serve
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Sequence
 
+    from lazygraph.executors.cluster.net.executor import ClusterExecutor
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
     from lazygraph.executors.cluster.net.runners import Runners
@@ -65,6 +65,13 @@ SWITCH_INTERVAL = 0.0005
 """Beside a busy Python task the loop waits this long for the interpreter, not the 5 ms it would by default."""
 
 
+def _own_client(scheduler: str, token: str) -> ClusterExecutor:
+    """Return a client for what tasks start; imported then, as most workers never have one."""
+    from lazygraph.executors.cluster.net.executor import ClusterExecutor
+
+    return ClusterExecutor(scheduler, token)
+
+
 class WorkerServer:
     """One worker: joins a scheduler, runs what it is given, until the scheduler is gone or `close`."""
 
@@ -77,7 +84,7 @@ class WorkerServer:
         self._peers = PeerLinks(token, "peer", self._fetched, own=False)
         self._giver = Giver(self.mind)
         self._ticking: asyncio.TimerHandle | None = None
-        self._nesting = Nesting(scheduler, partial(ClusterExecutor, scheduler, token), self._lent)
+        self._nesting = Nesting(scheduler, partial(_own_client, scheduler, token), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
         self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
         self._telling = False
