@@ -132,7 +132,7 @@ class Answering(Handing):
 
     def _free(self, record: RunRecord, entries: Iterable[int]) -> None:
         base, k, home = record.block.base, record.block.shape.externals, record.home
-        replicas, caught = record.replicas, record.caught
+        replicas, caught, trees = record.replicas, record.caught, record.trees
         freed: dict[int, list[int]] = {}
         for entry in entries:
             if entry < k or entry in caught:
@@ -145,6 +145,8 @@ class Answering(Handing):
                 if there is None:
                     there = freed[holder] = self._freed_at(holder, base)
                 there.append(entry)
+            if trees:
+                trees.pop(entry, None)
 
     def _freed_at(self, holder: int, base: int) -> list[int]:
         """Return the list of what a worker is to be told to free of a block; a new one if it is gone."""
@@ -186,6 +188,7 @@ class Answering(Handing):
         worker = next(self.workers[w] for w in source.holders(action.entry) if w in self.workers)
         self._load(worker, record, (action.task,))
         record.home[action.task] = worker.id
+        record.made_again((action.task,))
         self._loaded(worker, 1)
         wanted = action.task in action.block.futures
         self._send(

@@ -12,12 +12,16 @@ from lazygraph.executors.cluster.wire import Message
 
 
 class Get(Message, tag=50, frozen=True):
-    """Give me these values; large ones in shared memory, if `host` is where you are too (net.segments)."""
+    """Give me these values; large ones in shared memory, if `host` is where you are too (net.segments).
+
+    What you have asked for yourself on an earlier `turn`, and is on its way, is waited for.
+    """
 
     question: int
     block: int
     entries: bytes
     host: str = ""
+    turn: int = 0
 
 
 class Place(Message, frozen=True):

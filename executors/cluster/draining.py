@@ -72,6 +72,7 @@ class Draining(Losing):
                 copies = [copy for copy in record.replicas.pop(entry, ()) if copy != peer]
                 copies += [home] if home in self.workers else []
                 record.home[entry] = peer
+                record.has_moved(entry)
                 record.replicas.update({entry: copies} if copies else {})
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:

@@ -6,6 +6,7 @@ Does not cover: who gets which lease (handing), which portions there are (portio
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+BRANCHING = 256 * 1024
+"""Bytes from which a value goes from worker to worker when many want it: less than that the first holder gives all."""
+
+FANOUT = 2
+"""To so many others a worker gives a large value, and to as many on its host: n have it after log2(n) times."""
+
+
 class Equipping:
     """Who is there, what runs, and what has been sent of it.  Sends are gathered in order."""
 
@@ -24,6 +32,8 @@ class Equipping:
         self.records: dict[int, RunRecord] = {}
         self._silent: dict[int, None] = {}  # workers that have said nothing for a while
         self._out: list[Send] = []
+        self.branching, self.fanout = BRANCHING, FANOUT
+        self._turns = 0  # how many leases were to ask somebody for inputs
 
     def _send(self, peer: int, message: m.Message, *body: bytes | memoryview) -> None:
         self._out.append(Send(peer, message, body))
@@ -56,8 +66,10 @@ class Equipping:
             member = external in record.missed
             self._send(worker.id, m.Caught(record.block.base, external, *failure.facts, member), failure.body)
 
-    def _where(self, worker: WorkerRecord, record: RunRecord, tasks: list[int]) -> list[tuple[str, int, bytes]]:
-        """Return whom to ask for inputs the worker lacks, and note that it will have them."""
+    def _where(
+        self, worker: WorkerRecord, record: RunRecord, tasks: list[int]
+    ) -> tuple[list[tuple[str, int, bytes]], int]:
+        """Return whom to ask for inputs the worker lacks, and when it was told so; note that it will have them."""
         block, me = record.block, worker.id
         bounds, inputs, kinds, home = block.bounds, block.inputs, block.shape.kinds, record.home
         k = block.shape.externals
@@ -80,7 +92,10 @@ class Equipping:
                 copies = source.replicas.get(entry)
                 if source.home[entry] == me or (copies is not None and me in copies):
                     continue
-                holder = workers.get(source.home[entry]) or _first(copies, workers)
+                if source.sizes[entry] >= self.branching:
+                    holder = self._next_giver(source, entry, worker)
+                else:
+                    holder = workers.get(source.home[entry]) or _first(copies, workers)
                 if self._silent and copies is not None and (holder is None or holder.id in self._silent):
                     holder = _first(copies, {w: workers[w] for w in workers if w not in self._silent}) or holder
                 if holder is None:
@@ -95,7 +110,46 @@ class Equipping:
                     copies.append(me)
                 source.touched[me] = None
                 record.moved += source.sizes[entry]
-        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()]
+        if not ask:
+            return [], 0
+        self._turns += 1
+        return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()], self._turns
+
+    def _next_giver(self, source: RunRecord, entry: int, worker: WorkerRecord) -> WorkerRecord | None:
+        """Return whom a worker asks for a large value: one that has it or will have it, and gives it to few others.
+
+        So it spreads as a tree between hosts, and as one on each host, which begins with the first there.
+        """
+        if source.trees is None:
+            source.trees = {}
+        trees = source.trees.setdefault(entry, {})
+        host, elsewhere = worker.address.rpartition(":")[0], ""
+        holder, place = self._giver_of(source, entry, trees.get(host)), host
+        if holder is None:
+            holder, place = self._giver_of(source, entry, trees.get(elsewhere)), elsewhere
+        if holder is None:  # nobody has asked for it yet, or all who have are gone
+            holder = self.workers.get(source.home[entry]) or _first(source.replicas.get(entry), self.workers)
+            if holder is None:
+                return None
+            home = holder.address.rpartition(":")[0]
+            for first in dict.fromkeys((elsewhere, home)):
+                given = first == (home if home == host else elsewhere)
+                trees[first] = deque([(holder.id, self.fanout - given)])
+        for joined in dict.fromkeys((host, place)):
+            trees.setdefault(joined, deque()).append((worker.id, self.fanout))
+        return holder
+
+    def _giver_of(self, source: RunRecord, entry: int, givers: deque[tuple[int, int]] | None) -> WorkerRecord | None:
+        """Take the next giver: who is gone, silent or no holder any more, or has given it often enough, is none."""
+        home, copies = source.home[entry], source.replicas.get(entry, ())
+        while givers:
+            giver, left = givers.popleft()
+            holder = self.workers.get(giver)
+            if holder is None or left <= 0 or giver in self._silent or not (giver == home or giver in copies):
+                continue
+            givers.appendleft((giver, left - 1))
+            return holder
+        return None
 
 
 def _first(copies: Iterable[int] | None, workers: Mapping[int, WorkerRecord]) -> WorkerRecord | None:

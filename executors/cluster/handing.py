@@ -390,15 +390,17 @@ class Handing(Equipping):
         home = record.home
         for task in lease.tasks:
             home[task] = worker.id
+        if record.fetched:
+            record.made_again(lease.tasks)
         worker.given = True
         self._loaded(worker, len(lease.tasks))
         if self._prioritized:
             worker.least = min(worker.least, block.priority(lease.tasks[0]))
         wanted = [task for task in lease.tasks if task in block.futures]
-        where = self._where(worker, record, lease.tasks)
+        where, turn = self._where(worker, record, lease.tasks)
         tell = self._take_resources(worker, block, lease) if block.special else False
         tell = tell or lease.tasks[0] in block.apart  # it may be what killed a worker
-        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where, tell))
+        self._send(worker.id, m.Do(base, lease.attempt, m.ints(lease.tasks), m.ints(wanted), where, tell, turn))
 
     def _take_resources(self, worker: WorkerRecord, block: Block, lease: Lease) -> bool:
         """Take from a worker what a lease needs of it; return whether its start is to be told at once."""

@@ -109,14 +109,18 @@ class Losing(Keeping):
     # -- values that are gone ----------------------------------------------------------------------
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
-        """A worker did not get values from where we said: it has no copy, and he who was said to have it has none."""
+        """A worker did not get values from where we said: it has no copy, and he who was said to have made it has none.
+
+        Who was to fetch it himself says so himself if he has not got it; he may just have begun to.
+        """
         record = self.records.get(base)
         if record is None:
             return
         sayer = next((w.id for w in self.workers.values() if w.address == address), NOWHERE)
         for entry in entries:
             self._forget_copy(record, entry, asker)
-            if record.stored.get(entry, NOWHERE) != sayer:  # or it is still on its way there, in a `Store`
+            made = record.home[entry] == sayer and entry not in (record.fetched or ())
+            if made and record.stored.get(entry, NOWHERE) != sayer:  # or it is still on its way there, in a `Store`
                 self._forget_copy(record, entry, sayer)
         self._lose(record, [entry for entry in entries if not record.holders(entry)], now)
 
@@ -128,6 +132,7 @@ class Losing(Keeping):
             replicas.remove(worker)
         if record.home[entry] == worker and not _HANDED_OUT[record.block.state[entry]]:
             record.home[entry] = replicas.pop(0) if replicas else NOWHERE
+            record.has_moved(entry)
         if not replicas:
             record.replicas.pop(entry, None)
 

@@ -286,7 +286,8 @@ class Load(Message, tag=30, frozen=True):
 class Do(Message, tag=31, frozen=True):
     """A lease.  `wanted` are the tasks whose small values are to ride back; `where` says whom to ask for inputs.
 
-    `tell`: `Began` is to be said at the moment its task begins.
+    `tell`: `Began` is to be said at the moment its task begins.  `turn`: how many leases were to ask somebody, in
+    the order in which they were handed out: whom it asks may be waiting for the value itself, on an earlier turn.
     """
 
     block: int
@@ -295,6 +296,7 @@ class Do(Message, tag=31, frozen=True):
     wanted: bytes
     where: list[tuple[str, int, bytes]]
     tell: bool = False
+    turn: int = 0
 
 
 class Free(Message, tag=32, frozen=True):

@@ -20,6 +20,7 @@ from lazygraph.values.options import as_plain, from_plain
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lazygraph.executors.cluster.messages import TablesOnWire
@@ -97,6 +98,7 @@ class RunRecord:
         "deaths",
         "done",
         "failures",
+        "fetched",
         "head",
         "home",
         "inner",
@@ -122,6 +124,7 @@ class RunRecord:
         "tables",
         "told",
         "touched",
+        "trees",
         "until",
         "wants",
     )
@@ -134,6 +137,8 @@ class RunRecord:
         self.home = array("i", [NOWHERE]) * len(block)  # worker that has, or is to make, the value
         self.sizes = array("q", [0]) * len(block)
         self.replicas: dict[int, list[int]] = {}  # further workers that have fetched it, or are about to
+        self.fetched: dict[int, None] | None = None  # values whose home has not made them, but fetches them
+        self.trees: dict[int, dict[str, deque[tuple[int, int]]]] | None = None  # large value -> givers by host
         self.stored: dict[int, int] = {}  # scattered value -> worker it was sent to
         self.load: Load | None = None  # what brings a worker the plan, or its heading, the same for all
         self.head: bytes | memoryview = b""  # and the body of that
@@ -194,6 +199,18 @@ class RunRecord:
     def stats(self) -> tuple[int, int, int]:
         """Tasks done, bytes made and kept on workers, bytes moved."""
         return self.done, self.kept, self.moved
+
+    def has_moved(self, entry: int) -> None:
+        """The home of a value is not, from now on, who has made it."""
+        if self.fetched is None:
+            self.fetched = {}
+        self.fetched[entry] = None
+
+    def made_again(self, entries: Iterable[int]) -> None:
+        """Values are made where their home is now."""
+        if self.fetched:
+            for entry in entries:
+                self.fetched.pop(entry, None)
 
     def holders(self, entry: int) -> list[int]:
         """Return the workers that have a value, the one that made it first."""

@@ -36,12 +36,13 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Ask the worker at `address` for values; answer with `fetched(question, ...)`."""
+    """Ask the worker at `address` for values, on this `turn`; answer with `fetched(question, ...)`."""
 
     question: int
     address: str
     block: int
     entries: bytes
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class WorkerMachine:
         self._questions: dict[int, tuple[str, int, bytes, list[WorkLease]]] = {}
         self._asked = 0
         self._coming: dict[tuple[int, int], int] = {}  # (block, entry) -> the question that will bring it
+        self._turns: dict[int, int] = {}  # of questions that were asked in turn
         self._carrying: set[tuple[int, int]] = set()  # (block, entry) of what is fetched from a worker that leaves
         self._actions: list[Action] = []
 
@@ -111,6 +113,18 @@ class WorkerMachine:
         if block is None:
             return [MISSING for _ in entries]
         return [block.values.get(entry, MISSING) for entry in entries]
+
+    def coming(self, base: int, entries: Iterable[int], turn: int) -> int | None:
+        """Return a question of ours that one of these values will come with, and that was to be asked before `turn`.
+
+        Whoever waits for it has a later turn than what he waits for: so nobody waits for himself in the end.
+        """
+        if turn and self._coming:
+            for entry in entries:
+                question = self._coming.get((base, entry))
+                if question is not None and self._turns.get(question, 0) < turn:
+                    return question
+        return None
 
     def _block(self, base: int) -> WorkerBlock:
         found = self.blocks.get(base)
@@ -144,7 +158,7 @@ class WorkerMachine:
                 else:
                     questions[question] = None
             if absent:
-                questions[self._ask(address, base, absent)] = None
+                questions[self._ask(address, base, absent, message.turn)] = None
         for question in questions:
             self._questions[question][3].append(lease)
         # An input that an earlier lease is still fetching was not named again: the scheduler knows we will have it.
@@ -178,13 +192,15 @@ class WorkerMachine:
             if shape.kinds[at] != ORDER
         }
 
-    def _ask(self, address: str, base: int, entries: list[int]) -> int:
+    def _ask(self, address: str, base: int, entries: list[int], turn: int = 0) -> int:
         self._asked += 1
         packed = m.ints(entries)
         self._questions[self._asked] = (address, base, packed, [])
         for entry in entries:
             self._coming[base, entry] = self._asked
-        self._actions.append(Fetch(self._asked, address, base, packed))
+        if turn:
+            self._turns[self._asked] = turn
+        self._actions.append(Fetch(self._asked, address, base, packed, turn))
         return self._asked
 
     def fetched(self, question: int, values: Sequence[Any] | None, problems: Mapping[int, str]) -> list[Action]:
@@ -193,6 +209,7 @@ class WorkerMachine:
         `problems` says for entries by position why they cannot be sent at all.
         """
         address, base, packed, leases = self._questions.pop(question)
+        self._turns.pop(question, None)
         entries = m.from_ints(packed)
         got = [MISSING] * len(entries) if values is None else values
         absent, coming, block = [], self._coming, self.blocks.get(base)

@@ -3,6 +3,8 @@
 A value is copied into a segment once, when the first process of this host asks for it, in a thread of its own: the loop
 goes on meanwhile.  Whoever has it mapped tells others of the same segment.
 
+Of one value that many want, a worker that waits for it is asked already: it answers when it has got it.
+
 Covers: what a worker answers to `Get`.
 Does not cover: what it asks itself (net.peers), segments (net.segments).
 """
@@ -48,11 +50,16 @@ class Giver:
         self._mind = mind
         self._segments = Segments() if segments is None else segments
         self._copying = ThreadPoolExecutor(1, "lazygraph-copying")  # memory is not faster for two
+        self._later: dict[int, list[tuple[Link, m.Get]]] = {}  # our question -> what others ask that comes with it
         self._looking: asyncio.TimerHandle | None = None
 
     def asked(self, link: Link, question: m.Get) -> None:
-        """Answer a question, as soon as what is large has been copied."""
+        """Answer a question, as soon as what is on its way here has come, and what is large has been copied."""
         entries = m.from_ints(question.entries)
+        ours = self._mind.coming(question.block, entries, question.turn)
+        if ours is not None:
+            self._later.setdefault(ours, []).append((link, question))
+            return
         values = self._mind.lookup(question.block, entries)
         if (pickles := parcels.plain_pickles(values)) is not None:
             lengths = [len(pickled) for pickled in pickles]
@@ -89,6 +96,11 @@ class Giver:
             segment = next(mapped) if length == parcels.PLACED else None
             if segment is not None and value is not MISSING and block.values.get(entry, MISSING) is value:
                 block.shared[entry] = Shared(value, segment, waiting=None)
+
+    def settled(self, question: m.Get) -> None:
+        """A question of ours has been answered, or will not be: whoever has waited for that is answered too."""
+        for link, other in self._later.pop(question.question, ()):
+            self.asked(link, other)
 
     def close(self) -> None:
         """Let go of segments that nobody needs."""

@@ -71,7 +71,7 @@ class PeerLinks:
 
     def _send(self, link: Link, address: str, question: m.Get) -> None:
         if self._in_vain.get(address, 0) < _TRIES and len(self._mapped) < most_mapped():
-            question = m.Get(question.question, question.block, question.entries, this_host())
+            question = m.Get(question.question, question.block, question.entries, this_host(), question.turn)
         link.send(question)
 
     async def _open(self, address: str) -> None:

@@ -207,7 +207,7 @@ class WorkerServer:
                 if self._ticking is None:
                     self._ticking = self._loop.call_later(TICK, self._tick)
             elif isinstance(action, Fetch):
-                self._peers.ask(action.address, m.Get(action.question, action.block, action.entries))
+                self._peers.ask(action.address, m.Get(action.question, action.block, action.entries, turn=action.turn))
             elif isinstance(action, Fail):
                 for message, body in codec.failed_input(action.lease, action.tasks, action.why):
                     self._link.send(message, body)
@@ -234,6 +234,7 @@ class WorkerServer:
     def _fetched(self, question: m.Get, brought: Brought | None) -> None:
         if brought is None:
             self._act(self.mind.fetched(question.question, None, {}))
+            self._giver.settled(question)
             return
         try:
             values, problems = brought.opened(MISSING)
@@ -243,6 +244,7 @@ class WorkerServer:
             values, problems = [MISSING] * count, dict.fromkeys(range(count), why)
         actions = self.mind.fetched(question.question, values, problems)
         self._giver.came(question, values, brought)
+        self._giver.settled(question)
         self._act(actions)
 
     # -- what runner threads say, in their threads (net.runners.Teller) -----------------------------

@@ -30,6 +30,8 @@ class Living:
         self.life = life
         ttl = TTL if any(act.what == "freeze" for act in life.acts) else None
         self.world = World(life.seed, life.inline_limit, tell or (lambda sender, receiver, message: None), ttl)
+        if life.branching is not None:
+            self.world.mind.branching, self.world.mind.fanout = life.branching, 1 + life.seed % 2
         self._joined = 0
         for threads in life.workers:
             self._add_worker(threads)

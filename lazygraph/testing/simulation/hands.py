@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lazygraph.errors import TaskCancelled
@@ -22,7 +23,7 @@ from lazygraph.testing.simulation.asking import Offer
 from lazygraph.testing.simulation.tasks import Answered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
     from lazygraph.planning.plan import Plan
@@ -41,7 +42,7 @@ class Surroundings(Protocol):
     answers: list[Answered]
     tell: Callable[[str, str, m.Message], None]
 
-    def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
+    def ask(self, asker: PretendWorker | PretendClient, address: str, get: m.Get) -> None:
         """Ask the worker at `address` for values."""
 
     def give_up(self, asker: PretendWorker | PretendClient, address: str) -> list[int]:
@@ -133,7 +134,8 @@ class PretendWorker:
         self.jobs: deque[Callable[[], None]] = deque()  # what its threads want to have told, in order
         self.inbox: Link = deque()  # from the scheduler
         self.outbox: Link = deque()  # to the scheduler
-        self.gets: deque[tuple[PretendWorker | PretendClient, int, int, bytes]] = deque()  # others' questions
+        self.gets: deque[tuple[PretendWorker | PretendClient, m.Get]] = deque()  # others' questions
+        self.later: dict[int, list[tuple[PretendWorker | PretendClient, m.Get]]] = {}  # that wait for one of ours
         self.answers: deque[tuple[int, Any, Any]] = deque()
 
     def deliver(self) -> None:
@@ -176,7 +178,8 @@ class PretendWorker:
             elif isinstance(action, w.Tell):
                 self.outbox.extend(codec.results(action.lease, Report(done=action.tasks), self.world.inline_limit))
             else:
-                self.world.ask(self, action.question, action.address, action.block, action.entries)
+                get = m.Get(action.question, action.block, action.entries, turn=action.turn)
+                self.world.ask(self, action.address, get)
 
     def tick(self) -> None:
         """A moment has passed."""
@@ -229,18 +232,29 @@ class PretendWorker:
 
     def asked(self) -> None:
         """Answer one question for values."""
-        asker, question, base, entries = self.gets.popleft()
-        values = self.mind.lookup(base, m.from_ints(entries))
+        asker, get = self.gets.popleft()
+        entries = m.from_ints(get.entries)
+        ours = self.mind.coming(get.block, entries, get.turn)
+        if ours is not None:
+            self.later.setdefault(ours, []).append((asker, get))
+            return
+        values = self.mind.lookup(get.block, entries)
         lengths, problems, blobs = pack_values(values, w.MISSING)
-        answer = m.Values(question, lengths, problems)
+        answer = m.Values(get.question, lengths, problems)
         self.world.tell(self.address, asker.address, answer)
         opened, wrong = unpack_values(answer, b"".join(blobs), w.MISSING)
-        asker.answers.append((question, opened, wrong))
+        asker.answers.append((get.question, opened, wrong))
 
     def take_answer(self) -> None:
         """Take one answer to a question of ours."""
         question, values, problems = self.answers.popleft()
         self.act(self.mind.fetched(question, values, problems))
+        self.gets.extend(self.later.pop(question, ()))
+
+    def asked_by(self) -> Iterator[tuple[PretendWorker | PretendClient, m.Get]]:
+        """Yield the questions of others that have not been answered."""
+        yield from self.gets
+        yield from chain.from_iterable(self.later.values())
 
 
 class PretendClient:
@@ -347,7 +361,7 @@ class PretendClient:
     def _get(self, run: int, entry: int, address: str, block: int, at: int) -> None:
         self._asked += 1
         self._questions[self._asked] = (run, entry)
-        self.world.ask(self, self._asked, address, block, m.ints([at]))
+        self.world.ask(self, address, m.Get(self._asked, block, m.ints([at])))
 
     def take_answer(self) -> None:
         """Take a worker's answer; when it has nothing, ask the scheduler."""

@@ -154,6 +154,11 @@ class Life:
         return self.offers[at % len(self.offers)]
 
     @property
+    def branching(self) -> int | None:
+        """Bytes from which values go from worker to worker; None: as in earnest, where none in a life is so large."""
+        return (None, 0, 20)[self.seed % 3]
+
+    @property
     def grain(self) -> int:
         """So many rows make a portion of its plans; 0: they go to workers whole."""
         return (0, 0, 1, 3)[self.seed % 4]

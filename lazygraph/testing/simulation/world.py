@@ -89,8 +89,8 @@ class World:
         del self.workers[worker.peer], self.by_address[worker.address]
         self.frozen.pop(worker.peer, None)
         self.ledger.died(worker.peer)
-        for asker, question, _, _ in worker.gets:
-            asker.answers.append((question, None, {}))
+        for asker, get in worker.asked_by():
+            asker.answers.append((get.question, None, {}))
 
     def freeze(self, worker: PretendWorker) -> None:
         """A worker stands still, and its connections with it."""
@@ -111,8 +111,8 @@ class World:
         self._end(worker.peer, worker.address, worker.outbox)
         del self.workers[worker.peer], self.by_address[worker.address]
         self.ledger.died(worker.peer)
-        for asker, question, _, _ in worker.gets:
-            asker.answers.append((question, None, {}))
+        for asker, get in worker.asked_by():
+            asker.answers.append((get.question, None, {}))
 
     def _is_needed(self, worker: PretendWorker) -> bool:
         """Whether a worker has the only copy of something.  Raises `Wrong` if others could have taken it."""
@@ -140,22 +140,23 @@ class World:
 
     # -- links -------------------------------------------------------------------------------------
 
-    def ask(self, asker: PretendWorker | PretendClient, question: int, address: str, base: int, entries: bytes) -> None:
+    def ask(self, asker: PretendWorker | PretendClient, address: str, get: m.Get) -> None:
         """Ask the worker at `address` for values."""
         holder = self.by_address.get(address)
-        self.tell(asker.address, address, m.Get(question, base, entries))
+        self.tell(asker.address, address, get)
         if holder is None:
-            asker.answers.append((question, None, {}))
+            asker.answers.append((get.question, None, {}))
         else:
-            holder.gets.append((asker, question, base, entries))
+            holder.gets.append((asker, get))
 
     def give_up(self, asker: PretendWorker | PretendClient, address: str) -> list[int]:
         """Take back what was asked of the worker at `address` and was not answered; return the questions."""
         holder = self.by_address.get(address)
         if holder is None:
             return []
-        given_up = [get[1] for get in holder.gets if get[0] is asker]
-        holder.gets = deque(get for get in holder.gets if get[0] is not asker)
+        given_up = [get.question for by, get in holder.asked_by() if by is asker]
+        holder.gets = deque(one for one in holder.gets if one[0] is not asker)
+        holder.later = {ours: [one for one in rest if one[0] is not asker] for ours, rest in holder.later.items()}
         return given_up
 
     def _route(self, sends: Sequence[Send]) -> None:

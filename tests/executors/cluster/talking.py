@@ -87,8 +87,11 @@ def do(
     block: int = 0,
     attempt: int = 1,
     tell: bool = False,
+    turn: int | None = None,
 ) -> Send:
-    return Send(worker, m.Do(block, attempt, m.ints(tasks), m.ints(wanted), list(where), tell))
+    """A lease; `turn` is that of the first that was to ask somebody, if it is to."""
+    turn = (1 if where else 0) if turn is None else turn
+    return Send(worker, m.Do(block, attempt, m.ints(tasks), m.ints(wanted), list(where), tell, turn))
 
 
 def lost(run: int, entry: int, state: State, name: str, kind: str = "lost", origin: str = "") -> Send:

@@ -144,7 +144,7 @@ def test_what_was_not_found_where_the_scheduler_said_is_made_again() -> None:
     assert talk.say(SECOND, missing) == [do(FIRST, [0], attempt=2)]
     assert talk.say(SECOND, m.Returned(0, 1, m.ints([2]), [])) == []
     where = (("at11", 0, m.ints([0])),)
-    assert talk.done(FIRST, [0], attempt=2) == [do(SECOND, [2], wanted=(2,), where=where)]
+    assert talk.done(FIRST, [0], attempt=2) == [do(SECOND, [2], wanted=(2,), where=where, turn=2)]
 
 
 # -- giving back -----------------------------------------------------------------------------------

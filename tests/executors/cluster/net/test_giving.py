@@ -73,9 +73,9 @@ class Table:
         self.asker = Asker()
         self._asked = 0
 
-    def ask(self, *entries: int, host: str | None = None) -> None:
+    def ask(self, *entries: int, host: str | None = None, turn: int = 0) -> None:
         self._asked += 1
-        question = m.Get(self._asked, 0, m.ints(entries), this_host() if host is None else host)
+        question = m.Get(self._asked, 0, m.ints(entries), this_host() if host is None else host, turn)
         self.giver.asked(self.asker, question)  # type: ignore[arg-type]
 
 
@@ -119,6 +119,23 @@ async def test_nobody_waits_for_what_others_have_asked_for(tables: Any) -> None:
     table.ask(1)
     assert table.asker.opened() == [["two"]]
     await table.asker.until(2)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_what_is_on_its_way_is_given_when_it_comes(tables: Any, comes: bool) -> None:
+    table = tables("here")
+    mind, giver = table.mind, table.giver
+    [fetch] = mind.receive(m.Carry("there", 0, m.ints([1])))
+    table.ask(0, 1, turn=3)
+    table.ask(1, turn=4)
+    table.ask(0, 1)  # a client, which is told
+    table.ask(0, turn=5)
+    assert [message.question for message, _ in table.asker.answers] == [3, 4]
+
+    mind.fetched(fetch.question, ["come"] if comes else None, {})
+    giver.settled(m.Get(fetch.question, 0, fetch.entries))
+    value = "come" if comes else MISSING
+    assert table.asker.opened() == [["here", value], [value], ["here", MISSING], ["here"]]
 
 
 async def test_what_another_host_asks_for_is_sent(tables: Any) -> None:
