@@ -171,17 +171,16 @@ class WorkerMachine:
             self._start(lease)
 
     def _still_coming(self, lease: WorkLease) -> dict[int, None]:
+        shape, aliases, base, coming = lease.program.shape, lease.block.aliases, lease.base, self._coming
+        k, bounds, inputs, kinds = shape.externals, shape.input_offsets, shape.inputs, shape.kinds
         found: dict[int, None] = {}
-        for owner, entry in self._reads(lease):
-            question = self._coming.get((owner, entry))
-            if question is not None:
-                found[question] = None
-        return found
-
-    def _reads(self, lease: WorkLease) -> Iterable[tuple[int, int]]:
-        """Yield (block, entry) of every value that the lease's tasks read, as its owner numbers it."""
         for task in lease.tasks:
-            yield from self._reads_of(lease, task)
+            for at in range(bounds[task], bounds[task + 1]):
+                read = inputs[at]
+                question = coming.get(aliases[read] if read < k else (base, read))
+                if question is not None and kinds[at] != ORDER:
+                    found[question] = None
+        return found
 
     def _reads_of(self, lease: WorkLease, task: int) -> set[tuple[int, int]]:
         shape, aliases = lease.program.shape, lease.block.aliases
