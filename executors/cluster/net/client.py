@@ -166,7 +166,7 @@ class Client(Looking):
         Calls made in one go travel as one plan.  Option names (`key, pure, priority, workers ...`) are options unless
         the function has such a parameter; so is `detach=True`: the call then belongs to the scheduler, see `Client`.
         """
-        self.executor.check_usable()
+        self.executor.wait_until_usable()
         site = site_of(sys._getframe(1))
         detach, kwargs = _taken(function, kwargs, "detach", False)
         function, options, kwargs = _call_of(function, kwargs)
@@ -238,7 +238,7 @@ class Client(Looking):
         `sentinel=` (no parameter of the function) is taken from one, and is then put into it; when one is shut down
         (Python 3.13), or when this client closes.
         """
-        self.executor.check_usable()
+        self.executor.wait_until_usable()
         site = site_of(sys._getframe(1))
         sentinel, kwargs = _taken(function, kwargs, "sentinel", NO_SENTINEL)
         detach, kwargs = _taken(function, kwargs, "detach", False)

@@ -17,6 +17,7 @@ from lazygraph.errors import CannotConnect, Closed, ConnectionLost
 from lazygraph.executors.cluster.net.hello import connect
 from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.net.peers import PeerLinks
+from lazygraph.running.waiting import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.peers import Brought
 
 Buffer = bytes | memoryview
+MOST_QUEUED = 64 * 1024**2
 LATER = 0.005
 """Seconds that work which nobody waits for is gathered."""
 
@@ -131,6 +133,20 @@ class Connection:
             raise self.why_closed()
         header = encoded(message)  # here, where an error finds whoever has made it
         self.post(lambda: self._scheduler.queue_encoded(header, *body))
+
+    def wait_for_room(self) -> None:
+        """Wait while more than `MOST_QUEUED` bytes are on their way to a scheduler that does not take them.
+
+        Whoever submits faster than that reads is slowed down to it.  Not in the connection's own thread, which sends.
+        """
+        link = self._link
+        if link is None or link.queued <= MOST_QUEUED or self.is_this_thread:
+            return
+        taken = asyncio.run_coroutine_threadsafe(link.drain(), self.loop)
+        while not taken.done():
+            if self.closed or self.error is not None:
+                raise self.why_closed()
+            concurrent.futures.wait([taken], LOOK)
 
     def ask(self, make: Callable[[int], m.Message], worker: str = "") -> concurrent.futures.Future[Any]:
         """Send a question to the scheduler or to a worker; the future gets what `answer` is called with."""

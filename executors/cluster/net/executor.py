@@ -96,6 +96,7 @@ class ClusterExecutor(Holding):
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once.  Raises `Unserializable` for what cannot be sent."""
         self.check(plan)
+        self.wait_until_usable()
         return self.enter(plan, Run(plan, self))
 
     def enter(self, plan: Plan, run: Run, singly: Callable[[], None] | None = None) -> Run:
@@ -154,7 +155,7 @@ class ClusterExecutor(Holding):
 
     def hold(self, values: Sequence[Any], names: Sequence[str]) -> Run:
         """Send values to be kept on the workers; the run's futures stand for them."""
-        self.check_usable()
+        self.wait_until_usable()
         packed = []
         for name, value in zip(names, values, strict=True):
             try:
@@ -181,6 +182,11 @@ class ClusterExecutor(Holding):
             raise UsedAfterFork(f"the client of {self.address}")
         if self.closed:
             raise self._connection.why_closed()
+
+    def wait_until_usable(self) -> None:
+        """The same; and wait while too much is on its way already.  For whoever holds no lock that sending needs."""
+        self.check_usable()
+        self._connection.wait_for_room()
 
     def close(self, wait: bool = True) -> None:
         """Release everything this client holds and end the connection.  Safe to call twice.

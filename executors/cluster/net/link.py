@@ -40,6 +40,8 @@ _CHUNK = 1024 * 1024
 """A large piece goes out in slices, because what a full socket does not take of one is copied by the transport."""
 _LATER = 0.005
 """Seconds that a message sent with `send_later` waits at most."""
+_UNREAD = 32 * 1024**2
+"""Bytes that a peer may leave unread before one that `hold_back` applies to is not read itself."""
 _FIRST_BUFFER = 8 * 1024
 _LAST_BUFFER = 256 * 1024
 
@@ -116,6 +118,8 @@ class Link(asyncio.BufferedProtocol):
         self._later: asyncio.TimerHandle | None = None
         self._full = False
         self._drained: list[asyncio.Future[None]] = []
+        self._holds_back = False
+        self._held = False  # nothing is read, nor delivered of what has come
 
     def __repr__(self) -> str:
         return f"<Link to {self.peer}{' (closed)' if self.closed else ''}>"
@@ -138,6 +142,18 @@ class Link(asyncio.BufferedProtocol):
         """Call these from the next frame on, also when that has come in the same read as the last one."""
         self.on_message, self.on_lost, self.on_batch_end = on_message, on_lost, on_batch_end
         self._delivered = False
+
+    def hold_back(self) -> None:
+        """Read nothing more while the peer leaves unread what it has asked for: what waits for it here has a bound.
+
+        For the side that answers, and only for that: two that held each other back would wait for ever.
+        """
+        self._holds_back = True
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the socket; any thread may ask."""
+        return self._queued
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -189,6 +205,9 @@ class Link(asyncio.BufferedProtocol):
         queue.append(header)
         queue.extend(body)
         self._queued += _PREFIX.size + len(header) + length
+        if self._queued > _UNREAD and self._holds_back and not self._held and self._transport is not None:
+            self._held = True
+            self._transport.pause_reading()
 
     def flush_now(self) -> None:
         """Write what is queued without waiting for the end of the tick."""
@@ -215,6 +234,9 @@ class Link(asyncio.BufferedProtocol):
             return
         while queue and not self._full and not transport.is_closing():
             self._write(transport, self._next_piece())
+        if self._held and self._queued <= _UNREAD // 2:
+            self._held = False
+            self._loop.call_soon(self._go_on)
         if not queue and not self._open:
             transport.close()  # a close that was asked for while there was something left to write
 
@@ -274,14 +296,25 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the transport: `nbytes` have been put there."""
         self.bytes_in += nbytes
+        if self._target is None:
+            self._end += nbytes
+        else:
+            self._filled += nbytes
+        self._deliver()
+
+    def _go_on(self) -> None:
+        """Deliver what has come before the peer was held back; read on."""
+        if self._open and not self._held:
+            self._deliver()
+        if self._open and not self._held and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _deliver(self) -> None:
         try:
             if self._target is None:
-                self._end += nbytes
                 self._deliver_small()
-            else:
-                self._filled += nbytes
-                if self._filled == len(self._target):
-                    self._deliver_large(self._target)
+            elif self._filled == len(self._target):
+                self._deliver_large(self._target)
             if self._delivered:
                 self._delivered = False
                 if self.on_batch_end is not None:
@@ -296,7 +329,7 @@ class Link(asyncio.BufferedProtocol):
         """Deliver all whole frames of the buffer and move what is left to its start."""
         buffer, view, end, start = self._buffer, self._view, self._end, 0
         prefix = _PREFIX.size
-        while end - start >= prefix and self._open:
+        while end - start >= prefix and self._open and not self._held:
             header, body = _PREFIX.unpack_from(buffer, start)
             if header > self._max_header or body > self._max_body:
                 self._break_over_limits(header, body)

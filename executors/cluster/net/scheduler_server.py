@@ -79,6 +79,7 @@ class SchedulerServer:
         self._links[peer] = link
         self._peers[link] = peer, role
         if role == "client":
+            link.hold_back()
             self.mind.client_joined(peer)
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:

@@ -101,7 +101,7 @@ class WorkerServer:
             0,
             self._token,
             roles=("peer", "client"),
-            on_link=lambda link, role: None,
+            on_link=lambda link, role: link.hold_back(),
             on_message=self._asked,
             on_lost=lambda link, error: None,
         )

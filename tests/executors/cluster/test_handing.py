@@ -271,3 +271,20 @@ def test_what_is_to_be_made_again_of_a_run_that_is_over_is_refused_by_its_own_nu
 
     ((to, ended, _),) = talk.say(CLIENT, m.Again(3, "3", 1, m.ints([4])))
     assert to == CLIENT and isinstance(ended, m.Ended) and list(m.from_ints(ended.entries)) == [4]
+
+
+def test_a_worker_that_is_slower_than_its_peers_is_not_buried() -> None:
+    talk, tasks = Talk(FIRST, SECOND), 20_000
+    sent = talk.submit(shape_of(*[step() for _ in range(tasks)]))
+    slow = fast = 0
+    while sent:
+        leases = [one for one in sent if isinstance(one.message, m.Do)]
+        slow += sum(len(m.from_ints(one.message.tasks)) for one in leases if one.peer == FIRST)
+        sent = []
+        for one in leases:
+            if one.peer == SECOND:
+                numbers = [*m.from_ints(one.message.tasks)]
+                fast += len(numbers)
+                sent += talk.say(SECOND, m.Done(0, 1, one.message.tasks, m.longs([28] * len(numbers)), 0.0, b""))
+    assert slow + fast == tasks
+    assert slow < tasks // 4
