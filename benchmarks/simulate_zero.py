@@ -183,12 +183,15 @@ def counting(count: list[int]) -> Iterator[None]:
             count[0] += 1
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # what others have left behind is not to be finalized, and counted, meanwhile
     sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
 
 
 def _counted(frame: FrameType) -> bool:
