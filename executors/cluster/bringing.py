@@ -45,3 +45,31 @@ class Values(Message, tag=51, frozen=True):
     lengths: list[int]
     problems: list[str]
     places: list[Place] = msgspec.field(default_factory=list)
+
+
+class Put(Message, tag=52, frozen=True):
+    """Client to worker: keep this value until the scheduler says what it is.  Body: its parcel, if it has no `place`.
+
+    Answered by `Values`: 1 for its length, or -1 where that place cannot be had: it is to be sent.
+    """
+
+    question: int
+    name: str
+    place: Place | None = None
+
+
+class Own(Message, tag=53, frozen=True):
+    """Scheduler to worker: values that a client has put there are these of a block."""
+
+    block: int
+    entries: bytes
+    names: list[str]
+
+
+class Bring(Message, tag=54, frozen=True):
+    """Scheduler to worker: fetch these values from the worker at `address`, for whatever will read them."""
+
+    address: str
+    block: int
+    entries: bytes
+    turn: int

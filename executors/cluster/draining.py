@@ -72,7 +72,7 @@ class Draining(Losing):
                 copies = [copy for copy in record.replicas.pop(entry, ()) if copy != peer]
                 copies += [home] if home in self.workers else []
                 record.home[entry] = peer
-                record.has_moved(entry)
+                record.made_again((entry,))  # or as good as that: it has it
                 record.replicas.update({entry: copies} if copies else {})
 
     def _missing(self, asker: int, address: str, base: int, entries: Iterable[int], now: float) -> None:
@@ -118,7 +118,8 @@ class Draining(Losing):
         """Return the entries whose value is there, and at no worker that stays for sure: some may be on their way."""
         base, state, closed = record.block.base, record.block.state, self._closed
         mine = [entry for entry, home in enumerate(record.home) if home == peer]
-        mine += [e for e, copies in record.replicas.items() if peer in copies and record.home[e] in closed]
+        fetched, home = record.fetched or (), record.home
+        mine += [e for e, copies in record.replicas.items() if peer in copies and (home[e] in closed or e in fetched)]
         return [e for e in dict.fromkeys(mine) if state[e] == _SUCCEEDED and (base, e) not in self._stays]
 
     def _have_carried(self, record: RunRecord, entries: list[int], worker: WorkerRecord, to: WorkerRecord) -> None:

@@ -115,6 +115,24 @@ class Equipping:
         self._turns += 1
         return [(address, base, m.ints(entries)) for (address, base), entries in ask.items()], self._turns
 
+    def _broadcast(self, record: RunRecord) -> None:
+        """Have every worker fetch the values of a run, one from the other."""
+        base = record.block.base
+        for worker in self.workers.values():
+            ask: dict[str, list[int]] = {}
+            for entry in range(len(record.block)):
+                if record.home[entry] not in self.workers or worker.id in record.holders(entry):
+                    continue
+                holder = self._next_giver(record, entry, worker)
+                if holder is not None:
+                    ask.setdefault(holder.address, []).append(entry)
+                    record.replicas.setdefault(entry, []).append(worker.id)
+                    record.touched[worker.id] = None
+                    record.moved += record.sizes[entry]
+            self._turns += 1
+            for address, entries in ask.items():
+                self._send(worker.id, m.Bring(address, base, m.ints(entries), self._turns))
+
     def _next_giver(self, source: RunRecord, entry: int, worker: WorkerRecord) -> WorkerRecord | None:
         """Return whom a worker asks for a large value: one that has it or will have it, and gives it to few others.
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import msgspec
 
+from lazygraph.executors.cluster.bringing import Bring as Bring
 from lazygraph.executors.cluster.bringing import Get as Get
+from lazygraph.executors.cluster.bringing import Own as Own
 from lazygraph.executors.cluster.bringing import Place as Place
+from lazygraph.executors.cluster.bringing import Put as Put
 from lazygraph.executors.cluster.bringing import Values as Values
 from lazygraph.executors.cluster.claims import Again as Again
 from lazygraph.executors.cluster.claims import AskAccepted as AskAccepted
@@ -110,12 +113,18 @@ class Submit(Message, tag=10, frozen=True):
 
 
 class Hold(Message, tag=11, frozen=True):
-    """Client to scheduler: a run whose values exist already (scatter).  Body: `lengths` pickles, one an entry."""
+    """Client to scheduler: a run whose values exist already (scatter).  Body: `lengths` pickles, one an entry.
+
+    `at`: those that a worker has got already, and by which names (see `Put`); "" is nobody.  `broadcast`: all workers
+    that are there are to have all of them.
+    """
 
     run: int
     lengths: list[int]
     names: list[str]
     label: str = ""
+    at: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    broadcast: bool = False
 
 
 class Drop(Message, tag=12, frozen=True):
@@ -474,6 +483,7 @@ ANY = (
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
     | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
     | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving | Portion
+    | Put | Own | Bring
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal
 

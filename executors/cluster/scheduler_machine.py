@@ -132,16 +132,23 @@ class SchedulerMachine(Draining):
         self._known(record)
         for entry, length in enumerate(message.lengths):
             record.sizes[entry] = length
-        self._unstored.append((record, message.lengths, memoryview(body)))
+        gone = self._own(record, message.at)
+        sent = [0 if address else n for (address, _), n in zip(message.at, message.lengths, strict=False)]
+        if not message.at or len(sent) > sum(bool(address) for address, _ in message.at):
+            self._unstored.append((record, sent or message.lengths, memoryview(body)))
         if self.workers:
             self._store_held()
         self._enter(record, actions)
+        if gone:
+            self._lose(record, gone, now)
+        if message.broadcast:
+            self._broadcast(record)
 
     def _store_held(self) -> None:
         """Spread scattered values that are still claimed over the workers, in runs of equal count."""
         for record, lengths, body in self._unstored:
             starts, state = offsets_of(lengths), record.block.state
-            kept = [entry for entry in range(len(lengths)) if state[entry] == _SUCCEEDED]
+            kept = [e for e in range(len(lengths)) if state[e] == _SUCCEEDED and record.home[e] == NOWHERE]
             there = [w for w in self.workers.values() if w.id not in self._closed] or self.workers.values()
             workers = sorted(there, key=lambda w: w.outstanding)
             share = -(-len(kept) // len(workers))
@@ -161,6 +168,24 @@ class SchedulerMachine(Draining):
                 for watcher, external in record.block.watchers.get(entry, ()):
                     self._answer_wants(self.records[watcher.base], external)
         self._unstored.clear()
+
+    def _own(self, record: RunRecord, at: Sequence[tuple[str, str]]) -> list[int]:
+        """Tell workers what values are that a client has put there; return those whose workers are gone meanwhile."""
+        workers = {w.address: w for w in self.workers.values()} if at else {}
+        owned: dict[int, list[int]] = {}
+        gone = []
+        for entry, (address, _) in enumerate(at):
+            worker = workers.get(address)
+            if worker is not None:
+                owned.setdefault(worker.id, []).append(entry)
+                record.home[entry] = record.stored[entry] = worker.id
+                record.touched[worker.id] = None
+                record.moved += record.sizes[entry]
+            elif address:
+                gone.append(entry)
+        for peer, entries in owned.items():
+            self._send(peer, m.Own(record.block.base, m.ints(entries), [at[entry][1] for entry in entries]))
+        return gone
 
     def _drop(self, peer: int, message: m.Drop, body: bytes | memoryview, now: float) -> None:
         for run, entries in ((message.run, message.entries), *message.more):

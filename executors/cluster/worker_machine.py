@@ -379,6 +379,14 @@ class WorkerMachine:
             self._ask(message.address, base, absent)
         self._say_carried(base, entries)
 
+    def _bring(self, message: m.Bring) -> None:
+        """Fetch values for no lease yet."""
+        base = message.block
+        values = self._block(base).values
+        absent = [e for e in m.from_ints(message.entries) if e not in values and (base, e) not in self._coming]
+        if absent:
+            self._ask(message.address, base, absent, message.turn)
+
     def _say_carried(self, base: int, entries: Iterable[int]) -> None:
         """Say which of these have come; of what is not on its way any more it has been said that it is missing."""
         block = self.blocks.get(base)
@@ -455,6 +463,7 @@ _HANDLERS: Mapping[type, Callable[[WorkerMachine, Any], None]] = {
     m.TakeBack: WorkerMachine._take_back,
     m.Adopt: WorkerMachine._adopt,
     m.Carry: WorkerMachine._carry,
+    m.Bring: WorkerMachine._bring,
     m.Free: WorkerMachine._free,
     m.Forget: WorkerMachine._forget,
 }

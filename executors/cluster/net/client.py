@@ -283,18 +283,22 @@ class Client(Looking):
         values = [leaf.result() if isinstance(leaf, Future) else leaf for leaf in leaves]
         return put_together(ops, values)[0]
 
-    def scatter(self, data: Any) -> Any:
-        """Send values to the workers to be kept there; a dict gives a dict of futures, a list a list."""
+    def scatter(self, data: Any, broadcast: bool = False) -> Any:
+        """Send values to the workers to be kept there; a dict gives a dict of futures, a list a list.
+
+        Large ones go to a worker without a detour, on this host through shared memory, and are there when this returns.
+        `broadcast`: every worker that is there now fetches them all, one from the other.
+        """
         if isinstance(data, dict):
             keys, values = list(data), list(data.values())
-            return dict(zip(keys, self._scatter(values, [str(key) for key in keys]), strict=True))
+            return dict(zip(keys, self._scatter(values, [str(key) for key in keys], broadcast), strict=True))
         if isinstance(data, list | tuple | set | frozenset):
             values = list(data)
-            return self._scatter(values, [type(value).__name__ for value in values])
-        return self._scatter([data], [type(data).__name__])[0]
+            return self._scatter(values, [type(value).__name__ for value in values], broadcast)
+        return self._scatter([data], [type(data).__name__], broadcast)[0]
 
-    def _scatter(self, values: Sequence[Any], names: Sequence[str]) -> list[Future[Any]]:
-        return self.executor.hold(values, names).let_go()
+    def _scatter(self, values: Sequence[Any], names: Sequence[str], broadcast: bool) -> list[Future[Any]]:
+        return self.executor.hold(values, names, broadcast).let_go()
 
     def compute(self, lazy: Any, **kwargs: Any) -> Any:
         """Start something lazy; return its Future, of a list a list of futures."""

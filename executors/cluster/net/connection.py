@@ -14,15 +14,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import CannotConnect, Closed, ConnectionLost
+from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net.hello import connect
 from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.running.waiting import LOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from lazygraph.executors.cluster import messages as m
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
 
@@ -53,6 +53,7 @@ class Connection:
         self._asked = 0
         self._link: Link | None = None
         self._lock = threading.Lock()
+        self.out_of_reach: set[str] = set()  # workers that could not be given anything
         self.closed = False
         self.error: Exception | None = None
         self.loop = asyncio.new_event_loop()
@@ -166,6 +167,20 @@ class Connection:
             self.post(lambda: self._scheduler.queue_encoded(header))
         return answer
 
+    def put(
+        self, worker: str, name: str, place: m.Place | None, body: Sequence[memoryview]
+    ) -> concurrent.futures.Future[Any]:
+        """Give a worker a value, in a segment or as it is; the future gets what it says, or None if it says nothing."""
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        with self._lock:
+            if self.closed or self.error is not None:
+                raise self.why_closed()
+            self._asked += 1
+            self._questions[self._asked] = answer
+            message = m.Put(self._asked, name, place)
+        self.post(lambda: self._peers.put(worker, message, body))
+        return answer
+
     @property
     def is_this_thread(self) -> bool:
         """Whether this is called in the loop's thread, where nothing may wait for an answer."""
@@ -222,7 +237,7 @@ class Connection:
         """A worker will not answer any more."""
         self._peers.away(address)
 
-    def _answered_by_peer(self, question: m.Get, brought: Brought | None) -> None:
+    def _answered_by_peer(self, question: m.Get | m.Put, brought: Brought | None) -> None:
         self.answer(question.question, brought)
 
     def _on_lost(self, error: Exception | None) -> None:

@@ -26,6 +26,7 @@ from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.nesting import Lender
 from lazygraph.executors.cluster.net.parcels import MISSING, pack, together
 from lazygraph.executors.cluster.net.portions import pack_in_portions
+from lazygraph.executors.cluster.net.putting import put_to_workers
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
 from lazygraph.planning.plan import Plan
@@ -153,8 +154,11 @@ class ClusterExecutor(Holding):
             return error
         return None
 
-    def hold(self, values: Sequence[Any], names: Sequence[str]) -> Run:
-        """Send values to be kept on the workers; the run's futures stand for them."""
+    def hold(self, values: Sequence[Any], names: Sequence[str], broadcast: bool = False) -> Run:
+        """Send values to be kept on the workers, or (`broadcast`) on each; the run's futures stand for them.
+
+        Large ones go to workers themselves, and are there when this returns; on one host in shared memory.
+        """
         self.wait_until_usable()
         packed = []
         for name, value in zip(names, values, strict=True):
@@ -164,12 +168,15 @@ class ClusterExecutor(Holding):
                 raise Unserializable(
                     f"scattered value {name!r}", type(value).__name__, codec.reason_of(error)
                 ) from error
-        lengths, views = together(packed)
+        run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
+        at = [] if self._connection.is_this_thread else put_to_workers(self._connection, run.label, packed)
+        rest = [parcel for place, parcel in zip(at, packed, strict=True) if not place[0]] if at else packed
+        _, views = together(rest)
+        lengths = together(packed)[0]
         # As they are now: what is somebody else's memory may change before it is sent.
         pieces = [view if isinstance(view.obj, bytes) else memoryview(bytes(view)) for view in views]
-        run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
         self._runs[run.number] = run
-        self._connection.send(m.Hold(run.number, lengths, list(names), run.label), *pieces)
+        self._connection.send(m.Hold(run.number, lengths, list(names), run.label, at, broadcast), *pieces)
         return run
 
     def owns(self, external: External) -> bool:

@@ -97,6 +97,10 @@ class Giver:
             if segment is not None and value is not MISSING and block.values.get(entry, MISSING) is value:
                 block.shared[entry] = Shared(value, segment, waiting=None)
 
+    def placed(self, block: int, entry: int, value: Any, segment: Mapped) -> None:
+        """A value that stands in somebody's segment is ours from now on: it is there for others too."""
+        self._mind.blocks[block].shared[entry] = Shared(value, segment, waiting=None)
+
     def settled(self, question: m.Get) -> None:
         """A question of ours has been answered, or will not be: whoever has waited for that is answered too."""
         for link, other in self._later.pop(question.question, ()):

@@ -46,16 +46,30 @@ class PeerLinks:
     `answered(question, brought)` gets what came, or None.  `own`: values that are brought may be changed here.
     """
 
-    def __init__(self, token: str, role: str, answered: Callable[[m.Get, Brought | None], None], own: bool) -> None:
+    def __init__(self, token: str, role: str, answered: Callable[[Any, Brought | None], None], own: bool) -> None:
         self._token, self._role, self._answered, self._own = token, role, answered, own
         self._links: dict[str, Link] = {}
-        self._opening: dict[str, list[m.Get]] = {}
-        self._asked: dict[str, dict[int, m.Get]] = {}
+        self._opening: dict[str, list[m.Get | m.Put]] = {}
+        self._asked: dict[str, dict[int, m.Get | m.Put]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._mapped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._bodies: dict[int, Sequence[memoryview]] = {}  # of what is put, until it is answered
         self._in_vain: dict[str, int] = {}  # how often a worker has told of a segment that could not be had
 
-    def ask(self, address: str, question: m.Get) -> None:
+    def put(self, address: str, question: m.Put, body: Sequence[memoryview]) -> None:
+        """Give a worker a value; its answer, or None, comes to `answered`."""
+        self._bodies[question.question] = body
+        self.ask(address, question)
+
+    def map(self, place: m.Place) -> Mapped:
+        """Map what somebody has put into a segment for us.  Raises `CannotShare`."""
+        if not this_host() or len(self._mapped) >= most_mapped():
+            raise CannotShare("no memory is shared here, or enough is mapped")
+        mapped = Mapped(place, self._own)
+        self._mapped.add(mapped.view.obj)
+        return mapped
+
+    def ask(self, address: str, question: m.Get | m.Put) -> None:
         """Send a question to a worker; its answer, or None, comes to `answered`."""
         self._asked.setdefault(address, {})[question.question] = question
         link = self._links.get(address)
@@ -69,7 +83,10 @@ class PeerLinks:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _send(self, link: Link, address: str, question: m.Get) -> None:
+    def _send(self, link: Link, address: str, question: m.Get | m.Put) -> None:
+        if isinstance(question, m.Put):
+            link.send(question, *self._bodies.get(question.question, ()))
+            return
         if self._in_vain.get(address, 0) < _TRIES and len(self._mapped) < most_mapped():
             question = m.Get(question.question, question.block, question.entries, this_host(), question.turn)
         link.send(question)
@@ -112,6 +129,7 @@ class PeerLinks:
             self._in_vain.pop(address, None)
         self._mapped.update(one.view.obj for one in mapped)
         del self._asked[address][message.question]
+        self._bodies.pop(message.question, None)
         self._answered(question, Brought(message, body, mapped, self._own))
 
     def away(self, address: str) -> None:
@@ -125,6 +143,7 @@ class PeerLinks:
         self._links.pop(address, None)
         self._in_vain.pop(address, None)
         for question in self._asked.pop(address, {}).values():
+            self._bodies.pop(question.question, None)
             self._answered(question, None)
 
     def close(self) -> None:

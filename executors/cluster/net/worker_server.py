@@ -13,7 +13,7 @@ import os
 import sys
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import TaskCancelled, Unserializable
 from lazygraph.executors.cluster import messages as m
@@ -22,7 +22,7 @@ from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.giving import Giver
 from lazygraph.executors.cluster.net.hello import connect, serve
 from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
-from lazygraph.executors.cluster.net.parcels import unpack_values
+from lazygraph.executors.cluster.net.parcels import unpack, unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
 from lazygraph.executors.cluster.worker_machine import (
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
     from lazygraph.executors.cluster.net.runners import Runners
+    from lazygraph.executors.cluster.net.segments import Mapped
 
 TICK = 0.02
 """Seconds after which a task that is still running is reported as started, and what has ended before it as done."""
@@ -83,6 +84,7 @@ class WorkerServer:
         self._woken = False
         self._peers = PeerLinks(token, "peer", self._fetched, own=False)
         self._giver = Giver(self.mind)
+        self._puts: dict[str, tuple[Link, Any, Mapped | None]] = {}  # what clients have given that is nobody's yet
         self._ticking: asyncio.TimerHandle | None = None
         self._nesting = Nesting(scheduler, partial(_own_client, scheduler, token), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
@@ -103,7 +105,7 @@ class WorkerServer:
             roles=("peer", "client"),
             on_link=lambda link, role: link.hold_back(),
             on_message=self._asked,
-            on_lost=lambda link, error: None,
+            on_lost=self._asker_lost,
         )
         self._link = await connect(
             self._scheduler, "worker", self._token, on_message=self._message, on_lost=self._lost, timeout=30.0
@@ -142,6 +144,8 @@ class WorkerServer:
             self._take_portion(message, body)
         elif isinstance(message, m.Store):
             self._store(message, body)
+        elif isinstance(message, m.Own):
+            self._own(message)
         elif isinstance(message, m.Caught):
             self.mind.caught(message.block, message.entry, failure_of(message, body), message.member)
         elif isinstance(message, m.Stop):
@@ -226,10 +230,40 @@ class WorkerServer:
     # -- peers -------------------------------------------------------------------------------------
 
     def _asked(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
-        if not isinstance(message, m.Get):
+        if isinstance(message, m.Put):
+            self._put(link, message, body)
+        elif isinstance(message, m.Get):
+            self._giver.asked(link, message)
+        else:
             link.close()
+
+    def _put(self, link: Link, message: m.Put, body: bytes | memoryview) -> None:
+        """A client gives a value: until the scheduler says whose it is, it is kept by its name."""
+        try:
+            segment = self._peers.map(message.place) if message.place is not None else None
+            value = unpack(memoryview(body) if segment is None else segment.view)
+        except Exception:  # it is sent, at last through the scheduler, which says what is wrong with it
+            link.send(m.Values(message.question, [-1], []))
             return
-        self._giver.asked(link, message)
+        self._puts[message.name] = link, value, segment
+        link.send(m.Values(message.question, [1], []))
+
+    def _own(self, message: m.Own) -> None:
+        absent = []
+        for entry, name in zip(m.from_ints(message.entries), message.names, strict=True):
+            put = self._puts.pop(name, None)
+            if put is None:
+                absent.append(entry)
+                continue
+            _, value, segment = put
+            self.mind.store(message.block, (entry,), (value,))
+            if segment is not None:
+                self._giver.placed(message.block, entry, value, segment)
+        if absent:  # its client was gone before the scheduler said so
+            self._link.send(m.Returned(-1, 0, b"", [("", message.block, m.ints(absent))]))
+
+    def _asker_lost(self, link: Link, error: Exception | None) -> None:
+        self._puts = {name: put for name, put in self._puts.items() if put[0] is not link}
 
     def _fetched(self, question: m.Get, brought: Brought | None) -> None:
         if brought is None:

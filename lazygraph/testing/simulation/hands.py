@@ -291,7 +291,8 @@ class PretendClient:
         self.claims.update((self.runs, entry) for entry in range(len(values)))
         blobs = [codec.dumps(value) for value in values]
         names = [f"held-{at}" for at in range(len(values))]
-        self.outbox.append((m.Hold(self.runs, [len(blob) for blob in blobs], names), b"".join(blobs)))
+        hold = m.Hold(self.runs, [len(blob) for blob in blobs], names, broadcast=self.grain == 1)
+        self.outbox.append((hold, b"".join(blobs)))
         return self.runs
 
     def drop(self, run: int, entries: Sequence[int]) -> None:

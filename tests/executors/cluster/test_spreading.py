@@ -10,7 +10,7 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.equipping import BRANCHING, FANOUT
 from lazygraph.executors.cluster.records import Send
 from lazygraph.executors.cluster.worker_machine import Fetch, WorkerMachine
-from tests.executors.cluster.talking import FIRST, Talk, shape_of, step
+from tests.executors.cluster.talking import CLIENT, FIRST, Talk, shape_of, step
 
 LARGE = 10 * BRANCHING
 
@@ -91,3 +91,37 @@ def test_who_waits_for_a_value_is_waited_for_by_those_that_were_told_so_later() 
     mind.blocks[7].values[1] = "here"
     mind.receive(m.Free(7, m.ints([1])))
     assert mind.coming(7, [1], turn=5) is None
+
+
+# -- values that clients put where they are to be --------------------------------------------------
+
+
+def hold(at: list[tuple[str, str]], broadcast: bool = False) -> m.Hold:
+    return m.Hold(1, [LARGE, 3], ["large", "small"], "1", at, broadcast)
+
+
+def test_a_worker_is_told_what_a_client_has_put_there() -> None:
+    talk = Talk(FIRST)
+
+    assert talk.say(CLIENT, hold([("at11", "name"), ("", "")]), b"abc")[:2] == [
+        Send(FIRST, m.Own(0, m.ints([0]), ["name"])),
+        Send(FIRST, m.Store(0, m.ints([1]), [3]), (b"abc",)),
+    ]
+    assert talk.mind.records[0].holders(0) == talk.mind.records[0].holders(1) == [FIRST]
+
+
+def test_what_was_put_on_a_worker_that_is_gone_is_lost() -> None:
+    talk = Talk(FIRST)
+    sent = talk.say(CLIENT, hold([("at99", "name"), ("", "")]), b"abc")
+
+    ended = [message for _, message, _ in sent if isinstance(message, m.Ended)]
+    assert [(m.from_ints(one.entries)[0], one.kind) for one in ended] == [(0, "lost")]
+
+
+def test_every_worker_is_told_to_bring_what_is_for_all() -> None:
+    talk = Talk(*range(FIRST, FIRST + 7))
+    sent = talk.say(CLIENT, hold([("at11", "one"), ("at11", "two")], broadcast=True))
+
+    brought = {peer: message.address for peer, message, _ in sent if isinstance(message, m.Bring)}
+    assert set(brought) == set(range(FIRST + 1, FIRST + 7))
+    assert max([*brought.values()].count(giver) for giver in brought.values()) <= FANOUT
