@@ -207,12 +207,17 @@ class Handing(Equipping):
             return ANYWHERE
         record = self.records.get(block.base)  # None while it is being admitted: of its own there are no values yet
         start, end = block.bounds[task], block.bounds[task + 1]
-        k = block.shape.externals
-        if record is not None and end - start == 1 and block.inputs[start] >= k and self.placement is best_lane:
-            only = record.home[block.inputs[start]]
-            return only if only in self.workers else ANYWHERE
+        k, sample = block.shape.externals, block.inputs[start : min(end, start + SAMPLE)]
+        if record is not None and start < end and self.placement is best_lane:
+            home = record.home
+            only = home[sample[0]]
+            for read in sample:
+                if read < k or home[read] != only:
+                    break
+            else:  # mostly all are in one place: then sizes do not matter
+                return only if only in self.workers else ANYWHERE
         pairs = []
-        for read in block.inputs[start : min(end, start + SAMPLE)]:
+        for read in sample:
             if read >= k:
                 if record is not None:
                     pairs.append((record.home[read], record.sizes[read]))
