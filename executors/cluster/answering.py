@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.handing import Handing
-from lazygraph.executors.cluster.records import NOWHERE, FailureRecord, RunRecord, plain_stats
+from lazygraph.executors.cluster.records import NOWHERE, FailureRecord, RunRecord, plain_run, plain_stats
 from lazygraph.running import events
 from lazygraph.running.frontier import WHOLE_RUN
 from lazygraph.values.status import TERMINAL, UNHAPPY, State, in_states
@@ -279,7 +279,8 @@ class Answering(Handing):
             state = record.block.state[entry] if record.keys is None else owner.state[origin]
             states.append((int(state), self._why(record, entry, now)))
         there = plain_stats(list(self.workers.values()), self._silent, self._leaving)
-        self._send(peer, m.StateOf(message.question, there, holders, states))
+        runs = [plain_run(record) for record in self.records.values() if record.root is record] if message.every else []
+        self._send(peer, m.StateOf(message.question, there, holders, states, runs))
 
 
 def state_there(block: Block, entry: int, state: int) -> int:

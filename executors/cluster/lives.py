@@ -1,6 +1,6 @@
 """Sentences about whether workers live, and about those that leave.
 
-Covers: signs of life, workers that are silent, draining.
+Covers: signs of life, workers that are silent, draining, clients that may be missed for a while.
 Does not cover: what is made of it (losing, draining).
 """
 
@@ -58,3 +58,12 @@ class Carried(Message, tag=87, frozen=True):
 
     block: int
     entries: bytes
+
+
+class Linger(Message, tag=88, frozen=True):
+    """Client to scheduler: should my connection end, let so many seconds pass before what I want is dropped.
+
+    With 0 seconds: I leave.
+    """
+
+    seconds: float

@@ -39,6 +39,7 @@ from lazygraph.executors.cluster.lives import Carry as Carry
 from lazygraph.executors.cluster.lives import Drain as Drain
 from lazygraph.executors.cluster.lives import Leave as Leave
 from lazygraph.executors.cluster.lives import Leaving as Leaving
+from lazygraph.executors.cluster.lives import Linger as Linger
 from lazygraph.executors.cluster.portions import Portion as Portion
 from lazygraph.executors.cluster.sights import Sighted as Sighted
 from lazygraph.executors.cluster.sights import Watched as Watched
@@ -166,6 +167,7 @@ class AskState(Message, tag=16, frozen=True):
 
     question: int
     runs: list[tuple[int, int]]
+    every: bool = False  # also say which runs there are
 
 
 class SetQueues(Message, tag=17, frozen=True):
@@ -244,6 +246,7 @@ class StateOf(Message, tag=25, frozen=True):
     workers: dict[str, dict[str, Any]]
     holders: list[list[str]]
     states: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    runs: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Retried(Message, tag=26, frozen=True):
@@ -482,7 +485,7 @@ ANY = (
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
     | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
-    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving | Portion
+    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving | Linger | Portion
     | Put | Own | Bring
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal

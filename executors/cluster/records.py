@@ -417,3 +417,14 @@ def plain_stats(
         }
         for w in workers
     }
+
+
+def plain_run(record: RunRecord) -> dict[str, Any]:
+    """Return a run as plain data: `kept` says that it is detached, and outlasts its client."""
+    return {
+        "run": record.run_id,
+        "tasks": len(record.block) - record.block.shape.externals,
+        "done": record.done,
+        "open": record.block.open,
+        "kept": bool(record.lasting),
+    }

@@ -1,4 +1,4 @@
-"""`lazygraph drain`: what a cluster is told to do."""
+"""`lazygraph drain`, `lazygraph cancel`: what a cluster is told to do."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def drain(address: str, workers: tuple[str, ...], timeout: float | None, token_f
             client.drain(workers, timeout)
         except TimeoutError:
             raise click.ClickException(f"they have not left within {timeout:g} s; they do when they can") from None
+
+
+@click.command()
+@click.argument("address")
+@click.argument("run")
+@click.option("--force", is_flag=True, help="What runs is made to leave, too.")
+@token_option
+def cancel(address: str, run: str, force: bool, token_file: str | None) -> None:
+    """Cancel RUN (its run_name or id, whoever started it) of the scheduler at ADDRESS.
+
+    Exit status 1 when there is none.
+    """
+    with client_of(address, token_file) as client:
+        try:
+            client.attach(run).cancel(force=force)
+        except KeyError as error:
+            raise click.ClickException(str(error.args[0])) from None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HOMES: Mapping[str, str] = {
+    "cancel": "lazygraph.cli.acting:cancel",
     "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
     "drain": "lazygraph.cli.acting:drain",
@@ -27,7 +28,7 @@ _HOMES: Mapping[str, str] = {
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "logs cancel retry replay report certs config".split()
+_LATER = "logs retry replay report certs config".split()
 
 
 class _Lazy(click.Group):

@@ -62,7 +62,7 @@ STARTS = """
     def read(path):
         return Path(path).read_text()
 
-    client = Client(sys.argv[1])
+    client = Client(sys.argv[1], grace=0.0)
 """
 
 

@@ -337,7 +337,7 @@ input()
 import os, signal, weakref
 from pathlib import Path
 from lazygraph import Client, wait
-client = Client({cluster.address!r}, token={cluster.token!r})
+client = Client({cluster.address!r}, token={cluster.token!r}, grace=0)
 class Value:
     def __init__(self):
         weakref.finalize(self, Path({str(told)!r}).write_text, "freed").atexit = False
@@ -348,6 +348,38 @@ os.kill(os.getpid(), signal.SIGKILL)
         process: Any = subprocess.run([sys.executable, "-c", script], check=False, timeout=40)
         assert process.returncode == -signal.SIGKILL
         assert told.read_text() == "freed"
+
+    @pytest.mark.parametrize("taken_over", [True, False])
+    def test_what_it_wanted_goes_on_for_a_while_and_somebody_may_take_it_over(
+        self, cluster: LocalCluster, tmp_path: Path, taken_over: bool
+    ) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        script = f"""
+import os, signal
+from pathlib import Path
+from lazygraph import Client, delayed, start
+grace = {60 if taken_over else 0.5}
+client = Client({cluster.address!r}, token={cluster.token!r}, grace=grace)
+run = start(delayed(len)(delayed(Path.read_text)(Path({str(pipe)!r}))), run_name="missed")
+run.futures[0].accepted(30)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        process: Any = subprocess.run([sys.executable, "-c", script], check=False, timeout=40)
+        assert process.returncode == -signal.SIGKILL
+        with Client(cluster) as client:
+            if taken_over:
+                run = client.attach("missed")
+                pipe.write_text("four")
+                assert run.result(30) == (4,)
+            else:
+                while client.scheduler_info()["runs"]:
+                    pass
+                with pytest.raises(KeyError):
+                    client.attach("missed")
+                writer = os.open(pipe, os.O_RDWR)  # so that its task ends, if it has begun
+                os.write(writer, b"four")
+                os.close(writer)
 
     def test_after_a_fork_the_child_is_told(self, client: Client) -> None:
         reader, writer = os.pipe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from operator import add
 from pathlib import Path
 
@@ -127,3 +128,15 @@ class TestTheCommand:
         command = lazygraph("drain", address, "nobody")
         assert command.process.wait(60) == 1
         assert "no worker is called nobody" in command.process.stdout.read()
+
+    def test_cancels_a_run_that_status_shows(self, lazygraph: Lazygraph, scheduler: Scheduler) -> None:
+        _, address, _ = scheduler
+        with Client(address):
+            run = lg.start(delayed(add, workers=["nobody"])(1, 2), run_name="stuck")
+            assert run.futures[0].accepted(30)
+            assert "  run stuck: 0 of 1 tasks done\n" in lazygraph("status", address).rest()[1]
+            assert lazygraph("cancel", address, "stuck").rest() == (0, "")
+            with pytest.raises(CancelledError):
+                run.futures[0].result(30)
+        status, said = lazygraph("cancel", address, "stuck").rest()
+        assert (status, "no run with the name 'stuck'" in said) == (1, True)

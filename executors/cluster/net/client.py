@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from lazygraph.values.options import TaskOptions
 
 
+GRACE = 10.0
+"""Seconds that a client's runs go on when it has been killed."""
+
+
 class Client(Looking):
     """A connection to a cluster, with the verbs of `dask.distributed.Client`.
 
@@ -53,6 +57,9 @@ class Client(Looking):
     What is started by `.delay`, `.apply_async` or `submit(..., detach=True)` belongs to the scheduler: it goes on when
     this client ends, and its values are kept for `result_ttl` seconds (default: a day) after all of that submission has
     ended, or until `future.forget()`.  `future(key)` finds it again, from any process.
+
+    All else goes with this client: at once when it is closed, `grace` seconds after it was killed or its connection was
+    cut; until then `attach(run_name)` and `future(key)` of another one may take it over.
     """
 
     def __init__(
@@ -63,14 +70,17 @@ class Client(Looking):
         timeout: float = 30.0,
         set_as_default: bool = True,
         result_ttl: float = ONE_DAY,
+        grace: float = GRACE,
     ) -> None:
+        if not grace >= 0:
+            raise InvalidOption(f"Client(grace={grace!r}): seconds, 0 or more")
         if not result_ttl >= 0:
             raise InvalidOption(f"Client(result_ttl={result_ttl!r}): seconds, 0 or more")
         self._own_cluster: Any = None
         self._set_as_default = set_as_default
         self._lock = threading.Lock()
         self._batch: Any = None
-        self._result_ttl = result_ttl
+        self._result_ttl, self._grace = result_ttl, grace
         self._executor: ClusterExecutor | None = None  # while it is being opened
         self._closed = False
         self._opening = Opening(lambda: self._open(address, token, timeout), background=called_by_coroutine())
@@ -84,6 +94,7 @@ class Client(Looking):
                 token or getattr(address, "token", None),
                 timeout,
                 self._result_ttl,
+                self._grace,
             )
         except BaseException:
             self._close_own()

@@ -221,6 +221,7 @@ class Connection:
     def _end(self) -> None:
         if self._link is not None:
             self._peers.close()
+            self._link.queue(m.Linger(0.0))
             self._link.flush_now()
             self._link.close()
         self._fail_questions(Closed(f"the client of {self.address}"))

@@ -62,7 +62,12 @@ class ClusterExecutor(Holding):
     tells_early = True
 
     def __init__(
-        self, address: str, token: str | None = None, timeout: float = 30.0, result_ttl: float = ONE_DAY
+        self,
+        address: str,
+        token: str | None = None,
+        timeout: float = 30.0,
+        result_ttl: float = ONE_DAY,
+        grace: float = 0.0,
     ) -> None:
         super().__init__()
         self.address, self.result_ttl = address, result_ttl
@@ -77,6 +82,8 @@ class ClusterExecutor(Holding):
         self._callbacks = Callbacks()
         self._pid = os.getpid()
         self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
+        if grace:
+            self._connection.send(m.Linger(grace))
         self._at_exit()
 
     @property
@@ -382,10 +389,10 @@ class ClusterExecutor(Holding):
 
     # -- questions ---------------------------------------------------------------------------------
 
-    def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0) -> m.StateOf:
-        """Ask who is there, and who has the values of some futures."""
+    def state(self, futures: Sequence[Future[Any]] = (), timeout: float = 30.0, every: bool = False) -> m.StateOf:
+        """Ask who is there, who has the values of some futures, and (`every`) which runs there are."""
         runs = [(future.run.number, future.run.entry_of(future.output)) for future in futures]
-        answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs)).result(timeout)
+        answer: m.StateOf = self._connection.ask(lambda q: m.AskState(q, runs, every)).result(timeout)
         return answer
 
     def status_of(self, run: Run, output: int) -> Status | None:

@@ -171,3 +171,5 @@ def _leave(connection: Connection, unaccepted: dict[int, None], pid: int) -> Non
     usable = os.getpid() == pid and not connection.closed and connection.error is None
     if unaccepted and usable and not interrupted():
         _accept_last(connection, unaccepted)
+    if usable and not unaccepted:
+        connection.close()  # says that this client leaves: nobody is to miss it

@@ -54,8 +54,9 @@ class Looking:
         return found
 
     def scheduler_info(self) -> dict[str, Any]:
-        """Return the scheduler's address and its workers (by address: name, threads, tasks outstanding)."""
-        return {"address": self.executor.address, "workers": dict(self.executor.state().workers)}
+        """Return the scheduler's address, its workers (by address: name, threads, tasks outstanding) and its runs."""
+        state = self.executor.state(every=True)
+        return {"address": self.executor.address, "workers": dict(state.workers), "runs": state.runs}
 
     def wait_for_workers(self, n: int, timeout: float = 30.0) -> None:
         """Return when at least `n` workers have joined; TimeoutError after `timeout` seconds."""

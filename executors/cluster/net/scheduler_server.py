@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 EXPLAINED = 1.0
 """Seconds that a worker's end waits for the word of whoever has started it."""
 
+LONGEST = 3600.0
+"""Seconds that a client may be missed at most."""
+
 _UNHURRIED = frozenset({m.Free, m.Forget})
 _SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
 
@@ -46,6 +49,7 @@ class SchedulerServer:
         self._links: dict[int, Link] = {}
         self._peers: dict[Link, tuple[int, str]] = {}
         self._numbers = itertools.count(1)
+        self._lingering: dict[Link, float] = {}  # clients that may be missed for a while -> seconds
         self._waiting: dict[Link, None] = {}  # links with something queued
         self._server: Server | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -84,6 +88,9 @@ class SchedulerServer:
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         peer, role = self._peers[link]
+        if isinstance(message, m.Linger) and role == "client":
+            self._lingering[link] = message.seconds
+            return
         if type(message) not in _SAYS[role]:
             link.send(m.Refusal(f"a {role} may not say {type(message).__name__}"))
             link.close()
@@ -99,6 +106,10 @@ class SchedulerServer:
         peer = known[0]
         del self._links[peer]
         how = f"its connection ended ({error})" if error is not None else ""
+        seconds = self._lingering.pop(link, 0.0)
+        if seconds > 0:  # it was killed, perhaps: somebody else may want what it wanted (Client.attach)
+            self._loop.call_later(min(seconds, LONGEST), self._gone, peer, how)
+            return
         worker = self.mind.workers.get(peer)
         if worker is None or not self._supervised or worker.name in self._ends:
             self._gone(peer, self._ends.pop(worker.name, how) if worker is not None else "")
