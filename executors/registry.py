@@ -66,14 +66,14 @@ def _pool_of(threads: int, chosen: Executor) -> Executor:
 
 
 def _by_name(name: str) -> Executor:
-    if name not in BUILT and not name.startswith("tcp://"):
+    if name not in BUILT and not name.startswith(("tcp://", "tls://")):
         raise UnknownExecutor(name, [*BUILT, "tcp://host:port"])
     if name == "sync" or (name in BUILT and inside_task.get()):
         # A new one each time: it belongs to the calling thread, and inside a task no slot may wait for a slot.
         return _load(BUILT["sync"])(_children()).within(inside_task.get())  # type: ignore[no-any-return]
     found = _warm.get(name)
     if found is None or getattr(found, "closed", False):
-        if name.startswith("tcp://"):
+        if name.startswith(("tcp://", "tls://")):
             found = _load("lazygraph.executors.cluster.net.executor:ClusterExecutor")(name)
         else:
             found = _load(BUILT[name])()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lazygraph.errors import LazyGraphError as LazyGraphError
     from lazygraph.executors.cluster.local import LocalCluster as LocalCluster
     from lazygraph.executors.cluster.net.client import Client as Client
+    from lazygraph.executors.cluster.tls import TLS as TLS
     from lazygraph.executors.files.store import Store as Store
     from lazygraph.interop.dask_words import annotate as annotate
     from lazygraph.interop.dask_words import config as config
@@ -69,6 +70,7 @@ _HOMES = {
     "LazyGraphError": "lazygraph.errors",
     "Limit": "lazygraph.values.options",
     "LocalCluster": "lazygraph.executors.cluster.local",
+    "TLS": "lazygraph.executors.cluster.tls",
     "Rate": "lazygraph.values.options",
     "RetryPolicy": "lazygraph.values.options",
     "Run": "lazygraph.running.run",

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lazygraph.errors import ClusterFailed, InvalidOption, Unserializable
 from lazygraph.executors.cluster.offers import offers_of
+from lazygraph.executors.cluster.tls import check_listening, tls_of
 from lazygraph.running.background import Opening, apart, called_by_coroutine, in_thread
 from lazygraph.values.references import portable
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.executors.cluster.offers import Offer
+    from lazygraph.executors.cluster.tls import TLS
 
 FAILED_STARTS = 5
 """After so many attempts to replace a worker in vain, the cluster ends."""
@@ -149,6 +151,9 @@ class LocalCluster:
     in {"gpu": 1}; a list with one of them for every worker makes them different.  `preload` names modules that workers
     import at the start, with their hooks.  `setup()` is called in every worker process before its first task; when it,
     or a module, fails in the beginning, this raises `ClusterFailed` with the worker's traceback.
+    `host` is the address of this machine on which all of it listens.  Off loopback `tls` is needed, the certificates of
+    a node and their authority (`lazygraph certs create`), or `insecure=True`, which says that the network is trusted.
+
     What a worker runs that has been silent for `worker_ttl` seconds is run again elsewhere.
     """
 
@@ -163,6 +168,9 @@ class LocalCluster:
         preload: str | Sequence[str] = (),
         setup: Callable[[], Any] | None = None,
         worker_ttl: float = 60.0,
+        host: str = "127.0.0.1",
+        tls: TLS | None = None,
+        insecure: bool = False,
     ) -> None:
         if (n_workers is not None and n_workers < 1) or threads_per_worker < 1:
             raise InvalidOption(f"LocalCluster({n_workers=}, {threads_per_worker=}): both must be at least 1")
@@ -170,6 +178,9 @@ class LocalCluster:
             raise InvalidOption(f"LocalCluster({worker_ttl=}): it must be at least 0.1 seconds")
         self._worker_ttl = worker_ttl
         offers = offers_of(n_workers, threads_per_worker, queues, resources, os.cpu_count() or 1)
+        check_listening(host, tls := tls or tls_of({}), insecure)
+        self.tls = tls
+        self._listen = ["--host", host, *(tls.words() if tls else ()), *(["--insecure"] if insecure else ())]
         self.token = secrets.token_hex(32)
         self._greeting: dict[str, Any] = {"token": self.token}
         if setup is not None:
@@ -189,7 +200,7 @@ class LocalCluster:
     def _open(self, offers: Sequence[Offer], dashboard_address: str | None) -> dict[str, Any]:
         """Start everything; return what the scheduler says of itself."""
         try:
-            words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--worker-ttl", str(self._worker_ttl)]
+            words = ["scheduler", *self._listen, "--port", "0", "--worker-ttl", str(self._worker_ttl)]
             if dashboard_address is not None:
                 words += ["--dashboard-address", dashboard_address]
             self._scheduler = self._start_child(words, {"token": self.token})
@@ -221,7 +232,7 @@ class LocalCluster:
     def _start_worker(self, offer: Offer) -> tuple[str, _Child]:
         """Start a worker, which is to be greeted."""
         name = f"worker-{next(self._numbers)}"
-        words = ["worker", "-", "--host", "127.0.0.1", *self._preloads, *replace(offer, name=name).words()]
+        words = ["worker", "-", *self._listen, *self._preloads, *replace(offer, name=name).words()]
         return name, self._start_child(words, None, name)
 
     @property

@@ -1,10 +1,16 @@
 """The scheduler's web page: tornado, on the scheduler's own loop.  It reads the mind and never changes it.
 
-Covers: `/` (a page that refreshes itself), `/status.json`, `/health`.
+On loopback it is open to whoever is on this machine; anywhere else it is read with the cluster's token only: as
+`Authorization: Bearer TOKEN`, or in a browser by a form, after which a cookie stands for it.
+
+Covers: `/` (a page that refreshes itself), `/status.json`, `/health`, `/login`, who may read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +20,7 @@ from tornado.netutil import bind_sockets
 
 from lazygraph.errors import InvalidOption
 from lazygraph.executors.cluster.records import plain_stats
+from lazygraph.executors.cluster.tls import PLAIN, Guard, check_listening, is_loopback
 from lazygraph.version import __version__
 
 if TYPE_CHECKING:
@@ -51,9 +58,76 @@ def status_of(mind: SchedulerMachine) -> dict[str, Any]:
     }
 
 
+_LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>lazygraph</title>
+<form method="post" action="/login"><label>Token of this cluster
+<input name="token" type="password" autocomplete="off" autofocus></label> <button>Open</button></form></html>"""
+_COOKIE = "lazygraph"
+_MOST_SENT = 64 * 1024
+"""Bytes of a request's body: nothing here is sent more than a token."""
+
+
+@dataclass(frozen=True)
+class _Door:
+    """Who may read: on loopback whoever asks for it by a name of the loopback, elsewhere who knows the token."""
+
+    token: str
+    loopback: bool
+    encrypted: bool
+
+    @property
+    def cookie(self) -> str:
+        """What a browser keeps: it shows that the token was known, and does not tell it."""
+        return hmac.new(self.token.encode(), b"lazygraph page", hashlib.sha256).hexdigest()
+
+    def opens_for(self, authorization: str, cookie: str) -> bool:
+        """Whether these show that somebody knows the token."""
+        kind, _, said = authorization.partition(" ")
+        bearer = kind.lower() == "bearer" and _same(said.strip(), self.token)
+        return bearer or _same(cookie, self.cookie)
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(errors="replace"), other.encode())
+
+
 class _Handler(tornado.web.RequestHandler):
-    def initialize(self, mind: SchedulerMachine) -> None:
-        self.mind = mind
+    open_to_all = False
+
+    def initialize(self, mind: SchedulerMachine, door: _Door) -> None:
+        self.mind, self.door = mind, door
+
+    def set_default_headers(self) -> None:
+        for name, value in (
+            ("Cache-Control", "no-store"),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+        ):
+            self.set_header(name, value)
+
+    def prepare(self) -> None:
+        """Let nobody in who may not read."""
+        if self.door.loopback:
+            # A page from elsewhere whose name was made to mean 127.0.0.1 is refused by that name.
+            if not is_loopback(self.request.host_name.strip("[]")):
+                raise tornado.web.HTTPError(403, reason="ask for this page as localhost or 127.0.0.1")
+        elif not self.open_to_all and not self.door.opens_for(
+            self.request.headers.get("Authorization", ""), self.get_cookie(_COOKIE, "") or ""
+        ):
+            self.set_status(401)
+            self.set_header("WWW-Authenticate", 'Bearer realm="lazygraph"')
+            self.finish(_LOGIN)
+
+
+class _Login(_Handler):
+    open_to_all = True
+
+    def post(self) -> None:
+        if not _same(self.get_body_argument("token", "").strip(), self.door.token):
+            self.set_status(401)
+            self.finish(_LOGIN)
+            return
+        self.set_cookie(_COOKIE, self.door.cookie, httponly=True, samesite="Strict", secure=self.door.encrypted)
+        self.redirect("/", status=303)
 
 
 class _Status(_Handler):
@@ -62,6 +136,8 @@ class _Status(_Handler):
 
 
 class _Health(_Handler):
+    open_to_all = True
+
     def get(self) -> None:
         self.write("ok")
 
@@ -80,14 +156,29 @@ class _Page(_Handler):
         self.write(_PAGE.format(version=__version__, workers=workers, runs=runs))
 
 
-def serve_web(mind: SchedulerMachine, address: str) -> str:
-    """Serve the page on `host:port` (no host: loopback; port 0: a free one); return its link."""
+def serve_web(mind: SchedulerMachine, address: str, token: str, guard: Guard = PLAIN) -> str:
+    """Serve the page on `host:port` (no host: loopback; port 0: a free one); return its link.
+
+    Off loopback it is read with the token only, over https with the certificate of `guard`.  Raises InvalidOption when
+    there is none, unless the guard says that this is meant.
+    """
     host, _, port = address.rpartition(":")
-    host = host or "127.0.0.1"
+    host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit():
         raise InvalidOption(f"dashboard address {address!r} is not of the form host:port, for instance 127.0.0.1:8787")
-    rules = [(r"/", _Page), (r"/status\.json", _Status), (r"/health", _Health)]
-    server = HTTPServer(tornado.web.Application([(path, handler, {"mind": mind}) for path, handler in rules]))
+    check_listening(host, guard.tls, guard.insecure)
+    tls = None if is_loopback(host) else guard.tls
+    door = _Door(token, is_loopback(host), tls is not None)
+    rules = [(r"/", _Page), (r"/status\.json", _Status), (r"/health", _Health), (r"/login", _Login)]
+    server = HTTPServer(
+        tornado.web.Application([(path, handler, {"mind": mind, "door": door}) for path, handler in rules]),
+        ssl_options=None if tls is None else tls.web_side(),
+        max_body_size=_MOST_SENT,
+        max_buffer_size=2 * _MOST_SENT,
+        idle_connection_timeout=60.0,
+        body_timeout=10.0,
+    )
     sockets = bind_sockets(int(port), host)
     server.add_sockets(sockets)
-    return f"http://{host}:{sockets[0].getsockname()[1]}/"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if tls is None else 'https'}://{shown}:{sockets[0].getsockname()[1]}/"

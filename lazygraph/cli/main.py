@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _HOMES: Mapping[str, str] = {
     "cancel": "lazygraph.cli.acting:cancel",
+    "certs": "lazygraph.cli.certs:certs",
     "child": "lazygraph.cli.child:child",
     "demo": "lazygraph.cli.demo.command:demo",
     "drain": "lazygraph.cli.acting:drain",
@@ -28,7 +29,7 @@ _HOMES: Mapping[str, str] = {
     "worker": "lazygraph.cli.serving:worker",
     "status": "lazygraph.cli.status:status",
 }
-_LATER = "logs retry replay report certs config".split()
+_LATER = "logs retry replay report config".split()
 
 
 class _Lazy(click.Group):

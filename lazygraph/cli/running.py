@@ -121,7 +121,7 @@ def _executor(how: How) -> Any:
         )
     if how.token_file is None:
         return how.executor
-    if not how.executor.startswith("tcp://"):
+    if not how.executor.startswith(("tcp://", "tls://")):
         raise click.UsageError(f"--token-file is for a cluster, and --executor {how.executor} is none")
     from lazygraph.executors.cluster.net.executor import ClusterExecutor
     from lazygraph.executors.cluster.net.tokens import read_token

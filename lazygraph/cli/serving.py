@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.net.worker_server import WorkerServer
     from lazygraph.executors.cluster.offers import Offer
+    from lazygraph.executors.cluster.tls import Guard
     from lazygraph.running.hooks import Hooks
 
 
@@ -119,7 +120,30 @@ def _until_drained(server: WorkerServer, stop: asyncio.Event, voice: _Voice) -> 
             loop.add_signal_handler(signal.SIGINT, stop.set)
 
 
+def _guarded(command: Any) -> Any:
+    """Give a command the options of TLS."""
+    for option in (
+        click.option("--insecure", is_flag=True, help="Listen off loopback without TLS: the network is trusted."),
+        click.option("--tls-key", type=click.Path(dir_okay=False), help="Key of that, in PEM.  [LAZYGRAPH_TLS_KEY]"),
+        click.option(
+            "--tls-cert", type=click.Path(dir_okay=False), help="Certificate of this process.  [LAZYGRAPH_TLS_CERT]"
+        ),
+        click.option(
+            "--tls-ca", type=click.Path(dir_okay=False), help="The cluster's authority: speak TLS.  [LAZYGRAPH_TLS_CA]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _guard(ca: str | None, cert: str | None, key: str | None, insecure: bool) -> Guard:
+    from lazygraph.executors.cluster.tls import Guard, tls_of
+
+    return Guard(tls_of({"ca": ca, "cert": cert, "key": key}), insecure)
+
+
 @click.command()
+@_guarded
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8786, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help="File with the token.")
@@ -141,6 +165,10 @@ def scheduler(
     journal: str | None,
     worker_ttl: float,
     lifeline: bool,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    insecure: bool,
 ) -> None:
     """Start a scheduler; workers and clients join it."""
     if journal is not None:
@@ -149,7 +177,8 @@ def scheduler(
     told = _Told()
     token = _lifeline(told.hear)["token"] if lifeline else _token(token_file)
     try:
-        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, worker_ttl, told, voice))
+        guard = _guard(tls_ca, tls_cert, tls_key, insecure)
+        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, worker_ttl, told, voice, guard))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -176,7 +205,14 @@ class _Told:
 
 
 async def _serve_scheduler(
-    host: str, port: int, token: str | None, dashboard: str | None, worker_ttl: float, told: _Told, voice: _Voice
+    host: str,
+    port: int,
+    token: str | None,
+    dashboard: str | None,
+    worker_ttl: float,
+    told: _Told,
+    voice: _Voice,
+    guard: Guard,
 ) -> None:
     from lazygraph.executors.cluster.net.scheduler_server import SchedulerServer
     from lazygraph.executors.cluster.net.tokens import keep_token, make_token
@@ -185,7 +221,7 @@ async def _serve_scheduler(
     if not voice.lifeline:
         _until_signalled(stop)
     made = token or make_token()
-    server = SchedulerServer(host, port, made, worker_ttl, supervised=voice.lifeline)
+    server = SchedulerServer(host, port, made, worker_ttl, supervised=voice.lifeline, guard=guard)
     told.listen(server.ended)
     with contextlib.ExitStack() as leaving:
         leaving.callback(server.close)
@@ -194,7 +230,7 @@ async def _serve_scheduler(
         if dashboard is not None:
             from lazygraph.executors.cluster.web import serve_web
 
-            said["dashboard"] = serve_web(server.mind, dashboard)
+            said["dashboard"] = serve_web(server.mind, dashboard, made, guard)
             text += f"; dashboard at {said['dashboard']}"
         if token is None:
             kept = keep_token(said["address"], made)
@@ -205,6 +241,7 @@ async def _serve_scheduler(
 
 
 @click.command()
+@_guarded
 @click.argument("address")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Tasks at once.")
 @click.option("--name", help="Name shown for this worker; default: host and process.")
@@ -228,6 +265,10 @@ def worker(
     memory_limit: str | None,
     resources: str | None,
     lifeline: bool,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    insecure: bool,
 ) -> None:
     """Start a worker for the scheduler at ADDRESS."""
     if memory_limit is not None:
@@ -244,13 +285,14 @@ def worker(
             queues_of(queues, "-Q") if queues else DEFAULT_QUEUES,
             resources_of(resources, "--resources") if resources is not None else {},
         )
+        guard = _guard(tls_ca, tls_cert, tls_key, insecure)
         if lifeline:
             _import_what_serves()  # whoever starts us has not got the scheduler's address yet
             greeting = _lifeline()
         else:
             greeting = {"address": address, "token": find_token(address, _token(token_file))}
         hooks = _prepared(modules, greeting.get("setup"), voice)
-        asyncio.run(_serve_worker(greeting["address"], greeting["token"], offer, host, hooks, voice))
+        asyncio.run(_serve_worker(greeting["address"], greeting["token"], offer, host, hooks, voice, guard))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -273,12 +315,14 @@ def _prepared(modules: list[tuple[str, str]], setup: str | None, voice: _Voice) 
         voice.cannot(str(error))
 
 
-async def _serve_worker(address: str, token: str, offer: Offer, host: str, hooks: Hooks, voice: _Voice) -> None:
+async def _serve_worker(
+    address: str, token: str, offer: Offer, host: str, hooks: Hooks, voice: _Voice, guard: Guard
+) -> None:
     from lazygraph.executors.cluster.net.runners import Runners
     from lazygraph.executors.cluster.net.worker_server import WorkerServer
     from lazygraph.executors.isolated import Isolation
 
-    server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()))
+    server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()), guard)
     await server.start()
     stop = asyncio.Event()
     _until_drained(server, stop, voice)

@@ -82,7 +82,7 @@ def opened(name: Any) -> Iterator[Any]:
         with OWN[name]() as executor:
             yield executor
         return
-    if not isinstance(name, str) or name.startswith("tcp://"):
+    if not isinstance(name, str) or name.startswith(("tcp://", "tls://")):
         yield resolve(name)
         return
     found = _imported(name)

@@ -39,6 +39,7 @@ from lazygraph.values.verbs import persist_on, start_on
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from lazygraph.executors.cluster.tls import TLS
     from lazygraph.running.completing import AsCompleted
     from lazygraph.running.run import Run
     from lazygraph.values.options import TaskOptions
@@ -51,7 +52,8 @@ GRACE = 10.0
 class Client(Looking):
     """A connection to a cluster, with the verbs of `dask.distributed.Client`.
 
-    `Client("tcp://host:8786", token=...)`, `Client(cluster)`, or `Client()`, which starts a LocalCluster of its own.
+    `Client("tcp://host:8786", token=...)`, `Client("tls://host:8786", tls=TLS(...))`, `Client(cluster)`, or `Client()`,
+    which starts a LocalCluster of its own.
     While it is open it is the process's default executor (`set_as_default=False` opts out).
 
     What is started by `.delay`, `.apply_async` or `submit(..., detach=True)` belongs to the scheduler: it goes on when
@@ -71,6 +73,7 @@ class Client(Looking):
         set_as_default: bool = True,
         result_ttl: float = ONE_DAY,
         grace: float = GRACE,
+        tls: TLS | None = None,
     ) -> None:
         if not grace >= 0:
             raise InvalidOption(f"Client(grace={grace!r}): seconds, 0 or more")
@@ -83,9 +86,9 @@ class Client(Looking):
         self._result_ttl, self._grace = result_ttl, grace
         self._executor: ClusterExecutor | None = None  # while it is being opened
         self._closed = False
-        self._opening = Opening(lambda: self._open(address, token, timeout), background=called_by_coroutine())
+        self._opening = Opening(lambda: self._open(address, token, timeout, tls), background=called_by_coroutine())
 
-    def _open(self, address: Any, token: str | None, timeout: float) -> ClusterExecutor:
+    def _open(self, address: Any, token: str | None, timeout: float, tls: TLS | None) -> ClusterExecutor:
         if address is None:
             address = self._own_cluster = _start_cluster()
         try:
@@ -95,6 +98,7 @@ class Client(Looking):
                 timeout,
                 self._result_ttl,
                 self._grace,
+                tls or getattr(address, "tls", None),
             )
         except BaseException:
             self._close_own()

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
+    from lazygraph.executors.cluster.tls import TLS
 
 Buffer = bytes | memoryview
 MOST_QUEUED = 64 * 1024**2
+GOODBYE = 1.0
+"""Seconds that the end of a connection with TLS waits for the other side's."""
 LATER = 0.005
 """Seconds that work which nobody waits for is gathered."""
 
@@ -42,8 +45,9 @@ class Connection:
         timeout: float,
         received: Callable[[m.Message, Buffer], None],
         lost: Callable[[Exception], None],
+        tls: TLS | None = None,
     ) -> None:
-        self.address = address
+        self.address, self._tls = address, tls
         self._token, self._received, self._lost_callback = token, received, lost
         self._jobs: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
@@ -81,7 +85,7 @@ class Connection:
             self.loop.close()
 
     async def _connect(self, timeout: float) -> None:
-        self._peers = PeerLinks(self._token, "client", self._answered_by_peer, own=True)
+        self._peers = PeerLinks(self._token, "client", self._answered_by_peer, own=True, tls=self._tls)
         self._link = await connect(
             self.address,
             "client",
@@ -89,6 +93,7 @@ class Connection:
             on_message=lambda _, message, body: self._received(message, body),
             on_lost=lambda _, error: self._on_lost(error),
             timeout=timeout,
+            tls=self._tls,
         )
 
     @property
@@ -223,8 +228,16 @@ class Connection:
             self._peers.close()
             self._link.queue(m.Linger(0.0))
             self._link.flush_now()
+            if self._tls is not None:
+                self._link.hand_over(_hear_nothing, lambda _, error: self._stop())
             self._link.close()
         self._fail_questions(Closed(f"the client of {self.address}"))
+        if self._tls is None or self._link is None or self._link.over:
+            self._stop()
+        else:  # what was written is on its way when the other side has said goodbye too
+            self.loop.call_later(GOODBYE, self._link.abort)
+
+    def _stop(self) -> None:
         self.loop.call_soon(self.loop.stop)
 
     def answer(self, question: int, reply: Any) -> None:
@@ -253,3 +266,7 @@ class Connection:
             waiting, self._questions = list(self._questions.values()), {}
         for future in waiting:
             future.set_exception(error)
+
+
+def _hear_nothing(link: Link, message: m.Message, body: Buffer) -> None:
+    pass

@@ -19,6 +19,7 @@ from lazygraph.errors import LostData, Unserializable, UnsupportedByExecutor, Us
 from lazygraph.executors.base import CAPABILITIES
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
+from lazygraph.executors.cluster.net.addresses import is_tls
 from lazygraph.executors.cluster.net.callbacks import Callbacks
 from lazygraph.executors.cluster.net.connection import Connection
 from lazygraph.executors.cluster.net.failures import failure_of
@@ -29,6 +30,7 @@ from lazygraph.executors.cluster.net.portions import pack_in_portions
 from lazygraph.executors.cluster.net.putting import put_to_workers
 from lazygraph.executors.cluster.net.tokens import find_token
 from lazygraph.executors.cluster.records import held_shape, pack_shape
+from lazygraph.executors.cluster.tls import TLS, tls_of
 from lazygraph.planning.plan import Plan
 from lazygraph.running.context import inside_task
 from lazygraph.running.futures import Future
@@ -68,6 +70,7 @@ class ClusterExecutor(Holding):
         timeout: float = 30.0,
         result_ttl: float = ONE_DAY,
         grace: float = 0.0,
+        tls: TLS | None = None,
     ) -> None:
         super().__init__()
         self.address, self.result_ttl = address, result_ttl
@@ -81,7 +84,9 @@ class ClusterExecutor(Holding):
         self._drops_due, self._drops_seen = False, (0, 0)  # how many there were at the last look, of how many looks
         self._callbacks = Callbacks()
         self._pid = os.getpid()
-        self._connection = Connection(address, find_token(address, token), timeout, self._received, self._lost)
+        tls = tls or (tls_of({}) if is_tls(address) else None)
+        secret = find_token(address, token)
+        self._connection = Connection(address, secret, timeout, self._received, self._lost, tls)
         if grace:
             self._connection.send(m.Linger(grace))
         self._at_exit()

@@ -21,14 +21,16 @@ import hmac
 import os
 import secrets
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lazygraph.errors import CannotConnect, InvalidOption, Refused
 from lazygraph.executors.cluster.messages import PROTOCOL, Challenge, Hello, Message, Proof, Refusal, Welcome
-from lazygraph.executors.cluster.net.addresses import format_address, parse_address
+from lazygraph.executors.cluster.net.addresses import format_address, is_tls, parse_address
 from lazygraph.executors.cluster.net.link import Body, Link
+from lazygraph.executors.cluster.tls import TLS, check_listening
 from lazygraph.version import __version__
 
 GREETING_SECONDS = 10.0
@@ -188,13 +190,17 @@ async def connect(
     on_lost: Callable[[Link, Exception | None], None],
     on_batch_end: Callable[[], None] | None = None,
     timeout: float = 30.0,
+    tls: TLS | None = None,
 ) -> Link:
     """Connect and greet; return the link, which both sides trust.
+
+    An address of the form tls://host:port needs `tls`; with that, no other is connected to: nothing goes in the clear.
 
     Raises Refused with the reason, or CannotConnect when nobody answers within `timeout` seconds; no callback has been
     called then.  What arrives together with the welcome is delivered before this returns.
     """
     host, port = parse_address(address)
+    context = _context_for(address, tls)
     loop = asyncio.get_running_loop()
     caller = Caller(role, token, secrets.token_bytes(NONCE))
     welcomed: asyncio.Future[None] = loop.create_future()
@@ -217,13 +223,14 @@ async def connect(
 
     def lost(_: Link, error: Exception | None) -> None:
         if not welcomed.done():
-            reason = str(error) if error else "it closed the connection during the greeting"
+            reason = _why(error) if error else "it closed the connection during the greeting"
+            reason += _PERHAPS if tls is None else _NO_TLS
             welcomed.set_exception(CannotConnect(address, reason))
 
     link = Link(receive, lost)
     try:
         async with asyncio.timeout(timeout):
-            await loop.create_connection(lambda: link, host, port)
+            await loop.create_connection(lambda: link, host, port, ssl=context)
             link.send(caller.hello())
             await welcomed
     except BaseException as error:  # a cancelled connect leaves no socket behind either
@@ -232,7 +239,8 @@ async def connect(
         if isinstance(error, TimeoutError):
             raise CannotConnect(address, f"no answer within {timeout:g} s") from None
         if isinstance(error, OSError | UnicodeError) and not isinstance(error, CannotConnect | Refused):
-            raise CannotConnect(address, _why(error)) from error
+            hint = "" if tls is None or isinstance(error, ssl.SSLCertVerificationError | socket.gaierror) else _NO_TLS
+            raise CannotConnect(address, _why(error) + hint) from error
         raise
     return link
 
@@ -245,11 +253,35 @@ def _mourn_nothing(link: Link, error: Exception | None) -> None:
     pass
 
 
-def _why(error: OSError | UnicodeError) -> str:
+_PERHAPS = "; if it speaks TLS, its address is written tls://host:port"
+_NO_TLS = "; perhaps it does not speak TLS, or does not accept this side's certificate: both need one of one authority"
+
+
+def _context_for(address: str, tls: TLS | None) -> ssl.SSLContext | None:
+    if tls is not None and not is_tls(address):
+        raise CannotConnect(address, "it does not speak TLS, and this side was told to: its address must be tls://")
+    if tls is None and is_tls(address):
+        raise CannotConnect(
+            address,
+            "it speaks TLS, and this side has no certificate; give one by Client(tls=), --tls-ca, --tls-cert and "
+            "--tls-key, or LAZYGRAPH_TLS_CA, LAZYGRAPH_TLS_CERT and LAZYGRAPH_TLS_KEY",
+        )
+    return None if tls is None else tls.client_side()
+
+
+def _why(error: Exception) -> str:
     """Return in a few words why a connection could not be made."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted here: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):  # its errno is none of the system's
+        return f"TLS was not agreed on: {error.reason or error}"
     if isinstance(error, socket.gaierror | UnicodeError):  # UnicodeError: a name that cannot even be asked for
         return f"its host name is not known: {error}"
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    return (
+        os.strerror(error.errno).lower()
+        if isinstance(error, OSError) and error.errno
+        else str(error) or "it closed the connection"
+    )
 
 
 # -- on links: accepting ---------------------------------------------------------------------------
@@ -267,22 +299,27 @@ class Server:
         on_lost: Callable[[Link, Exception | None], None],
         on_batch_end: Callable[[], None] | None,
         greeting_seconds: float,
+        tls: TLS | None = None,
     ) -> None:
         self._token, self._roles, self._seconds = _not_empty(token), roles, greeting_seconds
         self._on_link, self._on_message, self._on_lost, self._on_batch_end = on_link, on_message, on_lost, on_batch_end
         self._greeting: dict[Link, tuple[Answerer, asyncio.TimerHandle]] = {}
         self._links: set[Link] = set()
+        self._tls = tls
         self._listener: asyncio.Server | None = None
         self.host, self.port = "", 0
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        return format_address(self.host, self.port)
+        return format_address(self.host, self.port, self._tls is not None)
 
     async def listen(self, host: str, port: int) -> None:
         """Begin to accept; port 0 takes a free one."""
-        self._listener = await asyncio.get_running_loop().create_server(self._accept, host, port)
+        context = None if self._tls is None else self._tls.server_side()
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._accept, host, port, ssl=context, ssl_handshake_timeout=self._seconds if context else None
+        )
         self.host, self.port = host, self._listener.sockets[0].getsockname()[1]
 
     def close(self) -> None:
@@ -319,6 +356,8 @@ class Server:
 
     def _expire(self, link: Link) -> None:
         self._refuse(link, f"the greeting was not finished within {self._seconds:g} s")
+        if not link.made:  # TLS was not agreed on: nobody will say that it is lost
+            self._greeting.pop(link, None)
 
     def _refuse(self, link: Link, sentence: str) -> None:
         link.send(Refusal(sentence))
@@ -344,12 +383,16 @@ async def serve(
     on_lost: Callable[[Link, Exception | None], None],
     on_batch_end: Callable[[], None] | None = None,
     greeting_seconds: float = GREETING_SECONDS,
+    tls: TLS | None = None,
+    insecure: bool = False,
 ) -> Server:
     """Listen on host and port (0: a free one) for callers in these roles who know the token.
 
     `on_link(link, role)` gets each link once its greeting has succeeded; the other callbacks are the link's.  A caller
-    that takes longer than `greeting_seconds` is refused.  Raises OSError when the address cannot be had.
+    that takes longer than `greeting_seconds` is refused.  Raises OSError when the address cannot be had, and
+    InvalidOption for one off loopback without `tls`, unless `insecure` says that this is meant.
     """
-    server = Server(token, roles, on_link, on_message, on_lost, on_batch_end, greeting_seconds)
+    check_listening(host, tls, insecure)
+    server = Server(token, roles, on_link, on_message, on_lost, on_batch_end, greeting_seconds, tls)
     await server.listen(host, port)
     return server

@@ -129,6 +129,16 @@ class Link(asyncio.BufferedProtocol):
         """Whether nothing can be sent any more."""
         return not self._open
 
+    @property
+    def made(self) -> bool:
+        """Whether there is, or was, a connection."""
+        return self._transport is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether `on_lost` has been called."""
+        return self._lost
+
     def trust(self) -> None:
         """Lift the limits of the greeting and understand every message from the next frame on."""
         self._decode, self._max_header, self._max_body = decode, MAX_HEADER, MAX_BODY
@@ -400,7 +410,8 @@ class Link(asyncio.BufferedProtocol):
         """Called by the transport: the connection stands."""
         self._transport = cast("asyncio.Transport", transport)
         # Full means full: what the socket does not take at once waits here, where it can still be joined.
-        self._transport.set_write_buffer_limits(high=0)
+        # (Of a TLS transport 0 would be full when nothing waits.)
+        self._transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         keep_asking(transport.get_extra_info("socket"))
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):

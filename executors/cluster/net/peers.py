@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.tls import TLS
 
 
 _TRIES = 3
@@ -46,8 +47,15 @@ class PeerLinks:
     `answered(question, brought)` gets what came, or None.  `own`: values that are brought may be changed here.
     """
 
-    def __init__(self, token: str, role: str, answered: Callable[[Any, Brought | None], None], own: bool) -> None:
-        self._token, self._role, self._answered, self._own = token, role, answered, own
+    def __init__(
+        self,
+        token: str,
+        role: str,
+        answered: Callable[[Any, Brought | None], None],
+        own: bool,
+        tls: TLS | None = None,
+    ) -> None:
+        self._token, self._role, self._answered, self._own, self._tls = token, role, answered, own, tls
         self._links: dict[str, Link] = {}
         self._opening: dict[str, list[m.Get | m.Put]] = {}
         self._asked: dict[str, dict[int, m.Get | m.Put]] = {}
@@ -100,6 +108,7 @@ class PeerLinks:
                 on_message=lambda link, message, body: self._message(link, address, message, body),
                 on_lost=lambda _, error: self._lost(address),
                 timeout=10.0,
+                tls=self._tls,
             )
         except OSError:  # CannotConnect and Refused are ConnectionErrors: it is gone, and the scheduler is told so
             self._opening.pop(address, None)
@@ -149,4 +158,7 @@ class PeerLinks:
     def close(self) -> None:
         """End every link."""
         for link in list(self._links.values()):
-            link.close()
+            if self._tls is None:
+                link.close()
+            else:  # nothing is owed to them, and nobody would be there for their goodbye
+                link.abort()

@@ -17,6 +17,7 @@ from lazygraph.executors.cluster.losing import WORKER_TTL
 from lazygraph.executors.cluster.net.hello import serve
 from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.scheduler_machine import FROM_CLIENTS, FROM_WORKERS, SchedulerMachine
+from lazygraph.executors.cluster.tls import PLAIN, Guard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,16 @@ class SchedulerServer:
     """Serve one SchedulerMachine on a port until `close`."""
 
     def __init__(
-        self, host: str, port: int, token: str, worker_ttl: float = WORKER_TTL, supervised: bool = False
+        self,
+        host: str,
+        port: int,
+        token: str,
+        worker_ttl: float = WORKER_TTL,
+        supervised: bool = False,
+        guard: Guard = PLAIN,
     ) -> None:
         self._host, self._port, self._token = host, port, token
+        self._guard = guard
         self.mind = SchedulerMachine(worker_ttl)
         self._supervised = supervised  # whether somebody tells how workers have ended (`ended`)
         self._unexplained: dict[str, tuple[int, asyncio.TimerHandle]] = {}  # workers that are gone, nobody knows why
@@ -67,6 +75,8 @@ class SchedulerServer:
             on_message=self._message,
             on_lost=self._lost,
             on_batch_end=self._decide,
+            tls=self._guard.tls,
+            insecure=self._guard.insecure,
         )
         tune_collector()
         return self._server.address

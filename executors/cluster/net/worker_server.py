@@ -25,6 +25,7 @@ from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
 from lazygraph.executors.cluster.net.parcels import unpack, unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
+from lazygraph.executors.cluster.tls import PLAIN, TLS, Guard
 from lazygraph.executors.cluster.worker_machine import (
     MISSING,
     Action,
@@ -66,27 +67,28 @@ SWITCH_INTERVAL = 0.0005
 """Beside a busy Python task the loop waits this long for the interpreter, not the 5 ms it would by default."""
 
 
-def _own_client(scheduler: str, token: str) -> ClusterExecutor:
+def _own_client(scheduler: str, token: str, tls: TLS | None) -> ClusterExecutor:
     """Return a client for what tasks start; imported then, as most workers never have one."""
     from lazygraph.executors.cluster.net.executor import ClusterExecutor
 
-    return ClusterExecutor(scheduler, token)
+    return ClusterExecutor(scheduler, token, tls=tls)
 
 
 class WorkerServer:
     """One worker: joins a scheduler, runs what it is given, until the scheduler is gone or `close`."""
 
-    def __init__(self, scheduler: str, token: str, host: str, runners: Runners) -> None:
+    def __init__(self, scheduler: str, token: str, host: str, runners: Runners, guard: Guard = PLAIN) -> None:
+        self._guard = guard
         self._scheduler, self._token, self._host = scheduler, token, host
         self.runners, self.name = runners, runners.offer.name
         self.mind = WorkerMachine()
         self._said: deque[Callable[[], None]] = deque()  # by runner threads, in order
         self._woken = False
-        self._peers = PeerLinks(token, "peer", self._fetched, own=False)
+        self._peers = PeerLinks(token, "peer", self._fetched, own=False, tls=guard.tls)
         self._giver = Giver(self.mind)
         self._puts: dict[str, tuple[Link, Any, Mapped | None]] = {}  # what clients have given that is nobody's yet
         self._ticking: asyncio.TimerHandle | None = None
-        self._nesting = Nesting(scheduler, partial(_own_client, scheduler, token), self._lent)
+        self._nesting = Nesting(scheduler, partial(_own_client, scheduler, token, guard.tls), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
         self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
         self._telling = False
@@ -106,9 +108,17 @@ class WorkerServer:
             on_link=lambda link, role: link.hold_back(),
             on_message=self._asked,
             on_lost=self._asker_lost,
+            tls=self._guard.tls,
+            insecure=self._guard.insecure,
         )
         self._link = await connect(
-            self._scheduler, "worker", self._token, on_message=self._message, on_lost=self._lost, timeout=30.0
+            self._scheduler,
+            "worker",
+            self._token,
+            on_message=self._message,
+            on_lost=self._lost,
+            timeout=30.0,
+            tls=self._guard.tls,
         )
         self._link.send(self._join())
         sys.setswitchinterval(SWITCH_INTERVAL)
