@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lazygraph.errors import WorkerDied
 from lazygraph.executors.base import Executor
 from lazygraph.executors.clock import Clock
-from lazygraph.running.course import Ending, settle
+from lazygraph.running.course import Ending, Made, settle
 from lazygraph.running.endings import ENDED
 from lazygraph.running.events import (
     Action,
@@ -28,13 +28,14 @@ from lazygraph.running.events import (
 )
 from lazygraph.running.frontier import WHOLE_RUN, Frontier
 from lazygraph.values.outcome import Failure, Outcome, Value
-from lazygraph.values.status import State, Status
+from lazygraph.values.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.running.block import Block
     from lazygraph.running.course import Course, Work
+    from lazygraph.running.run import Run
 
 
 class Answering(Executor):
@@ -47,11 +48,11 @@ class Answering(Executor):
         self._courses: dict[int, Course] = {}
         self._busy: list[Work] = []
 
-    def _handle(self, event: Event) -> list[Ending]:
+    def _handle(self, event: Event) -> list[Ending | Made]:
         return self._perform(self._frontier.handle(event, self._clock.now()))
 
-    def _perform(self, actions: Sequence[Action]) -> list[Ending]:
-        endings: list[Ending] = []
+    def _perform(self, actions: Sequence[Action]) -> list[Ending | Made]:
+        endings: list[Ending | Made] = []
         while actions:
             following: list[Action] = []
             poisoned: list[Failure] = []  # held until everybody has been told
@@ -83,7 +84,7 @@ class Answering(Executor):
             actions = following
         return endings
 
-    def _adopt(self, action: Adopted, endings: list[Ending]) -> list[Action]:
+    def _adopt(self, action: Adopted, endings: list[Ending | Made]) -> list[Action]:
         """What stands for a task has ended well: its value is the task's."""
         course = self._courses[action.block.base]
         course.values[action.task] = self._courses[action.owner.base].values[action.entry]
@@ -91,7 +92,7 @@ class Answering(Executor):
         run = course.run
         if run is not None:
             run.tasks_done += action.block.within is None
-            endings += [Ending(run, at, Status.SUCCEEDED, self._known(course.values[at])) for at in progress.outputs]
+            endings += self._succeeded(run, progress.outputs, course.values)
         course.free(progress.freed)
         return progress.actions
 
@@ -130,18 +131,22 @@ class Answering(Executor):
         state = course.block.state if spared else bytearray()
         course.free([entry for entry in spared if ENDED[state[entry]] and state[entry] != State.SUCCEEDED])
 
-    def _endings(self, settled: Settled) -> list[Ending]:
+    def _endings(self, settled: Settled) -> list[Ending | Made]:
         course = self._courses[settled.block.base]
         run, state = course.run, settled.state
         if run is None:
             return []
         return [Ending(run, entry, state.status, self._outcome(course, entry, state)) for entry in settled.tasks]
 
+    def _succeeded(self, run: Run, outputs: Sequence[int], values: Sequence[Any]) -> list[Ending | Made]:
+        """Return what runs are told of outputs that have been made."""
+        return [Made(run, outputs, [values[entry] for entry in outputs])]
+
     def _known(self, value: Any) -> Outcome | None:
         """Return what a future settles with; None when its value is somewhere else, to be fetched when it is wanted."""
         return Value(value)
 
-    def _settle(self, endings: Sequence[Ending]) -> None:
+    def _settle(self, endings: Sequence[Ending | Made]) -> None:
         """Tell futures of what has ended.  Not under the lock: what they call is other people's code."""
         settle(endings)
 

@@ -23,7 +23,7 @@ from lazygraph.executors.cluster.net.callbacks import Callbacks
 from lazygraph.executors.current import leave
 from lazygraph.executors.handing import Handing
 from lazygraph.running.context import inside_task
-from lazygraph.running.course import Course, Ending, Work, failed
+from lazygraph.running.course import Course, Ending, Made, Work, failed
 from lazygraph.running.events import (
     CancelRun,
     CancelTask,
@@ -129,7 +129,7 @@ class Driver(Handing):
         """Finish what was submitted (`wait=False`: start nothing more), then end the engine.  Safe to call twice."""
         with self._lock:
             self._closed = True
-            endings: list[Ending] = []
+            endings: list[Ending | Made] = []
             if not wait:
                 blocks = list(self._frontier.blocks.values())
                 endings = [e for block in blocks for e in self._handle(CancelRun(block))]
@@ -228,12 +228,12 @@ class Driver(Handing):
             if entry < 0 or not one.watchers.get(task)
         ]
 
-    def _cancel_entry(self, block: Block, entry: int) -> tuple[list[Ending], bool]:
+    def _cancel_entry(self, block: Block, entry: int) -> tuple[list[Ending | Made], bool]:
         endings = self._call_back(block, entry) if block.state[entry] == _LEASED else []
         endings += self._handle(CancelTask(block, entry))
         return endings, entry in block.causes
 
-    def _call_back(self, block: Block, entry: int) -> list[Ending]:
+    def _call_back(self, block: Block, entry: int) -> list[Ending | Made]:
         """Take a task back that is handed out and has not started, with what stands behind it: that may need it."""
         for work in self._works_of(block):
             if taken := work.take_from(entry):
@@ -257,14 +257,14 @@ class Driver(Handing):
         self._settle(endings)
         self._pump()
 
-    def _drain(self) -> list[Ending]:
-        endings: list[Ending] = []
+    def _drain(self) -> list[Ending | Made]:
+        endings: list[Ending | Made] = []
         while self._dropped:
             run, output = self._dropped.popleft()
             if run.block is None or run.block.base not in self._courses:
                 continue
             entries = run.plan.shape.outputs if output < 0 else (run.entry_of(output),)
-            for entry in entries:
+            for entry in entries if run.block.open else ():  # nothing of a run that is over is in anybody's hands
                 if run.block.state_of(entry) is State.LEASED and run.block.claims[entry] == 1:
                     endings += self._call_back(run.block, entry)
             endings += self._handle(Dropped(run.block, list(entries)))
@@ -284,12 +284,12 @@ class Driver(Handing):
                 self._spare_no_longer(work)
             progress = self._frontier.succeeded(block, report.done, work.attempt, self._clock.now())
             run, values = course.run, course.values
-            endings: list[Ending] = []
+            endings: list[Ending | Made] = []
             if run is not None:
                 if block.within is None:  # what a task has become is no further progress
                     run.tasks_done += len(report.done) - len(progress.late)
-                known = self._known
-                endings = [Ending(run, entry, Status.SUCCEEDED, known(values[entry])) for entry in progress.outputs]
+                if progress.outputs:
+                    endings = self._succeeded(run, progress.outputs, values)
             course.free(progress.freed)
             course.free([task for task in progress.late if block.state[task] != State.SUCCEEDED])
             endings += self._perform(progress.actions)
@@ -321,7 +321,7 @@ class Driver(Handing):
             origin=broken.origin,
         )
 
-    def _replaced(self, work: Work, task: int, plan: Plan) -> list[Ending]:
+    def _replaced(self, work: Work, task: int, plan: Plan) -> list[Ending | Made]:
         """Take in what a task is to become."""
         course, block = work.course, work.course.block
         try:

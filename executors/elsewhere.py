@@ -33,7 +33,7 @@ from lazygraph.executors.remote import (
 )
 from lazygraph.executors.reporting import Reporter
 from lazygraph.executors.saying import Heard
-from lazygraph.running.course import settle
+from lazygraph.running.course import Ending, settle
 from lazygraph.running.lease import fitting
 from lazygraph.running.program import Program
 from lazygraph.running.runner import Report, broken_of
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Work
     from lazygraph.executors.clock import Clock
     from lazygraph.planning.plan import Plan
-    from lazygraph.running.course import Course, Ending
+    from lazygraph.running.course import Course, Made
     from lazygraph.running.policy import Policy
     from lazygraph.running.run import Run
 
@@ -365,14 +365,17 @@ class ElsewhereDriver(Following):
             reasons[at] = f"runs on {self.name}" if begun else f"is with {self.name}" + (f": {lacks}" if lacks else "")
         return reasons
 
+    def _succeeded(self, run: Run, outputs: Sequence[int], values: Sequence[Any]) -> list[Ending | Made]:
+        return [Ending(run, entry, Status.SUCCEEDED, self._known(values[entry])) for entry in outputs]
+
     def _known(self, value: Any) -> Outcome | None:
         return None if type(value) is Kept else Value(value)
 
-    def _settle(self, endings: Sequence[Ending]) -> None:
+    def _settle(self, endings: Sequence[Ending | Made]) -> None:
         """Settle futures; one that somebody is called with gets its value first, in a thread that may wait."""
         at_once = []
         for ending in endings:
-            if ending.outcome is None and ending.run.wants_values_now(ending.entry):
+            if type(ending) is Ending and ending.outcome is None and ending.run.wants_values_now(ending.entry):
                 self._bringing.append(ending)
                 self._callbacks.call(self._settle_with_value, ending)
             else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Engine
     from lazygraph.executors.clock import Clock
     from lazygraph.running.block import Block
-    from lazygraph.running.course import Ending, Work
+    from lazygraph.running.course import Ending, Made, Work
     from lazygraph.running.run import Run
 
 
@@ -128,7 +128,7 @@ class Following(Driver):
                     endings = self._handle(Returned(block, others, work.attempt))
                 self._settle(endings)
 
-    def _call_back(self, block: Block, entry: int) -> list[Ending]:
+    def _call_back(self, block: Block, entry: int) -> list[Ending | Made]:
         """Take back also what has been taken back over there."""
         attempt = self._withdrawn.pop((block.base, entry), None)
         if attempt is not None:

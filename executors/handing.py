@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lazygraph.executors.base import Engine
     from lazygraph.executors.clock import Clock
     from lazygraph.running.block import Block
-    from lazygraph.running.course import Course, Ending
+    from lazygraph.running.course import Course, Ending, Made
     from lazygraph.running.lease import Lease
     from lazygraph.running.policy import Policy
     from lazygraph.running.timing import Attempt
@@ -62,7 +62,7 @@ class Handing(Answering):
         self._limited: dict[int, Attempt] = {}  # threads that are at an attempt which has permits
 
     @abstractmethod
-    def _drain(self) -> list[Ending]:
+    def _drain(self) -> list[Ending | Made]:
         """Take notice of futures that were dropped meanwhile."""
 
     # -- when a lease is over ----------------------------------------------------------------------
@@ -194,7 +194,7 @@ class Handing(Answering):
         else:
             self._alarm.ring_in(when - now + NEAR)  # a start comes a little after its report, the next one must too
 
-    def _next_work(self, endings: list[Ending]) -> Work | None:
+    def _next_work(self, endings: list[Ending | Made]) -> Work | None:
         """Return the next lease, or None; what has ended on the way is added to `endings`."""
         if len(self._busy) >= self._slots:
             if self._frontier.prioritized and self._frontier.next_block() is not None:
@@ -282,15 +282,15 @@ class Handing(Answering):
                     owner, entry = course.block.owner(read)
                     course.values[read] = self._courses[owner.base].values[entry]
 
-    def _make_way(self, urgency: int) -> list[Ending]:
+    def _make_way(self, urgency: int) -> list[Ending | Made]:
         """All slots are taken: take back what is less urgent than what waits, and has not started."""
-        endings: list[Ending] = []
+        endings: list[Ending | Made] = []
         for work in self._busy:
             if taken := work.take_less_urgent(urgency):
                 endings += self._handle(Returned(work.course.block, taken, work.attempt))
         return endings
 
-    def _take_back(self, endings: list[Ending]) -> bool:
+    def _take_back(self, endings: list[Ending | Made]) -> bool:
         """A slot is idle: free the later half of the longest lease, if something in it could run elsewhere.
 
         The whole tail goes back, because what stands later in a lease may need what stands earlier.
@@ -308,7 +308,7 @@ class Handing(Answering):
         endings += self._handle(Returned(longest.course.block, taken, longest.attempt))
         return bool(taken)
 
-    def _take_sent(self, endings: list[Ending]) -> bool:
+    def _take_sent(self, endings: list[Ending | Made]) -> bool:
         """Take back what waits somewhere else behind a task that takes long."""
         now = self._clock.now()
         for work in self._busy:

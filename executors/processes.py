@@ -18,9 +18,15 @@ from lazygraph.executors.pool import RemoteDriver
 from lazygraph.executors.warm import Children
 from lazygraph.running.context import inside_task
 from lazygraph.running.hosting import show_escaped
+from lazygraph.running.lease import fitting
 
 if TYPE_CHECKING:
     from lazygraph.executors.base import Work
+    from lazygraph.running.course import Course
+
+MOST = 1024
+"""So many short tasks may go to a child together: to hand a lease over costs what a hundred calls do, and what has not
+begun there can be taken back."""
 
 
 class ProcessEngine(Engine):
@@ -104,6 +110,9 @@ class ProcessExecutor(RemoteDriver):
             raise InvalidOption(f"ProcessExecutor(n_processes={n_processes!r}): at least one process is needed")
         self._children = ProcessEngine(count)
         super().__init__(self._children, "processes")
+
+    def _size_of_lease(self, course: Course, ready: int) -> tuple[int, int]:
+        return fitting(course.seconds_per_task, ready, self._engine.slots, highest=MOST)
 
     def close(self, wait: bool = True) -> None:
         """Finish what was submitted (`wait=False`: start nothing more), then end the children."""

@@ -143,6 +143,7 @@ def _with_classes(row: TaskOptions, classes: tuple[Any, Any] | None) -> TaskOpti
 def reads_of(shape: Shape, tasks: Iterable[int]) -> set[int]:
     """Return the entries whose values tasks take."""
     first = shape.input_offsets
+    tasks = [task for task in tasks if first[task] < first[task + 1]]
     return {
         read for task in tasks for at, read in enumerate(shape.inputs_of(task), first[task]) if shape.kinds[at] != ORDER
     }

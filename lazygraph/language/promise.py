@@ -285,8 +285,8 @@ def build(
     if not kwargs and ATOMS.issuperset(map(type, args)):
         return Delayed(function, tuple(args), None, options, site, after, scope)
     leaves: Sequence[Any]
-    leaves, ops = take_apart([*args, *kwargs.values()], is_lazy)
-    strange = [leaf for leaf in leaves if type(leaf) not in ATOMS]
+    leaves, ops = take_apart([*args, *kwargs.values()], is_lazy, ATOMS)
+    strange = [] if ATOMS.issuperset(map(type, leaves)) else [leaf for leaf in leaves if type(leaf) not in ATOMS]
     if any(isinstance(leaf, Recipe) for leaf in strange):
         lowered = put_together(ops, [leaf.to_nodes() if isinstance(leaf, Recipe) else leaf for leaf in leaves])
         leaves, ops = take_apart(lowered, is_lazy)

@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from dataclasses import replace
 from inspect import iscoroutinefunction
-from itertools import compress
+from operator import sub
 from typing import TYPE_CHECKING
 
 from lazygraph.errors import InvalidOption
@@ -18,7 +18,7 @@ from lazygraph.planning.selecting import rewired, select
 from lazygraph.values.graph import DATA, DEEP, PREVIOUS, Fused, Graph, Step, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lazygraph.planning.selecting import Call
 
@@ -90,12 +90,13 @@ def _joins(graph: Graph, *, fused: bool) -> Callable[[int, int], bool]:
     shape = graph.shape
     bounds, inputs, kinds = shape.input_offsets, shape.inputs, shape.kinds
     function, option, scope = shape.function, shape.option, shape.scope
-    readers = Counter(inputs)
     plain = [row.plain for row in shape.options]
     given = {at for row in shape.scopes for at in row.given}
-    fixed = bytearray(len(shape))
+    single = bytearray(len(shape))  # read once, and neither asked for nor made elsewhere
+    for at, times in Counter(inputs).items():
+        single[at] = times == 1
     for at in (*shape.outputs, *shape.callbacks, *range(shape.externals), *given):
-        fixed[at] = 1
+        single[at] = 0
     # What an async function returns is awaited before anything goes on with it.
     rows = enumerate(graph.tables.functions)
     apart = {row for row, called in rows if iscoroutinefunction(called) or (isinstance(called, Fused) and not fused)}
@@ -103,9 +104,8 @@ def _joins(graph: Graph, *, fused: bool) -> Callable[[int, int], bool]:
     def joins(at: int, place: int) -> bool:
         place += bounds[at]
         before = inputs[place]
-        return (
-            not fixed[before]
-            and readers[before] == 1
+        return bool(
+            single[before]
             and kinds[place] == DATA
             and option[before] == option[at]
             and scope[before] == scope[at]
@@ -148,17 +148,21 @@ class _Fusing:
         shape, known = self.source.shape, self.steps
         function, template, origin = shape.function, shape.template, shape.origin
         bounds, whole = shape.argument_offsets, shape.arguments
-        steps, arguments = [], array("i")
-        for at in members:
-            first, last = bounds[at], bounds[at + 1]
-            said = (function[at], template[at], last - first, origin[at])
-            steps.append(known.get(said) or known.setdefault(said, Step(*said)))
-            if len(steps) == 1:
-                arguments.extend(whole[first:last])
-            else:
-                for place in range(first, last):
-                    n = whole[place]
-                    arguments.append(n if n < 0 else PREVIOUS)
+        first, after = members[0], members[-1] + 1
+        rows: Iterable[tuple[int, int, int, int]]
+        if after - first == len(members):  # as lowering numbers them: whole slices, since there may be very many
+            counts = map(sub, bounds[first + 1 : after + 1], bounds[first:after])
+            rows = zip(function[first:after], template[first:after], counts, origin[first:after], strict=True)
+            numbers = whole[bounds[first] : bounds[after]]
+        else:
+            rows = [(function[at], template[at], bounds[at + 1] - bounds[at], origin[at]) for at in members]
+            numbers = array("i")
+            for at in members:
+                numbers.extend(whole[bounds[at] : bounds[at + 1]])
+        steps = [known.get(said) or known.setdefault(said, Step(*said)) for said in rows]
+        head = steps[0].arguments
+        arguments = numbers[:head]
+        arguments.extend([n if n < 0 else PREVIOUS for n in numbers[head:]])
         row = self.row(Fused(tuple(steps)))
         start, end = shape.input_offsets[members[0]], shape.input_offsets[members[0] + 1]
         self.calls[members[-1]] = row, (shape.inputs[start:end], shape.kinds[start:end], arguments)
@@ -213,13 +217,12 @@ class _Fusing:
         function, template = array("i", shape.function), array("i", shape.template)
         for at, (row, _) in self.calls.items():
             function[at], template[at] = row, 0
-        nothing: Call = (), b"", ()  # of what is left out below: not copied, it may be nearly all
-        calls: dict[int, Call] = dict.fromkeys(compress(range(len(shape)), absorbed), nothing)
-        calls.update((at, call) for at, (_, call) in self.calls.items())
-        changed = rewired(shape, calls, function=function, template=template, names=tuple(self.names))
+        keep = [at for at, gone in enumerate(absorbed) if not gone]
+        calls = {at: call for at, (_, call) in self.calls.items()}
+        changed = rewired(shape, calls, keep, function=function, template=template, names=tuple(self.names))
         tables = Tables(tuple(self.functions), self.source.tables.constants, self.source.tables.templates)
         whole = replace(self.source, shape=changed, tables=tables)
-        return select(whole, [at for at in range(len(shape)) if not absorbed[at]])
+        return select(whole, keep)
 
 
 def _joined_name(names: Sequence[str]) -> str:

@@ -83,12 +83,15 @@ Call = tuple["Sequence[int]", bytes, "Sequence[int]"]
 """What an entry reads, what for, and its arguments."""
 
 
-def rewired(shape: Shape, calls: Mapping[int, Call], **columns: Any) -> Shape:
-    """Return a shape in which these entries read and take something else; `columns` are others that change."""
+def rewired(shape: Shape, calls: Mapping[int, Call], entries: Iterable[int] | None = None, **columns: Any) -> Shape:
+    """Return a shape in which these entries read and take something else; `columns` are others that change.
+
+    `entries`: all but these (default: none), which may be nearly all, read and take nothing; they go up.
+    """
     inputs, arguments, kinds = array("i"), array("i"), bytearray()
-    input_lengths, argument_lengths = [], []
+    input_lengths, argument_lengths = [0] * len(shape), [0] * len(shape)
     starts, bounds = shape.input_offsets, shape.argument_offsets
-    for at in range(len(shape)):
+    for at in range(len(shape)) if entries is None else entries:
         call = calls.get(at)
         if call is None:
             start, end = starts[at], starts[at + 1]
@@ -99,8 +102,8 @@ def rewired(shape: Shape, calls: Mapping[int, Call], **columns: Any) -> Shape:
             kinds.extend(how)
         if numbers:
             arguments.extend(numbers)
-        input_lengths.append(len(reads))
-        argument_lengths.append(len(numbers))
+        input_lengths[at] = len(reads)
+        argument_lengths[at] = len(numbers)
     return replace(
         shape,
         input_offsets=offsets_of(input_lengths),

@@ -10,8 +10,7 @@ import weakref
 from collections import deque
 from concurrent.futures import CancelledError
 from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lazygraph.errors import TaskCancelled, TaskExpired
 from lazygraph.running.endings import HANDED_OUT
@@ -21,7 +20,7 @@ from lazygraph.values.outcome import Failure, Missed, Outcome
 from lazygraph.values.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lazygraph.running.block import Block
     from lazygraph.running.events import Retried
@@ -47,6 +46,14 @@ class Ending(NamedTuple):
     entry: int
     status: Status
     outcome: Outcome | None
+
+
+class Made(NamedTuple):
+    """Futures to settle, as `Ending`, of many that have succeeded together and whose values are here."""
+
+    run: Run
+    entries: Sequence[int]
+    values: Sequence[Any]
 
 
 class Course:
@@ -227,10 +234,13 @@ class Work:
         tasks = self._pop(len(self.tasks))
         self.sent, self._stop, self._back = frozenset(tasks), stop, back
         block, inside = self.course.block, set(tasks)
-        claimed = (block.futures, block.watchers)
-        self.outside = [task for task in tasks if not inside.issuperset(block.consumers_of(task))]
-        read = set(self.outside)
-        return tasks, [task for task in tasks if task in read or any(task in claims for claims in claimed)]
+        starts, consumers = block.starts, block.consumers
+        read = [task for task in tasks if starts[task] < starts[task + 1]]
+        self.outside = [task for task in read if not inside.issuperset(consumers[starts[task] : starts[task + 1]])]
+        wanted = inside.intersection(self.outside)
+        for claims in (block.futures, block.watchers):
+            wanted |= inside.intersection(claims) if len(claims) < len(inside) else inside & claims.keys()
+        return tasks, [task for task in tasks if task in wanted]
 
     def under_way(self, name: Any) -> None:
         """Tell the driver by what name what reads from this lease can wait for it where it is."""
@@ -288,9 +298,10 @@ class Work:
 
     def _pop(self, count: int) -> list[int]:
         taken: list[int] = []
+        pop = self.tasks.pop
         for _ in range(count):
             try:
-                taken.append(self.tasks.pop())
+                taken.append(pop())
             except IndexError:  # the runner was faster
                 break
         taken.reverse()
@@ -323,7 +334,15 @@ def failed(block: Block, broken: Broken, attempt: int) -> Failed:
     )
 
 
-def settle(endings: Sequence[Ending]) -> None:
-    """Tell runs of what has ended."""
-    for run, ends in groupby(endings, itemgetter(0)):
-        run.settle_all(ends)
+def settle(endings: Sequence[Ending | Made]) -> None:
+    """Tell runs of what has ended, in order."""
+    for (run, kind), ends in groupby(endings, _run_and_kind):
+        if kind is Ending:
+            run.settle_all(cast("Iterator[Ending]", ends))
+        else:
+            for made in cast("Iterator[Made]", ends):
+                run.settle_values(made.entries, made.values)
+
+
+def _run_and_kind(ending: Ending | Made) -> tuple[Run, type]:
+    return ending.run, type(ending)

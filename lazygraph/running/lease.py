@@ -34,15 +34,17 @@ class Lease:
 MOST = 256
 
 
-def fitting(seconds_per_task: float | None, ready: int, runners: int, least: int = 1) -> tuple[int, int]:
+def fitting(
+    seconds_per_task: float | None, ready: int, runners: int, least: int = 1, highest: int = MOST
+) -> tuple[int, int]:
     """Return how many ready tasks a lease should hold, and how many with those sent ahead.
 
-    Enough that handing over costs little (5 ms of work, at most 256 tasks), few enough that every runner has its part
-    of what is ready (or the `least` that is worth handing over) and slow tasks are not stuck behind each other; 8 while
-    nothing has been measured.
+    Enough that handing over costs little (5 ms of work, at most `highest` tasks), few enough that every runner has its
+    part of what is ready (or the `least` that is worth handing over) and slow tasks are not stuck behind each other; 8
+    while nothing has been measured.
     """
     wanted = 8 if seconds_per_task is None else int(0.005 / max(seconds_per_task, 1e-7))
-    most = max(1, min(wanted, MOST))
+    most = max(1, min(wanted, highest))
     fair = -(-ready // max(runners, 1))
     return max(1, min(most, max(fair, least))), most
 

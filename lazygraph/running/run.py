@@ -99,6 +99,7 @@ class Run:
         self._left = len(self._open)  # the same, and those that are just being told of
         self._ends: dict[int, Outcome | None] = {}  # how the others have ended, until there are futures
         self._ends_ill: dict[int, Status] = {}  # of those that have not succeeded
+        self._made: dict[int, Any] = {}  # the values of those whose value came with their end: they are not in `_ends`
         self._released = False
         self._futures: list[Future[Any]] | None = None
         self._weak: list[weakref.ref[Future[Any]]] | None = None
@@ -132,7 +133,10 @@ class Run:
             for entry, outcome in self._ends.items():
                 for place in self._places.of(entry):
                     futures[place].settle(self._ends_ill.get(entry, Status.SUCCEEDED), outcome)
-            self._ends, self._futures = {}, futures
+            for entry, value in self._made.items():
+                for place in self._places[entry]:
+                    futures[place].settle(Status.SUCCEEDED, Value(value))
+            self._ends, self._made, self._futures = {}, {}, futures
 
     def _bear(self, futures: Sequence[Future[Any]]) -> None:
         self._places = Places(self.plan.shape.outputs)
@@ -177,9 +181,14 @@ class Run:
     def _values(self) -> list[Any] | None:
         """Return the values of everything asked for; None when there are futures, or some are still to be fetched."""
         with self._settling:
-            ends = [self._ends[entry] for entry in self.plan.shape.outputs] if self._weak is None else [None]
-        values = [end.value for end in ends if type(end) is Value]
-        return values if len(values) == len(ends) else None
+            if self._weak is not None:
+                return None
+            ends, made, outputs = self._ends, self._made, self.plan.shape.outputs
+            if not ends:
+                return [made[entry] for entry in outputs]
+            whole = [Value(made[entry]) if entry in made else ends[entry] for entry in outputs]
+        values = [end.value for end in whole if type(end) is Value]
+        return values if len(values) == len(whole) else None
 
     def _refuse_after_fork(self) -> None:
         if self.pid != os.getpid():
@@ -299,10 +308,28 @@ class Run:
             for _, entry, status, outcome in fresh:
                 for place in self._places.of(entry):
                     self._settle_at(place, status, outcome)
+        self._told_of(len(fresh), next((end for _, _, _, end in fresh if isinstance(end, Failure)), None))
+
+    def settle_values(self, entries: Sequence[int], values: Sequence[Any]) -> None:
+        """Note that several have succeeded, with these values: `settle_all`, with nothing made for each of many."""
         with self._settling:
-            self._left -= len(fresh)
+            closed, still_open = self, self._open.pop
+            fresh = [pair for pair in zip(entries, values, strict=True) if still_open(pair[0], closed) is None]
+            weak = self._weak
+            if weak is None:
+                self._made.update(fresh)
+        if weak is not None:
+            for entry, value in fresh:
+                for place in self._places[entry]:
+                    self._settle_at(place, Status.SUCCEEDED, Value(value))
+        self._told_of(len(fresh), None)
+
+    def _told_of(self, fresh: int, failure: Failure | None) -> None:
+        """So many more have ended, one of them perhaps with a failure, and their futures know."""
+        with self._settling:
+            self._left -= fresh
             if self._first_failure is None:
-                self._first_failure = next((end for _, _, _, end in fresh if isinstance(end, Failure)), None)
+                self._first_failure = failure
             if fresh and not self._left:
                 self._ended = time.monotonic()
                 self._open = {}  # an empty one: a dict keeps the room that it has had
@@ -346,7 +373,7 @@ class Run:
         self.repack = tuple
         for future in futures:
             del future.run  # it has nothing to say any more when it goes
-        self._ends = {}
+        self._ends, self._made = {}, {}
         self.owner.drop_all(self)
 
     def detach(self) -> list[Future[Any]]:

@@ -154,9 +154,12 @@ class _Open:
         self.first_leaf, self.first_op, self.lazy = first_leaf, first_op, False
 
 
-def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[list[Any], list[Op]]:
+def take_apart(
+    values: Sequence[Any], is_lazy: Callable[[Any], bool], atoms: frozenset[type] = PLAIN
+) -> tuple[list[Any], list[Op]]:
     """Return the leaves of `values` and the ops that put them together again.
 
+    `atoms` are the types with nothing inside, and those of which everything is lazy, as far as they are known.
     A container with nothing lazy inside stays one leaf, itself; iterators, which could be read only once, become lists.
     A container that contains itself is not opened a second time.
     """
@@ -178,15 +181,18 @@ def take_apart(values: Sequence[Any], is_lazy: Callable[[Any], bool]) -> tuple[l
                 top.lazy = top.lazy or once is not None  # what held the iterator must not keep it, now that it is read
                 parts = None if id(whole) in inside else _take(whole)
                 if parts is not None and not PLAIN.issuperset(map(type, parts[1])):
+                    if atoms.issuperset(map(type, parts[1])):  # as a whole, for whoever gives us 10,000
+                        kind, items, extra = parts
+                        leaves += items
+                        ops += (len(items), Op(kind, len(items), extra))
+                        top.lazy = True
+                        continue
                     inside.add(id(whole))
                     open_.append(_Open(whole, parts, len(leaves), len(ops)))
                     break
                 item = whole
             leaves.append(item)
-            if len(ops) > first_op and type(ops[-1]) is int:  # `_count_leaf`, for whoever gives us 10,000
-                ops[-1] += 1
-            else:
-                ops.append(1)
+            _count_leaf(ops, first_op)
         else:
             open_.pop()
             if open_:
