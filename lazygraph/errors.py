@@ -6,7 +6,6 @@ Does not cover: the user's own exceptions, which reach the caller as they were r
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def _revive(cls: type[LazyGraphError], args: tuple[Any, ...], state: dict[str, A
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known word nearest to `word`, or nothing when none is near."""
+    import difflib  # only those pay for it who have mistyped something
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

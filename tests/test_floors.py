@@ -14,6 +14,8 @@ import lazygraph
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = frozenset({"tornado", "networkx", "graphviz", "msgspec", "cloudpickle"})
+LATER = frozenset({"asyncio", "concurrent", "difflib", "logging", "numpy", "pickle", "subprocess", "tempfile"})
+"""What somebody needs who runs something, or has mistyped it; not who only describes work."""
 LONGEST_MODULE = 500
 SLEEPING_IS_THE_TASK = "# sleeping is the task"
 """Marks the one legitimate sleep in a test: a task's own body that has to be busy when it is killed."""
@@ -97,6 +99,13 @@ def test_starting_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "lazygraph" in loaded
     assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_making_functions_lazy_loads_little() -> None:
+    command = [sys.executable, "-c", "import sys; from lazygraph import delayed; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert "lazygraph.language.delayed" in loaded
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY | LATER) == set()
 
 
 def test_version_is_said_once() -> None:

@@ -11,7 +11,6 @@ Does not cover: tables on a wire (executors.cluster.net.codec pickles those with
 
 from __future__ import annotations
 
-import pickle
 import sys
 from contextvars import ContextVar
 from dataclasses import replace
@@ -53,6 +52,8 @@ class Travelling:
         if not isinstance(function, FunctionType) or _by_value.get() or _leads_home(function):
             return restored, (function,)
         # Needed by those only who pickle such functions, and `import lazygraph` must not pay for it.
+        import pickle
+
         import cloudpickle
 
         token = _by_value.set(True)

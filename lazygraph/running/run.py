@@ -134,7 +134,7 @@ class Run:
                 for place in self._places.of(entry):
                     futures[place].settle(self._ends_ill.get(entry, Status.SUCCEEDED), outcome)
             for entry, value in self._made.items():
-                for place in self._places[entry]:
+                for place in self._places.of(entry):
                     futures[place].settle(Status.SUCCEEDED, Value(value))
             self._ends, self._made, self._futures = {}, {}, futures
 
@@ -320,7 +320,7 @@ class Run:
                 self._made.update(fresh)
         if weak is not None:
             for entry, value in fresh:
-                for place in self._places[entry]:
+                for place in self._places.of(entry):
                     self._settle_at(place, Status.SUCCEEDED, Value(value))
         self._told_of(len(fresh), None)
 

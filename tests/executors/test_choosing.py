@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import lazygraph
 from lazygraph import compute, delayed
 from lazygraph.errors import InvalidOption, NotImplementedYet, UnknownExecutor, UnknownOption
-from lazygraph.executors import SyncExecutor, ThreadExecutor, current
+from lazygraph.executors import ProcessExecutor, SyncExecutor, ThreadExecutor, current
 from lazygraph.executors.registry import resolve
 
 where = delayed(lambda: threading.current_thread() is threading.main_thread())
@@ -28,6 +29,11 @@ def threads() -> Iterator[ThreadExecutor]:
 class TestDefault:
     def test_threads_when_nothing_is_said(self) -> None:
         assert resolve().name == "threads"
+
+    @pytest.mark.parametrize("kind", [ThreadExecutor, ProcessExecutor])
+    def test_as_many_slots_as_there_are_processors(self, kind: Any) -> None:
+        with kind() as executor:
+            assert executor.n_slots == os.cpu_count()
         assert resolve() is resolve("threads")
 
     def test_said_beats_context_beats_client(self, threads: ThreadExecutor) -> None:

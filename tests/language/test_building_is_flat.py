@@ -56,6 +56,16 @@ def test_a_fan_in_costs_so_much_a_child(width: int) -> None:
     assert cost(width) - cost(10) == a_child * (width - 10)
 
 
+@pytest.mark.parametrize("among", [list, tuple, lambda made: dict(enumerate(made)), lambda made: [*made, 1, "a"]])
+def test_what_holds_nothing_but_promises_is_taken_as_a_whole(among: Callable[[list[Any]], Any]) -> None:
+    def cost(children: int) -> int:
+        whole = among([inc(i) for i in range(children)])
+        total(whole)
+        return calls_of(lambda: total(whole))
+
+    assert cost(1_000) == cost(10)
+
+
 @pytest.mark.parametrize("length", [100, 10_000])
 def test_a_step_behind_a_long_canvas_costs_what_the_second_did(length: int) -> None:
     short, long = chain(inc.s(1), inc.s()), chain(inc.s(1), *[inc.s() for _ in range(length)])

@@ -95,6 +95,11 @@ class TestLeases:
     def test_how_many(self, seconds: float | None, ready: int, runners: int, answer: tuple[int, int]) -> None:
         assert fitting(seconds, ready, runners) == answer
 
+    def test_who_has_dear_leases_may_have_longer_ones(self) -> None:
+        assert fitting(1e-6, 10_000, 2, highest=1024) == (1024, 1024)
+        assert fitting(1e-6, 1000, 2, highest=1024) == (500, 1024)
+        assert fitting(1e-3, 10_000, 2, highest=1024) == (5, 5)
+
 
 class TestEndings:
     def test_success_frees_what_nobody_reads_any_more(self, frontier: Frontier) -> None:

@@ -101,6 +101,26 @@ class TestRuns:
         assert run.result() == (1, 1)
         assert run.futures[0].key == run.futures[1].key
 
+    @pytest.mark.parametrize("seen", ["before", "between", "after", "never"])
+    def test_values_that_come_together_are_as_those_that_come_alone(self, run: Run, seen: str) -> None:
+        assert seen != "before" or len(run.futures) == 3
+        run.settle_values([2, 0], ["c", "a"])
+        assert seen != "between" or run.futures[0].result(0) == "a"
+        assert not run.done()
+        run.settle_values([0, 2], ["late", "late"])  # told again: nothing changes
+        assert not run.done()
+        run.settle(1, Status.SUCCEEDED, Value("b"))
+        assert seen != "after" or [future.result(0) for future in run.futures] == ["a", "b", "c"]
+        assert run.done()
+        assert run.result(0) == ("a", "b", "c")
+        assert [future.status for future in run.futures] == [Status.SUCCEEDED] * 3
+
+    def test_values_that_come_together_beside_a_failure(self, run: Run) -> None:
+        run.on_error, failure = "collect", raised(ValueError("x"))
+        run.settle(1, Status.FAILED, failure)
+        run.settle_values([0, 2], [0, 2])
+        assert run.result(0) == (0, failure, 2)
+
     def test_fail_fast_raises_at_once(self, owner: Owner) -> None:
         run = run_of(2, owner, fail_fast=True)
         run.settle(1, Status.FAILED, raised(ValueError("x")))

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazygraph.values.template import Op, Template, call, put_together, take_apart
+from lazygraph.values.template import PLAIN, Op, Template, call, put_together, take_apart
 
 
 class Lazy:
@@ -72,3 +72,8 @@ def test_putting_together_undoes_taking_apart(values: list[Any]) -> None:
     assert put_together(ops, leaves) == values
     assert sum(op.size for op in ops if op.kind == "leaf") == len(leaves)
     assert not any(later.kind == op.kind == "leaf" for op, later in pairwise(ops))
+
+
+@given(st.lists(VALUES, max_size=4))
+def test_who_says_which_types_are_lazy_gets_the_same(values: list[Any]) -> None:
+    assert take_apart(values, is_lazy, PLAIN | {Lazy}) == take_apart(values, is_lazy)
