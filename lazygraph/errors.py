@@ -190,6 +190,38 @@ class Unserializable(LazyGraphError, TypeError):
         super().__init__(f"{what} cannot be sent to another process: {reason} ({where})")
 
 
+class NoRoom(LazyGraphError, MemoryError):
+    """What a task has made has room neither in its worker's memory nor on its disk."""
+
+    def __init__(self, node: str, size: int, path: str, limit: int, reason: object) -> None:
+        super().__init__(node, size, path, limit, str(reason))
+        self.node, self.size, self.path, self.limit, self.reason = node, size, path, limit, str(reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # MemoryError is made in a way of its own
+        return type(self), self.args, self.__dict__
+
+    def __str__(self) -> str:
+        return (
+            f"the value of {self.node!r}, {self.size:,} bytes, has no room: its worker may have {self.limit:,} bytes "
+            f"of memory, and in {self.path} it could not be written: {self.reason}; make room there, set TMPDIR to "
+            f"another disk, or start workers with a larger --memory-limit"
+        )
+
+
+class SpilledValueLost(LazyGraphError, OSError):
+    """A value that a worker had written to disk cannot be read again."""
+
+    def __init__(self, size: int, path: str, reason: object) -> None:
+        super().__init__(size, path, str(reason))
+        self.size, self.path, self.reason = size, path, str(reason)
+
+    def __str__(self) -> str:
+        return (
+            f"a value of {self.size:,} bytes that was written to {self.path} cannot be read: {self.reason}; compute it "
+            f"again, and see that nobody removes what is in that folder"
+        )
+
+
 class RemoteError(LazyGraphError, RuntimeError):
     """Stands for an exception that could not travel.
 

@@ -279,6 +279,22 @@ def _an_argument_that_cannot_travel(lab: Lab) -> None:
         client.compute(add(threading.Lock())).result(WAIT)  # here
 
 
+@case(errors.NoRoom, MemoryError, "the value of 'array', 9,000 bytes, has no room", "/disk", "TMPDIR", "--memory-limit")
+def _a_value_with_room_nowhere(lab: Lab) -> None:  # with real ones: cluster/test_memory.py
+    raise errors.NoRoom("array", 9000, "/disk", 5000, OSError(28, "No space left on device"))
+
+
+@case(errors.SpilledValueLost, OSError, "a value of 9 bytes that was written to", "cannot be read")
+def _a_spilled_file_that_somebody_has_removed(lab: Lab) -> None:
+    from lazygraph.executors.cluster.net.memory import OnDisk
+    from lazygraph.executors.files.spill import SpillRoom
+
+    room = SpillRoom()
+    kept = OnDisk(room.put([memoryview(b"some data")], 9))
+    room.close()
+    kept.value()
+
+
 class Stubborn(ValueError):
     """Cannot be pickled."""
 

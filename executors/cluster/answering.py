@@ -278,7 +278,7 @@ class Answering(Handing):
             # What stands for somebody else's is as far as that is.
             state = record.block.state[entry] if record.keys is None else owner.state[origin]
             states.append((int(state), self._why(record, entry, now)))
-        there = plain_stats(list(self.workers.values()), self._silent, self._leaving)
+        there = plain_stats(list(self.workers.values()), self._silent, self._leaving, self._full)
         runs = [plain_run(record) for record in self.records.values() if record.root is record] if message.every else []
         self._send(peer, m.StateOf(message.question, there, holders, states, runs))
 

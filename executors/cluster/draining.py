@@ -102,7 +102,8 @@ class Draining(Losing):
 
     def _carry_off(self, worker: WorkerRecord) -> bool:
         """Have other workers fetch what only this one has; return whether there is anything to wait for."""
-        others = sorted((w for w in self.workers.values() if w.id not in self._closed), key=lambda w: w.outstanding)
+        going = {*self._silent, *self._leaving}  # who is full has disks
+        others = sorted((w for w in self.workers.values() if w.id not in going), key=lambda w: w.outstanding)
         if not others:
             return False  # nobody could take it: what has a recipe is made again
         turn = cycle(others)
@@ -116,7 +117,7 @@ class Draining(Losing):
 
     def _only_there(self, record: RunRecord, peer: int) -> list[int]:
         """Return the entries whose value is there, and at no worker that stays for sure: some may be on their way."""
-        base, state, closed = record.block.base, record.block.state, self._closed
+        base, state, closed = record.block.base, record.block.state, {*self._silent, *self._leaving}
         mine = [entry for entry, home in enumerate(record.home) if home == peer]
         fetched, home = record.fetched or (), record.home
         mine += [e for e, copies in record.replicas.items() if peer in copies and (home[e] in closed or e in fetched)]

@@ -71,8 +71,9 @@ class Handing(Equipping):
         self._late: dict[int, None] = {}  # workers that run something that takes long
         self._stirred: dict[int, None] = {}  # workers to whose lanes something has come since the last decision
         self._freeing: dict[int, WorkerRecord] = {}  # workers that are to be told what to free
-        self._closed: dict[int, None] = {}  # workers that are given nothing: they are silent, or leave
+        self._closed: dict[int, None] = {}  # workers that are given nothing: they are silent, full, or leave
         self._leaving: dict[int, None] = {}
+        self._full: dict[int, None] = {}  # workers whose memory is full
         self._widest = 0  # the most threads that a worker ever had
         self._restricting = False  # whether anybody was ever given what not every worker may take
         self._prioritized = False  # whether anything was ever more urgent than anything else
@@ -134,7 +135,7 @@ class Handing(Equipping):
         self._threads -= worker.threads
         for remembered in (self._free_threads, self._reported, self._laden, self._askable, self._late, self._stirred):
             remembered.pop(peer, None)
-        for kept_away in (self._closed, self._silent, self._leaving):
+        for kept_away in (self._closed, self._silent, self._leaving, self._full):
             kept_away.pop(peer, None)
         self._freeing.pop(peer, None)
         self.frontier.close_lane(peer)

@@ -1,6 +1,6 @@
 """Sentences about whether workers live, and about those that leave.
 
-Covers: signs of life, workers that are silent, draining, clients that may be missed for a while.
+Covers: signs of life, workers that are silent or full, draining, clients that may be missed for a while.
 Does not cover: what is made of it (losing, draining).
 """
 
@@ -10,9 +10,21 @@ from lazygraph.executors.cluster.wire import Message
 
 
 class Alive(Message, tag=80, frozen=True):
-    """Worker to scheduler: I am here, and have so many bytes of memory."""
+    """Worker to scheduler: I am here, and have so many bytes of memory, of at most `limit` (0: of any number).
+
+    `managed` are those of values there, `spilled` those of values on disk.
+    """
 
     memory: int = 0
+    managed: int = 0
+    spilled: int = 0
+    limit: int = 0
+
+
+class Full(Message, tag=88, frozen=True):
+    """Worker to scheduler: my memory is full; give me nothing, and take what has not begun (or: it is so no more)."""
+
+    yes: bool
 
 
 class Beat(Message, tag=81, frozen=True):

@@ -25,7 +25,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from lazygraph.errors import ClusterFailed, InvalidOption, Unserializable
-from lazygraph.executors.cluster.offers import offers_of
+from lazygraph.executors.cluster.offers import bytes_of, offers_of
 from lazygraph.executors.cluster.tls import check_listening, tls_of
 from lazygraph.running.background import Opening, apart, called_by_coroutine, in_thread
 from lazygraph.values.references import portable
@@ -151,6 +151,8 @@ class LocalCluster:
     in {"gpu": 1}; a list with one of them for every worker makes them different.  `preload` names modules that workers
     import at the start, with their hooks.  `setup()` is called in every worker process before its first task; when it,
     or a module, fails in the beginning, this raises `ClusterFailed` with the worker's traceback.
+    `memory_limit` is what each worker may have, as in "2GB" (default: a share of the machine's; 0: all there is):
+    values that are not used go to disk before that.
     `host` is the address of this machine on which all of it listens.  Off loopback `tls` is needed, the certificates of
     a node and their authority (`lazygraph certs create`), or `insecure=True`, which says that the network is trusted.
 
@@ -167,6 +169,7 @@ class LocalCluster:
         resources: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
         preload: str | Sequence[str] = (),
         setup: Callable[[], Any] | None = None,
+        memory_limit: int | str = "auto",
         worker_ttl: float = 60.0,
         host: str = "127.0.0.1",
         tls: TLS | None = None,
@@ -181,6 +184,8 @@ class LocalCluster:
         check_listening(host, tls := tls or tls_of({}), insecure)
         self.tls = tls
         self._listen = ["--host", host, *(tls.words() if tls else ()), *(["--insecure"] if insecure else ())]
+        limit = bytes_of(memory_limit, "LocalCluster(memory_limit=...)")
+        self._limit = total_memory() // len(offers) if limit is None else limit
         self.token = secrets.token_hex(32)
         self._greeting: dict[str, Any] = {"token": self.token}
         if setup is not None:
@@ -233,6 +238,7 @@ class LocalCluster:
         """Start a worker, which is to be greeted."""
         name = f"worker-{next(self._numbers)}"
         words = ["worker", "-", *self._listen, *self._preloads, *replace(offer, name=name).words()]
+        words += ["--memory-limit", str(self._limit)]
         return name, self._start_child(words, None, name)
 
     @property
@@ -346,3 +352,20 @@ def _packed(setup: Any) -> str:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise Unserializable(f"the function {setup!r}", "LocalCluster(setup=...)", reason) from error
+
+
+def fair_share(threads: int) -> int:
+    """Return what part of the machine's memory, or of the group's it runs in, a worker of so many threads may have."""
+    return int(total_memory() * min(1.0, threads / (os.cpu_count() or 1)))
+
+
+def total_memory() -> int:
+    """Return the bytes of memory of this machine, or those that this process's group may have; 0 when unknown."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            found = min(found, int(file.read()))
+    return found

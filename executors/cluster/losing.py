@@ -155,7 +155,7 @@ class Losing(Keeping):
 
     def _open_again(self, worker: WorkerRecord) -> None:
         """Give a worker something again, unless there is another reason not to."""
-        if worker.id not in self._silent and worker.id not in self._leaving:
+        if not any(worker.id in kept_away for kept_away in (self._silent, self._leaving, self._full)):
             self._closed.pop(worker.id, None)
             self._loaded(worker, 0)
 
@@ -172,6 +172,16 @@ class Losing(Keeping):
     def _alive(self, peer: int, message: m.Alive, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         worker.memory, worker.heard = message.memory, now
+        worker.managed, worker.spilled, worker.limit = message.managed, message.spilled, message.limit
+
+    def _is_full(self, peer: int, message: m.Full, body: bytes | memoryview, now: float) -> None:
+        """A worker's memory is full, or is so no more."""
+        worker = self.workers[peer]
+        if message.yes:
+            self._full[peer] = None
+            self._close(worker)
+        elif self._full.pop(peer, NOWHERE) is None:
+            self._open_again(worker)
 
     def _hears(self, peer: int, now: float) -> None:
         """A worker that is watched has said something."""

@@ -37,6 +37,7 @@ from lazygraph.executors.cluster.lives import Beat as Beat
 from lazygraph.executors.cluster.lives import Carried as Carried
 from lazygraph.executors.cluster.lives import Carry as Carry
 from lazygraph.executors.cluster.lives import Drain as Drain
+from lazygraph.executors.cluster.lives import Full as Full
 from lazygraph.executors.cluster.lives import Leave as Leave
 from lazygraph.executors.cluster.lives import Leaving as Leaving
 from lazygraph.executors.cluster.lives import Linger as Linger
@@ -485,7 +486,7 @@ ANY = (
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
     | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
-    | Alive | Away | Beat | Carried | Carry | Drain | Leave | Leaving | Linger | Portion
+    | Alive | Away | Beat | Carried | Carry | Drain | Full | Leave | Leaving | Linger | Portion
     | Put | Own | Bring
 )  # fmt: skip
 GREETING = Hello | Challenge | Proof | Welcome | Refusal

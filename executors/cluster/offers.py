@@ -72,6 +72,33 @@ def checked_resources(amounts: Mapping[Any, Any], where: str) -> dict[str, float
     return found
 
 
+_UNITS = {"": 1, "B": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_UNITS |= {f"{unit}B": size for unit, size in _UNITS.items() if unit not in ("", "B")}
+_UNITS |= {f"{unit}IB": 1024**at for at, unit in enumerate("KMGT", 1)}
+
+
+def bytes_of(given: object, where: str) -> int | None:
+    """Return how many bytes `2GB`, `512MiB`, `0` or a number is; None for `auto`.  Raises `InvalidOption`."""
+    text = str(given).strip().upper()
+    if text == "AUTO":
+        return None
+    number = text.rstrip("BKMGTI")
+    try:
+        amount = float(number) * _UNITS[text[len(number) :].strip()]
+    except (ValueError, KeyError):
+        amount = math.nan
+    if isinstance(given, bool) or not 0 <= amount < math.inf or 0 < amount < LEAST_MEMORY:
+        raise InvalidOption(
+            f"{where}: {given!r} is no amount of memory; it is written as 2GB or 512MiB, at least 1MB, or "
+            f"0 (no limit), or auto (a share of the machine)"
+        )
+    return int(amount)
+
+
+LEAST_MEMORY = 1_000_000
+"""Bytes below which a limit is a slip of the pen: 2 for 2GB."""
+
+
 def offers_of(count: int | None, threads: int, queues: Any, resources: Any, default_count: int) -> list[Offer]:
     """Return the offers of a local cluster's workers; `queues` and `resources` are for all, or a list, one for each.
 

@@ -232,6 +232,8 @@ class WorkerRecord:
         "id",
         "late",
         "least",
+        "limit",
+        "managed",
         "memory",
         "name",
         "outstanding",
@@ -243,6 +245,7 @@ class WorkerRecord:
         "resources",
         "restricted",
         "spare",
+        "spilled",
         "threads",
         "work",
     )
@@ -271,7 +274,7 @@ class WorkerRecord:
         self.late = False  # runs something that takes long, and has finished nothing since
         self.reluctant = False  # had nothing to give back, and has finished nothing since
         self.freed: dict[int, list[int]] = {}  # block -> entries to tell it to free
-        self.pid = self.memory = 0  # bytes, as it has said itself
+        self.pid = self.memory = self.managed = self.spilled = self.limit = 0  # bytes, as it has said itself
         self.heard = 0.0  # and when
         self.given_up = False  # was silent for so long that what it had is done elsewhere
 
@@ -399,7 +402,10 @@ def held_shape(names: Sequence[str]) -> Shape:
 
 
 def plain_stats(
-    workers: Sequence[WorkerRecord], silent: Collection[int] = (), leaving: Collection[int] = ()
+    workers: Sequence[WorkerRecord],
+    silent: Collection[int] = (),
+    leaving: Collection[int] = (),
+    full: Collection[int] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return workers as plain data, by address; `state` is "" for one that is as it should be."""
     return {
@@ -413,7 +419,10 @@ def plain_stats(
             "free": w.left,
             "pid": w.pid,
             "memory": w.memory,
-            "state": "silent" if w.id in silent else "leaving" if w.id in leaving else "",
+            "managed": w.managed,
+            "spilled": w.spilled,
+            "memory_limit": w.limit,
+            "state": _state(w.id, silent, leaving, full),
         }
         for w in workers
     }
@@ -428,3 +437,7 @@ def plain_run(record: RunRecord) -> dict[str, Any]:
         "open": record.block.open,
         "kept": bool(record.lasting),
     }
+
+
+def _state(peer: int, silent: Collection[int], leaving: Collection[int], full: Collection[int]) -> str:
+    return "silent" if peer in silent else "leaving" if peer in leaving else "full" if peer in full else ""

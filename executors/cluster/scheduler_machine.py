@@ -451,6 +451,7 @@ _HANDLERS: Mapping[type, Callable[[SchedulerMachine, int, Any, bytes | memoryvie
     m.Open: SchedulerMachine._open,
     m.Again: SchedulerMachine._again,
     m.Alive: SchedulerMachine._alive,
+    m.Full: SchedulerMachine._is_full,
     m.Drain: SchedulerMachine._drain,
     m.Leaving: SchedulerMachine._wants_to_leave,
     m.Carried: SchedulerMachine._carried,
@@ -461,5 +462,5 @@ FROM_CLIENTS = (
 )  # fmt: skip
 FROM_WORKERS = (
     m.Join, m.Done, m.Broke, m.Returned, m.Began, m.Replaced, m.Stopped, m.Told, m.Parked, m.Watched,
-    m.Alive, m.Leaving, m.Carried,
+    m.Alive, m.Leaving, m.Carried, m.Full,
 )  # fmt: skip

@@ -33,7 +33,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 56re
 table {{ border-collapse: collapse; width: 100%; margin: 1rem 0 }}
 th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884 }}
 </style><h1>lazygraph {version}</h1>
-<h2>Workers</h2><table><tr><th>name<th>address<th>threads<th>outstanding{workers}</table>
+<h2>Workers</h2><table>
+<tr><th>name<th>address<th>threads<th>outstanding<th>memory<th>values<th>on disk<th>{workers}</table>
 <h2>Runs</h2><table><tr><th>run<th>tasks done<th>open<th>bytes kept<th>bytes moved{runs}</table></html>"""
 
 
@@ -53,7 +54,7 @@ def status_of(mind: SchedulerMachine) -> dict[str, Any]:
     ]
     return {
         "version": __version__,
-        "workers": plain_stats(list(mind.workers.values()), mind._silent, mind._leaving),
+        "workers": plain_stats(list(mind.workers.values()), mind._silent, mind._leaving, mind._full),
         "runs": runs,
     }
 
@@ -147,6 +148,7 @@ class _Page(_Handler):
         said = status_of(self.mind)
         workers = "".join(
             f"<tr><td>{escape(w['name'])}<td>{escape(address)}<td>{w['threads']}<td>{w['outstanding']}"
+            f"<td>{w['memory']:,}<td>{w['managed']:,}<td>{w['spilled']:,}<td>{escape(w['state'])}"
             for address, w in said["workers"].items()
         )
         runs = "".join(

@@ -20,13 +20,62 @@ if TYPE_CHECKING:
     from lazygraph.running.program import Program
 
 
+class Spilled:
+    """A value that is not in memory, of `size` bytes; the hand says how it is brought."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def value(self) -> Any:
+        """Bring it."""
+        raise NotImplementedError
+
+
+class Values(dict[int, Any]):
+    """Values by entry.  What was spilled is read where it lies, each time that it is asked for; what is here is read
+    as fast as from any dict.
+    """
+
+    __slots__ = ("spilled",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spilled: dict[int, Spilled] = {}
+
+    def __missing__(self, entry: int) -> Any:
+        return self.spilled[entry].value()
+
+    def __contains__(self, entry: object) -> bool:
+        return dict.__contains__(self, entry) or entry in self.spilled
+
+    def held(self, entry: int, missing: Any) -> Any:
+        """Return a value, or what stands for it while it is not in memory."""
+        found = self.get(entry, missing)
+        return self.spilled.get(entry, missing) if found is missing else found
+
+    def hold(self, entry: int, held: Any) -> None:
+        """Keep what `held` has given of another entry, or of other values."""
+        if isinstance(held, Spilled):
+            self.spilled[entry] = held
+        else:
+            self[entry] = held
+
+    def drop(self, entry: int) -> None:
+        """Let go of a value."""
+        self.pop(entry, None)
+        if self.spilled:
+            self.spilled.pop(entry, None)
+
+
 @dataclass(slots=True, eq=False)
 class WorkerBlock:
     """What a worker has of one run: the plan, once a lease of it has come, and values by entry."""
 
     program: Program | None = None
     aliases: Sequence[tuple[int, int]] = ()
-    values: dict[int, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
     stand_ins: dict[int, Any] = field(default_factory=dict)  # as long as its run
     shared: dict[int, Any] = field(default_factory=dict)  # of values, the segments that they stand in (the hand's)
     observed: bool = False

@@ -84,6 +84,7 @@ class WorkerMachine:
         self._turns: dict[int, int] = {}  # of questions that were asked in turn
         self._carrying: set[tuple[int, int]] = set()  # (block, entry) of what is fetched from a worker that leaves
         self._actions: list[Action] = []
+        self._full = False  # whether the scheduler was told that memory is
 
     def receive(self, message: m.Message) -> list[Action]:
         """Absorb one message of the scheduler; return what to do, in order."""
@@ -108,11 +109,23 @@ class WorkerMachine:
             block.values[entry] = failure
 
     def lookup(self, base: int, entries: Iterable[int]) -> list[Any]:
-        """Return values, or MISSING in their places."""
+        """Return values, or MISSING in their places; of what is not in memory what stands for it (work.Spilled)."""
         block = self.blocks.get(base)
         if block is None:
             return [MISSING for _ in entries]
-        return [block.values.get(entry, MISSING) for entry in entries]
+        return [block.values.held(entry, MISSING) for entry in entries]
+
+    def memory_is(self, full: bool, can_spill: bool) -> list[Action]:
+        """Hear whether memory is full, and whether something in it could still go to disk.
+
+        The scheduler gives a full worker nothing, and asks back what has not begun.  When there is nothing to wait for
+        it is to give something all the same: what has begun goes on, so that the next thing is done, and then the next.
+        """
+        full = full and not (self._full and not can_spill and not self.leases)
+        if full != self._full:
+            self._full = full
+            self._say(m.Full(full))
+        return self._take()
 
     def coming(self, base: int, entries: Iterable[int], turn: int) -> int | None:
         """Return a question of ours that one of these values will come with, and that was to be asked before `turn`.
@@ -181,6 +194,11 @@ class WorkerMachine:
                 if question is not None and kinds[at] != ORDER:
                     found[question] = None
         return found
+
+    def reads(self, lease: WorkLease) -> Iterable[tuple[int, int]]:
+        """Yield (block, entry) of every value that the lease's tasks read, as its owner numbers it."""
+        for task in lease.tasks:
+            yield from self._reads_of(lease, task)
 
     def _reads_of(self, lease: WorkLease, task: int) -> set[tuple[int, int]]:
         shape, aliases = lease.program.shape, lease.block.aliases
@@ -273,7 +291,7 @@ class WorkerMachine:
                     base, entry = aliases[read]
                     owner = self.blocks.get(base)
                     if owner is not None and entry in owner.values:
-                        values[read] = owner.values[entry]
+                        values.hold(read, owner.values.held(entry, MISSING))
                     else:
                         absent.setdefault(base, []).append(entry)
                 elif read not in values and read not in lease.block.stand_ins:
@@ -364,7 +382,7 @@ class WorkerMachine:
             missing = [("", message.owner, m.ints((message.entry,)))]
             self._say(m.Returned(message.block, message.attempt, m.ints((message.task,)), missing))
             return
-        block.values[message.task] = value
+        block.values.hold(message.task, value)
         wanted = frozenset((message.task,) if message.wanted else ())
         lease = WorkLease(message.block, message.attempt, deque(), wanted, block, (message.task,))
         self._actions.append(Tell(lease, [message.task]))
@@ -401,7 +419,7 @@ class WorkerMachine:
         if block is not None:
             values, shared, coming = block.values, block.shared, self._coming
             for entry in m.from_ints(message.entries):
-                values.pop(entry, None)
+                values.drop(entry)
                 if shared:
                     shared.pop(entry, None)
                 if coming:

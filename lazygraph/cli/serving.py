@@ -250,7 +250,12 @@ async def _serve_scheduler(
 @click.option("-Q", "--queues", multiple=True, help="Queues to take tasks from: high,default.  [default: default]")
 @click.option("-A", "--app", help="Module with the tasks, imported at the start; so are its hooks.")
 @click.option("--preload", multiple=True, help="Module to import at the start, with its hooks; may be repeated.")
-@click.option("--memory-limit", help="Not built yet.")
+@click.option(
+    "--memory-limit",
+    default="auto",
+    show_default=True,
+    help="Bytes from which values go to disk: 2GB, 512MiB; 0: never; auto: by threads, a share of the machine.",
+)
 @click.option("--resources", help="What tasks may ask for, with amounts: gpu=1,mem=2.5.")
 @click.option("--lifeline", is_flag=True, hidden=True)
 def worker(
@@ -262,7 +267,7 @@ def worker(
     queues: tuple[str, ...],
     app: str | None,
     preload: tuple[str, ...],
-    memory_limit: str | None,
+    memory_limit: str,
     resources: str | None,
     lifeline: bool,
     tls_ca: str | None,
@@ -271,10 +276,8 @@ def worker(
     insecure: bool,
 ) -> None:
     """Start a worker for the scheduler at ADDRESS."""
-    if memory_limit is not None:
-        raise click.ClickException(str(NotImplementedYet("--memory-limit")))
     from lazygraph.executors.cluster.net.tokens import find_token
-    from lazygraph.executors.cluster.offers import DEFAULT_QUEUES, Offer, queues_of, resources_of
+    from lazygraph.executors.cluster.offers import DEFAULT_QUEUES, Offer, bytes_of, queues_of, resources_of
 
     voice = _Voice(lifeline)
     modules = [*([("-A", app)] if app else []), *(("--preload", one) for one in preload)]
@@ -286,13 +289,14 @@ def worker(
             resources_of(resources, "--resources") if resources is not None else {},
         )
         guard = _guard(tls_ca, tls_cert, tls_key, insecure)
+        limit = bytes_of(memory_limit, "--memory-limit")
         if lifeline:
             _import_what_serves()  # whoever starts us has not got the scheduler's address yet
             greeting = _lifeline()
         else:
             greeting = {"address": address, "token": find_token(address, _token(token_file))}
         hooks = _prepared(modules, greeting.get("setup"), voice)
-        asyncio.run(_serve_worker(greeting["address"], greeting["token"], offer, host, hooks, voice, guard))
+        asyncio.run(_serve_worker(greeting["address"], greeting["token"], offer, host, hooks, voice, guard, limit))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -316,13 +320,15 @@ def _prepared(modules: list[tuple[str, str]], setup: str | None, voice: _Voice) 
 
 
 async def _serve_worker(
-    address: str, token: str, offer: Offer, host: str, hooks: Hooks, voice: _Voice, guard: Guard
+    address: str, token: str, offer: Offer, host: str, hooks: Hooks, voice: _Voice, guard: Guard, limit: int | None
 ) -> None:
+    from lazygraph.executors.cluster.local import fair_share
     from lazygraph.executors.cluster.net.runners import Runners
     from lazygraph.executors.cluster.net.worker_server import WorkerServer
     from lazygraph.executors.isolated import Isolation
 
-    server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()), guard)
+    memory = fair_share(offer.threads) if limit is None else limit
+    server = WorkerServer(address, token, host, Runners(offer, hooks, Isolation()), guard, memory)
     await server.start()
     stop = asyncio.Event()
     _until_drained(server, stop, voice)

@@ -24,6 +24,7 @@ def status(address: str, as_json: bool, token_file: str | None) -> None:
     for where, worker in info["workers"].items():
         click.echo(
             f"  {worker['name']}  {where}  {worker['threads']} threads, {worker['outstanding']} outstanding"
+            + (f", {worker['spilled'] / 1e6:,.0f} MB on disk" if worker["spilled"] else "")
             + (f", {worker['state']}" if worker["state"] else "")
         )
     for run in info["runs"]:

@@ -369,7 +369,11 @@ def results(lease: WorkLease, report: Report, inline_limit: int = m.INLINE_LIMIT
     broken: set[int] = set()
     inlined: list[int] = []
     fixed = _FIXED.get
-    sizes = array("q", [fixed(type(value)) or size_of(value) for value in map(values.__getitem__, done)])
+    if spilled := lease.block.values.spilled:
+        known = [spilled[task].size if task in spilled else size_of(values[task]) for task in done]
+        sizes = array("q", known)
+    else:
+        sizes = array("q", [fixed(type(value)) or size_of(value) for value in map(values.__getitem__, done)])
     body = b""
     if lease.wanted:
         inlined = [t for t, size in zip(done, sizes, strict=True) if t in lease.wanted and size <= inline_limit]

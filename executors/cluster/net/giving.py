@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.errors import SpilledValueLost
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import parcels
+from lazygraph.executors.cluster.net.memory import OnDisk
 from lazygraph.executors.cluster.net.parcels import Parcel
 from lazygraph.executors.cluster.net.segments import KEPT_FOR, SMALLEST, Segments, this_host
 from lazygraph.executors.cluster.worker_machine import MISSING
@@ -106,6 +108,15 @@ class Giver:
         for link, other in self._later.pop(question.question, ()):
             self.asked(link, other)
 
+    @property
+    def held(self) -> int:
+        """How many bytes of memory its segments take."""
+        return self._segments.held
+
+    def trim(self) -> None:
+        """Let go of what is kept only to be filled again."""
+        self._segments.trim(0.0)
+
     def close(self) -> None:
         """Let go of segments that nobody needs."""
         if self._looking is not None:
@@ -121,6 +132,11 @@ class Giver:
 
     def _offered(self, block: int, entry: int, value: Any, shares: bool) -> Shared | Parcel | str:
         """Return what is given of a value: its segment, or its parcel, or why there is neither."""
+        if isinstance(value, OnDisk):  # its bytes are sent from where they lie
+            try:
+                return value.parcel()
+            except SpilledValueLost as error:
+                return str(error)
         at: dict[int, Shared] = self._mind.blocks[block].shared
         known = at.get(entry)
         if shares and known is not None and known.value is value:

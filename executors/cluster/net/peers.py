@@ -36,6 +36,12 @@ class Brought:
     mapped: Sequence[Mapped]
     own: bool
 
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each value; 0 of one that has not come."""
+        places = iter(self.message.places)
+        return [next(places).length if length == parcels.PLACED else max(length, 0) for length in self.message.lengths]
+
     def opened(self, missing: Any) -> tuple[list[Any], dict[int, str]]:
         """Open the values: one for each entry asked for (or `missing`), and problems by position."""
         return parcels.unpack_values(self.message, self.body, missing, self.mapped, self.own)

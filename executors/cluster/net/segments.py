@@ -276,6 +276,11 @@ class Segments:
         return bool(self._idle)
 
     @property
+    def held(self) -> int:
+        """How many bytes they take."""
+        return sum(one.capacity for one in [*list(self._needed), *list(self._idle)])
+
+    @property
     def in_use(self) -> bool:
         """Whether there is any."""
         return bool(self._needed or self._idle)

@@ -21,6 +21,7 @@ from lazygraph.executors.cluster.net import codec, portions
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.giving import Giver
 from lazygraph.executors.cluster.net.hello import connect, serve
+from lazygraph.executors.cluster.net.memory import Memory, Watching
 from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
 from lazygraph.executors.cluster.net.parcels import unpack, unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
@@ -77,7 +78,9 @@ def _own_client(scheduler: str, token: str, tls: TLS | None) -> ClusterExecutor:
 class WorkerServer:
     """One worker: joins a scheduler, runs what it is given, until the scheduler is gone or `close`."""
 
-    def __init__(self, scheduler: str, token: str, host: str, runners: Runners, guard: Guard = PLAIN) -> None:
+    def __init__(
+        self, scheduler: str, token: str, host: str, runners: Runners, guard: Guard = PLAIN, memory_limit: int = 0
+    ) -> None:
         self._guard = guard
         self._scheduler, self._token, self._host = scheduler, token, host
         self.runners, self.name = runners, runners.offer.name
@@ -87,6 +90,7 @@ class WorkerServer:
         self._peers = PeerLinks(token, "peer", self._fetched, own=False, tls=guard.tls)
         self._giver = Giver(self.mind)
         self._puts: dict[str, tuple[Link, Any, Mapped | None]] = {}  # what clients have given that is nobody's yet
+        self.memory = Memory(self.mind, memory_limit)
         self._ticking: asyncio.TimerHandle | None = None
         self._nesting = Nesting(scheduler, partial(_own_client, scheduler, token, guard.tls), self._lent)
         self._stopping: dict[tuple[WorkLease, int], list[int]] = {}  # the questions whether a task has left
@@ -125,6 +129,8 @@ class WorkerServer:
         tune_collector()
         self.runners.nesting = self._nesting
         self.runners.start(self)
+        if self.memory.limit:
+            Watching(self.memory, self._giver, self._memory_is, self._say).look()
 
     def _join(self) -> m.Join:
         offer = self.runners.offer
@@ -144,6 +150,7 @@ class WorkerServer:
         self._server.close()
         self._link.close()
         self._giver.close()
+        self.memory.close()
 
     # -- the scheduler -----------------------------------------------------------------------------
 
@@ -169,6 +176,8 @@ class WorkerServer:
             self._lost(link, None)
         else:
             actions = self.mind.receive(message)
+            if self.memory.knows_any:
+                self.memory.hear(message)
             if isinstance(message, m.Do):
                 self._watch(message.block)
             self._act(actions)
@@ -176,7 +185,8 @@ class WorkerServer:
     def _beat(self, seconds: float) -> None:
         """Say that this worker is there, now and every so many seconds."""
         if not self._link.closed:
-            self._link.send(m.Alive(memory_here()))
+            memory = self.memory
+            self._link.send(m.Alive(memory_here(), memory.managed, memory.on_disk(), memory.limit))
             self._loop.call_later(seconds, self._beat, seconds)
 
     def leave(self) -> None:
@@ -204,7 +214,10 @@ class WorkerServer:
     def _store(self, message: m.Store, body: bytes | memoryview) -> None:
         opened = m.Values(0, message.lengths, [])
         values, _ = unpack_values(opened, body, MISSING)
-        self.mind.store(message.block, m.from_ints(message.entries), values)
+        entries = m.from_ints(message.entries)
+        self.mind.store(message.block, entries, values)
+        for entry, length in zip(entries, message.lengths, strict=True):
+            self.memory.note(message.block, entry, length)
 
     def _lost(self, link: Link, error: Exception | None) -> None:
         if not self.ended.done():
@@ -215,6 +228,8 @@ class WorkerServer:
             if isinstance(action, Say):
                 self._link.send(action.message)
             elif isinstance(action, Start):
+                if self.memory.knows_any:
+                    self.memory.used(self.mind.reads(action.lease))
                 if action.lease.watch is not None:
                     action.lease.watch.has_inputs()
                 self.runners.take(action.lease)
@@ -267,6 +282,7 @@ class WorkerServer:
                 continue
             _, value, segment = put
             self.mind.store(message.block, (entry,), (value,))
+            self.memory.note(message.block, entry, codec.size_of(value))
             if segment is not None:
                 self._giver.placed(message.block, entry, value, segment)
         if absent:  # its client was gone before the scheduler said so
@@ -289,12 +305,16 @@ class WorkerServer:
         actions = self.mind.fetched(question.question, values, problems)
         self._giver.came(question, values, brought)
         self._giver.settled(question)
+        for entry, value, size in zip(m.from_ints(question.entries), values, brought.sizes, strict=True):
+            if value is not MISSING:
+                self.memory.note(question.block, entry, size)
         self._act(actions)
 
     # -- what runner threads say, in their threads (net.runners.Teller) -----------------------------
 
     def report(self, lease: WorkLease, report: Report) -> None:
         """What a lease has done since it was last heard of."""
+        self.memory.settle(lease, report)
         self._say(partial(self._reported, lease, report))
 
     def began(self, lease: WorkLease, task: int) -> None:
@@ -380,6 +400,8 @@ class WorkerServer:
         try:
             for message, body in codec.results(lease, report):
                 self._send(lease, message, body)
+                if isinstance(message, m.Done):
+                    self.memory.note_done(lease, message)
         except Exception as error:
             tasks = [*report.done, *(broken.task for broken in report.broken), *(task for task, _ in report.replaced)]
             said = codec.given_up(lease, tasks, error)
@@ -387,6 +409,10 @@ class WorkerServer:
                 said.append((m.Returned(lease.base, lease.attempt, m.ints(report.skipped), []), b""))
             for message, body in said:
                 self._link.queue(message, body)
+
+    def _memory_is(self, full: bool, can_spill: bool) -> bool:
+        self._act(() if self._link.closed else self.mind.memory_is(full, can_spill))
+        return not self._link.closed
 
     def _send(self, lease: WorkLease, message: m.Message, body: bytes) -> None:
         try:

@@ -40,6 +40,7 @@ class Surroundings(Protocol):
     ledger: Ledger
     ran: Counter[tuple[int, int]]
     answers: list[Answered]
+    filling: Random | None
     tell: Callable[[str, str, m.Message], None]
 
     def ask(self, asker: PretendWorker | PretendClient, address: str, get: m.Get) -> None:
@@ -182,8 +183,10 @@ class PretendWorker:
                 self.world.ask(self, action.address, get)
 
     def tick(self) -> None:
-        """A moment has passed."""
+        """A moment has passed; in some lives memory may be full now, or be so no more."""
         self.act(self.mind.tick())
+        if self.world.filling is not None:
+            self.act(self.mind.memory_is(self.world.filling.random() < 0.5, self.world.filling.random() < 0.3))
 
     def tell(self) -> None:
         """Tell the scheduler of one thing that its threads have said."""

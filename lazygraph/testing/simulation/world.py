@@ -54,6 +54,8 @@ class World:
         self.steps = 0
         self.deaths = 0
         self.ran: Counter[tuple[int, int]] = Counter()  # (block, task) -> how often it ran to its end
+        filling = Random(f"memory of {seed}")
+        self.filling = filling if filling.random() < 0.3 else None  # of lives whose workers have little memory
         self.answers: list[Answered] = []  # what handlers have been told
         self.workers: dict[int, PretendWorker] = {}
         self.clients: dict[int, PretendClient] = {}
@@ -243,6 +245,8 @@ class World:
         if self._undecided:
             choices.append((self._decide,))
         if not choices:
+            if self._fuller():
+                return True
             if due is None:
                 return False
             self.now = max(self.now, due)
@@ -257,6 +261,13 @@ class World:
         act, *args = self.random.choice(choices)
         act(*args)
         return True
+
+    def _fuller(self) -> bool:
+        """Nothing else happens: workers whose memory stays full look again; return whether that changes anything."""
+        full = [w for w in self.workers.values() if w.mind._full and w.peer not in self.frozen]
+        for worker in full:
+            worker.act(worker.mind.memory_is(True, False))
+        return any(worker.outbox for worker in full)
 
     def run(self, steps: int | None = None, limit: int = 100_000) -> None:
         """Let things happen: `steps` of them, or all that can.  Raises `Stuck` when there is no end to it."""

@@ -317,7 +317,8 @@ def test_who_is_there_and_who_has_what() -> None:
     talk.done(FIRST, [0])
 
     worker = {"name": "w11", "threads": 1, "outstanding": 0, "id": FIRST, "queues": ["default"]}
-    worker |= {"resources": {}, "free": {}, "pid": 0, "memory": 0, "state": ""}
+    worker |= {"resources": {}, "free": {}, "pid": 0, "memory": 0}
+    worker |= {"managed": 0, "spilled": 0, "memory_limit": 0, "state": ""}
     assert talk.say(CLIENT, m.AskState(3, [(1, 0), (9, 0)])) == [
         Send(CLIENT, m.StateOf(3, {"at11": worker}, [["at11"], []], [(State.SUCCEEDED, "succeeded"), (-1, "")])),
     ]
