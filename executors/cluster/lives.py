@@ -21,7 +21,7 @@ class Alive(Message, tag=80, frozen=True):
     limit: int = 0
 
 
-class Full(Message, tag=88, frozen=True):
+class Full(Message, tag=98, frozen=True):
     """Worker to scheduler: my memory is full; give me nothing, and take what has not begun (or: it is so no more)."""
 
     yes: bool

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,6 +65,15 @@ def process_memory() -> int:
     return 0
 
 
+def memory_here() -> int:
+    """Return how many bytes of memory this process has; 0 where that cannot be known."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
 class OnDisk(Spilled):
     """A value that is on disk, as parcels are."""
 
@@ -100,6 +110,7 @@ class Memory:
         self._sizes: dict[tuple[int, int], int] = {}  # (block, entry) of values in memory, least recently used first
         self._of: dict[int, set[int]] = {}  # the same by block
         self._stuck: set[tuple[int, int]] = set()  # that cannot be pickled, or written just now
+        self.closed = False
         self.problem: OSError | None = None  # why nothing could be written, when that was tried last
         self._lock = threading.RLock()  # held for moments only: the loop waits for it
         self._writing = threading.RLock()
@@ -263,8 +274,13 @@ class Memory:
         """Whether something in memory could still go to disk."""
         return self.problem is None and len(self._sizes) > len(self._stuck)
 
+    def alive(self) -> m.Alive:
+        """Return what the scheduler is told every so often."""
+        return m.Alive(memory_here(), self.managed, self.on_disk(), self.limit)
+
     def close(self) -> None:
         """Remove what is on disk."""
+        self.closed = True
         self.room.close()
 
 
@@ -286,14 +302,14 @@ class Sharing(Protocol):
 class Watching:
     """Looks every so often at what memory the process has, in the loop: writes values, and says whether it is full.
 
-    `tell(full, can_spill)` returns whether to go on, `say` has something called in the loop, from any thread.
+    `tell(full, can_spill)` hears of it, `say` has something called in the loop, from any thread.
     """
 
     def __init__(
         self,
         memory: Memory,
         sharing: Sharing,
-        tell: Callable[[bool, bool], bool],
+        tell: Callable[[bool, bool], None],
         say: Callable[[Callable[[], None]], None],
     ) -> None:
         self._memory, self._sharing, self._tell, self._say = memory, sharing, tell, say
@@ -313,7 +329,8 @@ class Watching:
             writing = in_thread(partial(memory.make_room, over))
             writing.add_done_callback(lambda _: self._say(partial(self._spilled, writing)))
         full = max(process, memory.managed) > memory.pause_at
-        if self._tell(full, self._spilling or memory.can_spill()):
+        if not self._memory.closed:
+            self._tell(full, self._spilling or memory.can_spill())
             self._loop.call_later(LOOK, self.look)
 
     def _spilled(self, writing: Future[OSError | None]) -> None:

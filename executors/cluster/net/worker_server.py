@@ -185,8 +185,7 @@ class WorkerServer:
     def _beat(self, seconds: float) -> None:
         """Say that this worker is there, now and every so many seconds."""
         if not self._link.closed:
-            memory = self.memory
-            self._link.send(m.Alive(memory_here(), memory.managed, memory.on_disk(), memory.limit))
+            self._link.send(self.memory.alive())
             self._loop.call_later(seconds, self._beat, seconds)
 
     def leave(self) -> None:
@@ -410,9 +409,8 @@ class WorkerServer:
             for message, body in said:
                 self._link.queue(message, body)
 
-    def _memory_is(self, full: bool, can_spill: bool) -> bool:
+    def _memory_is(self, full: bool, can_spill: bool) -> None:
         self._act(() if self._link.closed else self.mind.memory_is(full, can_spill))
-        return not self._link.closed
 
     def _send(self, lease: WorkLease, message: m.Message, body: bytes) -> None:
         try:
@@ -483,15 +481,6 @@ class WorkerServer:
         for other, task in list(self._stopping):
             if other is lease:
                 self._answer_stop(lease, task, False)
-
-
-def memory_here() -> int:
-    """Return how many bytes of memory this process has; 0 where that cannot be known."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
 
 
 def _taken_from(lease: WorkLease, task: int) -> list[int]:
