@@ -141,7 +141,7 @@ class TestRefusals:
         ("words", "sentence"),
         [
             ("scheduler --journal here", "a journal is not built yet"),
-            ("worker tcp://127.0.0.1:1 --memory-limit 1GB", "--memory-limit is not built yet"),
+            ("worker tcp://127.0.0.1:1 --memory-limit 1", "is no amount of memory"),
             ("retry", "`lazygraph retry` is not built yet"),
             ("scheduler --port 0 --dashboard-address nonsense", "is not of the form host:port"),
         ],
