@@ -54,6 +54,8 @@ class Keeping(Answering):
         record = self.clients[peer].get(message.run)
         if record is None:
             return
+        if not all(0 <= entry < len(record.block) for entry in m.from_ints(message.entries)):
+            raise ValueError(f"a Keep names entries that run {message.run} has not got")
         fresh = [entry for entry in dict.fromkeys(m.from_ints(message.entries)) if entry not in record.lasting]
         self.frontier.claim(record.block, fresh)
         record.lasting.update(fresh)

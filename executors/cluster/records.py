@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from lazygraph.executors.cluster.messages import TablesOnWire
+    from lazygraph.executors.cluster.messages import Hold, TablesOnWire
     from lazygraph.executors.cluster.paces import Pace
     from lazygraph.running.block import Block
     from lazygraph.running.policy import Where
@@ -378,6 +378,16 @@ def _unpacked(wire: ShapeOnWire) -> Shape:
         scopes=tuple([Scope(*row[:3], tuple(row[3]), row[4], tuple(row[5])) for row in wire.scopes]),
         origins=tuple(wire.origins),
     )
+
+
+def check_held(message: Hold, length: int) -> None:
+    """Raise ValueError for a scatter that is not as long as it says: nothing of it may be kept then."""
+    if len(message.lengths) != len(message.names) or len(message.at) not in (0, len(message.names)):
+        raise ValueError("a Hold has as many lengths, names and places as it has values")
+    elsewhere = [bool(address) for address, _ in message.at] or [False] * len(message.names)
+    sent = sum(size for size, there in zip(message.lengths, elsewhere, strict=True) if not there)
+    if any(not 0 <= size < 2**62 for size in message.lengths) or sent != length:
+        raise ValueError(f"a Hold says that {sent:,} bytes of values come with it, and {length:,} did")
 
 
 def held_shape(names: Sequence[str]) -> Shape:

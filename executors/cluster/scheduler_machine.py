@@ -9,6 +9,7 @@ Does not cover: what may run (running.frontier), who gets it (handing), who is t
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InvalidOption, ReplacedTooDeep
@@ -24,6 +25,7 @@ from lazygraph.executors.cluster.records import (
     RunRecord,
     Send,
     WorkerRecord,
+    check_held,
     held_shape,
     pack_shape,
     refusal,
@@ -31,7 +33,6 @@ from lazygraph.executors.cluster.records import (
 )
 from lazygraph.running import events
 from lazygraph.running.frontier import MAX_REPLACEMENTS
-from lazygraph.values.graph import offsets_of
 from lazygraph.values.status import State, in_states
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class SchedulerMachine(Draining):
         self._enter(record, actions)
 
     def _hold(self, peer: int, message: m.Hold, body: bytes | memoryview, now: float) -> None:
+        check_held(message, len(body))
         shape = held_shape(message.names)
         block, actions = self.frontier.admit(shape, (), fail_fast=False, now=now)
         record = RunRecord(block, peer, message.run, pack_shape(shape), m.TablesOnWire([], 0), b"")
@@ -147,7 +149,7 @@ class SchedulerMachine(Draining):
     def _store_held(self) -> None:
         """Spread scattered values that are still claimed over the workers, in runs of equal count."""
         for record, lengths, body in self._unstored:
-            starts, state = offsets_of(lengths), record.block.state
+            starts, state = list(accumulate(lengths, initial=0)), record.block.state
             kept = [e for e in range(len(lengths)) if state[e] == _SUCCEEDED and record.home[e] == NOWHERE]
             there = [w for w in self.workers.values() if w.id not in self._closed] or self.workers.values()
             workers = sorted(there, key=lambda w: w.outstanding)
