@@ -122,3 +122,8 @@ def test_small_values_ask_nobody(scattering: Client, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(putting, "Segments", None)
 
     assert scattering.gather(scattering.scatter({"one": 1, "two": "x" * 1000})) == {"one": 1, "two": "x" * 1000}
+
+
+def test_small_values_beside_large_ones_are_what_they_were(scattering: Client) -> None:
+    values = [bytes(2_000_000), 1, "two", [3]]
+    assert scattering.gather(scattering.scatter(values)) == values

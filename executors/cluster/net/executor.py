@@ -183,8 +183,9 @@ class ClusterExecutor(Holding):
         run = Run(Plan(held_shape(names), Tables((), ()), fail_fast=False), self)
         at = [] if self._connection.is_this_thread else put_to_workers(self._connection, run.label, packed)
         rest = [parcel for place, parcel in zip(at, packed, strict=True) if not place[0]] if at else packed
-        _, views = together(rest)
-        lengths = together(packed)[0]
+        sizes, views = together(rest)
+        sent = iter(sizes)  # with padding or without, as they stand in the body
+        lengths = [one.length if at and at[i][0] else next(sent) for i, one in enumerate(packed)]
         # As they are now: what is somebody else's memory may change before it is sent.
         pieces = [view if isinstance(view.obj, bytes) else memoryview(bytes(view)) for view in views]
         self._runs[run.number] = run
