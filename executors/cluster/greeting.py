@@ -35,9 +35,15 @@ class Proof(Message, tag=3, frozen=True):
 
 
 class Welcome(Message, tag=4, frozen=True):
-    """The other side's proof that it knows the token too."""
+    """The other side's proof that it knows the token too.
+
+    `journal`: which one it keeps; when it has ended it may come back on that, and is waited for `patience`
+    seconds.
+    """
 
     proof: bytes
+    journal: str = ""
+    patience: float = 0.0
 
 
 class Refusal(Message, tag=5, frozen=True):

@@ -56,11 +56,14 @@ class Keeping(Answering):
             return
         if not all(0 <= entry < len(record.block) for entry in m.from_ints(message.entries)):
             raise ValueError(f"a Keep names entries that run {message.run} has not got")
-        fresh = [entry for entry in dict.fromkeys(m.from_ints(message.entries)) if entry not in record.lasting]
+        self._keep_entries(record, m.from_ints(message.entries), message.seconds)
+
+    def _keep_entries(self, record: RunRecord, entries: Iterable[int], seconds: float) -> None:
+        fresh = [entry for entry in dict.fromkeys(entries) if entry not in record.lasting]
         self.frontier.claim(record.block, fresh)
         record.lasting.update(fresh)
         record.awaiting.update(entry for entry in fresh if not ENDED[record.block.state[entry]])
-        record.seconds_kept, record.until = max(record.seconds_kept, message.seconds), None
+        record.seconds_kept, record.until = max(record.seconds_kept, seconds), None
         self.settling[record.block.base] = record
 
     def _forgo(self, peer: int, message: m.Forgo, body: bytes | memoryview, now: float) -> None:

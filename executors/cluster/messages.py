@@ -42,6 +42,9 @@ from lazygraph.executors.cluster.lives import Leave as Leave
 from lazygraph.executors.cluster.lives import Leaving as Leaving
 from lazygraph.executors.cluster.lives import Linger as Linger
 from lazygraph.executors.cluster.portions import Portion as Portion
+from lazygraph.executors.cluster.returning import Back as Back
+from lazygraph.executors.cluster.returning import Known as Known
+from lazygraph.executors.cluster.returning import Present as Present
 from lazygraph.executors.cluster.sights import Sighted as Sighted
 from lazygraph.executors.cluster.sights import Watched as Watched
 from lazygraph.executors.cluster.wire import INLINE_LIMIT as INLINE_LIMIT
@@ -385,7 +388,7 @@ class Stop(Message, tag=38, frozen=True):
 
 
 class Join(Message, tag=40, frozen=True):
-    """A worker's first word after the greeting."""
+    """A worker's first word after the greeting.  `ident` is who it is, also when it comes again."""
 
     name: str
     address: str
@@ -393,6 +396,7 @@ class Join(Message, tag=40, frozen=True):
     pid: int
     queues: list[str] = msgspec.field(default_factory=lambda: ["default"])
     resources: dict[str, float] = msgspec.field(default_factory=dict)
+    ident: str = ""
 
 
 class Done(Message, tag=41, frozen=True):
@@ -485,7 +489,7 @@ ANY = (
     | Succeeded | Ended | Stats | Answer | Located | StateOf | Load | Do | Free | Forget | TakeBack | Store
     | Caught | Adopt | Join | Done | Broke | Returned | Began | Replaced | Get | Values
     | SetQueues | Retried | Progress | Stop | Stopped | Told | Parked
-    | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted
+    | Keep | Forgo | AskAccepted | Open | Opened | Again | Watched | Sighted | Back | Present | Known
     | Alive | Away | Beat | Carried | Carry | Drain | Full | Leave | Leaving | Linger | Portion
     | Put | Own | Bring
 )  # fmt: skip

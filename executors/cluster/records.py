@@ -50,6 +50,14 @@ class Send(NamedTuple):
     body: tuple[bytes | memoryview, ...] = ()
 
 
+class Held(NamedTuple):
+    """A `Send` that waits, and with it all to that peer that follows, until what was noted before is on the disk."""
+
+    peer: int
+    message: Message
+    body: tuple[bytes | memoryview, ...] = ()
+
+
 class Asked(NamedTuple):
     """A worker was asked to have a task not begin, or leave; `question` is that of the client who waits for it."""
 

@@ -302,6 +302,7 @@ class SchedulerMachine(Draining):
             if record.paces and tasks:
                 self._took(worker, record, tasks, mean)
         progress = self.frontier.succeeded(block, fresh, message.attempt, now)
+        self._were_made(record, peer, message, fresh, progress.late)
         if record is record.root:  # what a task has become is no further progress
             record.root.done += len(fresh)
         if block.causes:  # some may have been cancelled while they ran
@@ -315,6 +316,9 @@ class SchedulerMachine(Draining):
         if record.wants:
             for entry in progress.outputs:
                 self._answer_wants(record, entry)
+
+    def _were_made(self, record: RunRecord, peer: int, message: m.Done, fresh: list[int], late: list[int]) -> None:
+        """Of the tasks of a report these, less the late ones, have ended well; whoever keeps a journal notes it."""
 
     def _broke(self, peer: int, message: m.Broke, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]

@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROTOCOL = 11
+PROTOCOL = 12
 INLINE_LIMIT = 64 * 1024
 """Values of at most this many bytes ride in the message that says they are done."""
 LOST_FOR_GOOD = "its worker ended, and a scattered value cannot be made again"

@@ -10,11 +10,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lazygraph.executors.cluster.wire import ints, longs
 from lazygraph.running.policy import policy_of
 from lazygraph.running.stand_ins import StandIns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lazygraph.running.policy import Policy
     from lazygraph.running.program import Program
@@ -132,3 +133,34 @@ class WorkLease:
         """Where inputs are and results go, by entry."""
         block = self.block
         return StandIns(block.stand_ins, block.values) if block.stand_ins else block.values
+
+
+def taken_from(lease: WorkLease, task: int) -> list[int]:
+    """Take a task out of a lease, with all that stands behind it; only the latter when it has begun."""
+    taken: list[int] = []
+    while task in lease.order and (not taken or taken[-1] != task):
+        try:
+            taken.append(lease.tasks.pop())
+        except IndexError:
+            break
+    taken.reverse()
+    return taken
+
+
+def handed(leases: Sequence[WorkLease]) -> list[tuple[int, int, bytes]]:
+    """Return the tasks that the scheduler has not been told of, by block and attempt."""
+    left = []
+    for lease in leases:
+        told = {task for tasks in lease.told for task in tasks}
+        left.append((lease.base, lease.attempt, ints(task for task in lease.order if task not in told)))
+    return left
+
+
+def values_here(blocks: Mapping[int, WorkerBlock], size_of: Callable[[Any], int]) -> list[tuple[int, bytes, bytes]]:
+    """Return which values are here, and how large they are, by block."""
+    sizes = []
+    for base, block in blocks.items():
+        here = {entry: size_of(value) for entry, value in dict.copy(block.values).items()}
+        here.update({entry: spilled.size for entry, spilled in block.values.spilled.copy().items()})
+        sizes.append((base, ints(here), longs(here.values())))
+    return sizes

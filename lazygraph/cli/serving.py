@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lazygraph.errors import LazyGraphError, NotImplementedYet
+from lazygraph.errors import LazyGraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,6 @@ def _guard(ca: str | None, cert: str | None, key: str | None, insecure: bool) ->
 @click.option("--port", default=8786, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help="File with the token.")
 @click.option("--dashboard-address", help="host:port of a page with the cluster's state; :0 takes a free port.")
-@click.option("--journal", type=click.Path(), help="Not built yet.")
 @click.option(
     "--worker-ttl",
     default=60.0,
@@ -156,6 +155,12 @@ def _guard(ca: str | None, cert: str | None, key: str | None, insecure: bool) ->
     type=click.FloatRange(0.1),
     help="Seconds of silence after which what a worker runs is run again elsewhere.",
 )
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    help="File that lets a scheduler go on which was killed.  [default: one for this host and port]",
+)
+@click.option("--no-journal", is_flag=True, help="Keep none: when this process ends, so does its work.")
 @click.option("--lifeline", is_flag=True, hidden=True)
 def scheduler(
     host: str,
@@ -164,21 +169,27 @@ def scheduler(
     dashboard_address: str | None,
     journal: str | None,
     worker_ttl: float,
+    no_journal: bool,
     lifeline: bool,
     tls_ca: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     insecure: bool,
 ) -> None:
-    """Start a scheduler; workers and clients join it."""
-    if journal is not None:
-        raise click.ClickException(str(NotImplementedYet("a journal")))
+    """Start a scheduler; workers and clients join it.
+
+    On the journal and the port of one that was killed it goes on for that: with --port 0, which nobody finds again,
+    there is none unless --journal names it.
+    """
+    if no_journal and journal is not None:
+        raise click.ClickException("--journal and --no-journal exclude each other")
     voice = _Voice(lifeline)
     told = _Told()
     token = _lifeline(told.hear)["token"] if lifeline else _token(token_file)
     try:
         guard = _guard(tls_ca, tls_cert, tls_key, insecure)
-        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, worker_ttl, told, voice, guard))
+        path = None if no_journal else _journal_path(journal, host, port, lifeline)
+        asyncio.run(_serve_scheduler(host, port, token, dashboard_address, path, worker_ttl, told, voice, guard))
     except (LazyGraphError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -204,11 +215,21 @@ class _Told:
         self._pass_on = pass_on
 
 
+def _journal_path(given: str | None, host: str, port: int, lifeline: bool) -> str | None:
+    """Return where a scheduler's journal is; None when it keeps none."""
+    if given is not None or not port or lifeline:
+        return given
+    from lazygraph.executors.files.journal import default_path
+
+    return str(default_path(host, port))
+
+
 async def _serve_scheduler(
     host: str,
     port: int,
     token: str | None,
     dashboard: str | None,
+    path: str | None,
     worker_ttl: float,
     told: _Told,
     voice: _Voice,
@@ -220,8 +241,15 @@ async def _serve_scheduler(
     stop = asyncio.Event()
     if not voice.lifeline:
         _until_signalled(stop)
-    made = token or make_token()
-    server = SchedulerServer(host, port, made, worker_ttl, supervised=voice.lifeline, guard=guard)
+    journal = None
+    if path is not None:
+        from lazygraph.executors.files.journal import Journal
+
+        journal = Journal(path)
+    made = token or (journal.token if journal is not None else "") or make_token()
+    if journal is not None:
+        journal.keep_token(made)
+    server = SchedulerServer(host, port, made, worker_ttl, supervised=voice.lifeline, guard=guard, journal=journal)
     told.listen(server.ended)
     with contextlib.ExitStack() as leaving:
         leaving.callback(server.close)
@@ -236,8 +264,15 @@ async def _serve_scheduler(
             kept = keep_token(said["address"], made)
             leaving.callback(kept.remove)
             text += f"; its token is in {kept.path}"
+        if journal is not None:
+            text += f"; its journal is {journal.path}"
         voice.serves(said, f"{text}\nstart workers with: lazygraph worker {said['address']}")
+        server.failed.add_done_callback(lambda _: stop.set())
         await stop.wait()
+        if server.failed.done():
+            from lazygraph.executors.files.journal import UnusableJournal
+
+            raise UnusableJournal(path, f"it cannot be written any more ({server.failed.result()})")
 
 
 @click.command()

@@ -68,6 +68,11 @@ class Arena:
         self._bases.append(block.base)
         return block
 
+    def begin_at(self, base: int) -> int:
+        """Give numbers from this one on, which is above all that there are; return which would have been next."""
+        before, self._next = self._next, base
+        return before
+
     def _forget(self, block: Block) -> None:
         self._waiting_roots -= len(block.roots)
         block.roots = []

@@ -312,6 +312,29 @@ class Frontier(Timing):
             self._sweep(progress.actions)
         return progress
 
+    def handed_out(self, block: Block, task: int, attempt: int, began: bool = False) -> bool:
+        """A runner has a task that nobody here gave it: a mind that this one goes on for has; return whether it may.
+
+        Its permits, if it needs any, are another matter (see `granted`).
+        """
+        block.spread()
+        if HANDED_OUT[block.state[task]] and attempt > block.attempt(task):  # the one that is known is over
+            self.has_left(block.base, (task,), block.attempt(task))
+            block.attempts[task] = attempt
+            return True
+        if not UNSTARTED[block.state[task]] or task in block.replaced or attempt < block.attempt(task):
+            return False
+        block.wakes.pop(task, None)
+        block.parked.pop(task, None)
+        if block.state[task] != _QUEUED:
+            self._move(block, task, State.QUEUED)
+        self._move(block, task, State.LEASED)
+        if began:
+            self._move(block, task, State.RUNNING)
+        if attempt != block.attempt(task):
+            block.attempts[task] = attempt
+        return True
+
     def _release(self, block: Block, entries: list[int]) -> list[int]:
         """Mark values that nobody claims as freed; return those that were there."""
         released = []

@@ -81,6 +81,9 @@ class Timing(Arrivals):
         self._grants: dict[Attempt, _Grant] = {}
         self._called: dict[int, Line] = {}  # tasks, by number, that were let in and have not been handed out yet
         self._woken: list[Limit] = []  # limits with a permit that somebody may wait for
+        # Whoever keeps a journal hears here of attempts with permits: that they have begun (None), or are over, and
+        # whether they had run.
+        self.heard: list[tuple[Attempt, bool | None]] | None = None
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -345,6 +348,8 @@ class Timing(Arrivals):
         grant = self._grants.get((base, task, attempt))
         if grant is not None and not grant.started:
             self._grants[base, task, attempt] = grant._replace(started=True)
+            if self.heard is not None:
+                self.heard.append(((base, task, attempt), None))
             for limit in grant.limits:
                 limit.started(self.now)
             for limit in grant.limits:
@@ -363,6 +368,8 @@ class Timing(Arrivals):
             if ran:
                 self.has_begun(base, task, attempt)
             grant = self._grants.pop((base, task, attempt), None)
+            if grant is not None and self.heard is not None:
+                self.heard.append(((base, task, attempt), ran))
             for limit in grant.limits if grant is not None else ():
                 if grant is not None and grant.lent:
                     limit.returning -= grant.returning
@@ -372,6 +379,25 @@ class Timing(Arrivals):
                     limit.given_back()
                 self._woken.append(limit)
         self._let_in()
+
+    def granted(self, attempt: Attempt, limits: Iterable[LimitOf]) -> None:
+        """An attempt was given permits of these limits by a mind that this one goes on for."""
+        held = []
+        for of in limits:
+            known = self._limits.get(of.key)
+            if known is None or known[0] != of:
+                known = self._limits[of.key] = of, Limit(of)
+            known[1].take()
+            held.append(known[1])
+        self._grants[attempt] = _Grant(tuple(held), False)
+
+    def has_permit(self, attempt: Attempt) -> bool:
+        """Whether an attempt has permits."""
+        return attempt in self._grants
+
+    def permitted(self) -> list[Attempt]:
+        """Return the attempts that have permits."""
+        return list(self._grants)
 
     def waits(self, base: int, task: int, attempt: int, now: float = 0.0) -> None:
         """An attempt that runs waits for other work: under its limits somebody else may have its place meanwhile."""

@@ -140,7 +140,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            ("scheduler --journal here", "a journal is not built yet"),
+            ("scheduler --journal here --no-journal", "exclude each other"),
             ("worker tcp://127.0.0.1:1 --memory-limit 1", "is no amount of memory"),
             ("retry", "`lazygraph retry` is not built yet"),
             ("scheduler --port 0 --dashboard-address nonsense", "is not of the form host:port"),

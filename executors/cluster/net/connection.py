@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import secrets
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazygraph.errors import CannotConnect, Closed, ConnectionLost
 from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net.hello import connect
 from lazygraph.executors.cluster.net.link import encoded
 from lazygraph.executors.cluster.net.peers import PeerLinks
+from lazygraph.executors.cluster.net.returning import again
 from lazygraph.running.waiting import LOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lazygraph.executors.cluster.net.link import Link
     from lazygraph.executors.cluster.net.peers import Brought
@@ -35,20 +38,35 @@ LATER = 0.005
 """Seconds that work which nobody waits for is gathered."""
 
 
+class Hears(NamedTuple):
+    """Who is told, in the loop's thread: messages, that it is over; and when a scheduler with a journal was away, ...
+
+    `present()` names the runs that it is to know, `unknown(runs)` is told which of them it does not.
+    """
+
+    received: Callable[[m.Message, Buffer], None]
+    lost: Callable[[Exception], None]
+    present: Callable[[], list[int]]
+    unknown: Callable[[Sequence[int]], None]
+
+
 class Connection:
-    """One link to a scheduler.  `received(message, body)` and `lost(error)` are called in the loop's thread."""
+    """One link to a scheduler."""
 
     def __init__(
         self,
         address: str,
         token: str,
         timeout: float,
-        received: Callable[[m.Message, Buffer], None],
-        lost: Callable[[Exception], None],
+        hears: Hears,
         tls: TLS | None = None,
     ) -> None:
         self.address, self._tls = address, tls
-        self._token, self._received, self._lost_callback = token, received, lost
+        self._token, self._hears, self._ident = token, hears, secrets.token_hex(12)
+        self._journal = ""
+        self._away = False  # the scheduler is: what is to be said waits
+        self._coming_back: asyncio.Task[None] | None = None
+        self._unanswered: dict[int, bytes] = {}  # questions that the scheduler was sent
         self._jobs: deque[Callable[[], None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self._later_due = False
@@ -86,12 +104,18 @@ class Connection:
 
     async def _connect(self, timeout: float) -> None:
         self._peers = PeerLinks(self._token, "client", self._answered_by_peer, own=True, tls=self._tls)
-        self._link = await connect(
+        self._link = await self._connected(timeout)
+        self._journal = self._link.journal
+        if self._journal:
+            self._link.send(m.Present(self._ident, []))
+
+    async def _connected(self, timeout: float) -> Link:
+        return await connect(
             self.address,
             "client",
             self._token,
-            on_message=lambda _, message, body: self._received(message, body),
-            on_lost=lambda _, error: self._on_lost(error),
+            on_message=self._received,
+            on_lost=self._link_lost,
             timeout=timeout,
             tls=self._tls,
         )
@@ -100,6 +124,11 @@ class Connection:
     def _scheduler(self) -> Link:
         assert self._link is not None  # nobody has this connection before it is made
         return self._link
+
+    @property
+    def returns(self) -> bool:
+        """Whether the scheduler keeps a journal, and may come back."""
+        return bool(self._journal)
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -130,7 +159,9 @@ class Connection:
 
     def send_later(self, message: m.Message) -> None:
         """Send a message that nobody waits for (from the loop's thread)."""
-        if not self.closed and self.error is None:
+        if self._away:
+            self._jobs.append(lambda: self._scheduler.send_later(message))
+        elif not self.closed and self.error is None:
             self._scheduler.send_later(message)
 
     def send(self, message: m.Message, *body: Buffer) -> None:
@@ -169,7 +200,7 @@ class Connection:
         if worker:
             self.post(lambda: self._peers.ask(worker, message))  # type: ignore[arg-type]
         else:
-            self.post(lambda: self._scheduler.queue_encoded(header))
+            self.post(lambda: self._ask(question, header))
         return answer
 
     def put(
@@ -185,6 +216,11 @@ class Connection:
             message = m.Put(self._asked, name, place)
         self.post(lambda: self._peers.put(worker, message, body))
         return answer
+
+    def _ask(self, question: int, header: bytes) -> None:
+        if self._journal:
+            self._unanswered[question] = header
+        self._scheduler.queue_encoded(header)
 
     @property
     def is_this_thread(self) -> bool:
@@ -209,6 +245,8 @@ class Connection:
 
     def _work(self) -> None:
         self._woken = False
+        if self._away and not self.closed:
+            return
         try:
             while self._jobs:
                 self._do(self._jobs.popleft())
@@ -242,6 +280,7 @@ class Connection:
 
     def answer(self, question: int, reply: Any) -> None:
         """An answer has come."""
+        self._unanswered.pop(question, None)
         with self._lock:
             waiting = self._questions.pop(question, None)
         if waiting is not None:
@@ -254,12 +293,51 @@ class Connection:
     def _answered_by_peer(self, question: m.Get | m.Put, brought: Brought | None) -> None:
         self.answer(question.question, brought)
 
+    def _link_lost(self, link: Link, error: Exception | None) -> None:
+        if link is not self._link:
+            return  # a try that has failed
+        if link.journal and not self.closed and self.error is None:
+            self._away = True
+            self._coming_back = self.loop.create_task(self._come_back(link.patience, error))
+        else:
+            self._on_lost(error)
+
+    async def _come_back(self, patience: float, why: Exception | None) -> None:
+        """Find the scheduler again; what it has missed is said when it has told what it knows (`_is_back`)."""
+        link = await again(lambda: self._connected(5.0), patience, self._journal)
+        if link is None or self.closed:
+            if link is not None:
+                link.close()
+            self._away = False
+            self._on_lost(why)
+            return
+        self._link = link
+        link.send(m.Present(self._ident, self._hears.present()))
+
+    def tell(self, message: m.Message, *body: Buffer) -> None:
+        """Send a message before everything that waits (in the loop's thread)."""
+        self._scheduler.queue(message, *body)
+
+    def _received(self, link: Link, message: m.Message, body: Buffer) -> None:
+        if not isinstance(message, m.Known):
+            self._hears.received(message, body)
+        elif self._away:
+            self._is_back(message.unknown)
+
+    def _is_back(self, unknown: Sequence[int]) -> None:
+        """Go on, with the questions that have not been answered, and with what has been posted meanwhile."""
+        self._hears.unknown(unknown)
+        self._away = False
+        for header in self._unanswered.values():
+            self._scheduler.queue_encoded(header)
+        self._work()
+
     def _on_lost(self, error: Exception | None) -> None:
         if self.closed or self.error is not None:
             return
         self.error = ConnectionLost(self.address, str(error) if error else "the scheduler closed it or has ended")
         self._fail_questions(self.error)
-        self._lost_callback(self.error)
+        self._hears.lost(self.error)
 
     def _fail_questions(self, error: Exception) -> None:
         with self._lock:

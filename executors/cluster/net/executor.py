@@ -21,7 +21,7 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.net import codec
 from lazygraph.executors.cluster.net.addresses import is_tls
 from lazygraph.executors.cluster.net.callbacks import Callbacks
-from lazygraph.executors.cluster.net.connection import Connection
+from lazygraph.executors.cluster.net.connection import Connection, Hears
 from lazygraph.executors.cluster.net.failures import failure_of
 from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.nesting import Lender
@@ -86,7 +86,8 @@ class ClusterExecutor(Holding):
         self._pid = os.getpid()
         tls = tls or (tls_of({}) if is_tls(address) else None)
         secret = find_token(address, token)
-        self._connection = Connection(address, secret, timeout, self._received, self._lost, tls)
+        hears = Hears(self._received, self._lost, self._present, self._unknown)
+        self._connection = Connection(address, secret, timeout, hears, tls)
         if grace:
             self._connection.send(m.Linger(grace))
         self._at_exit()
@@ -139,6 +140,8 @@ class ClusterExecutor(Holding):
             plan.observed,
         )
         self._runs[run.number] = run  # before it is sent: its endings may come at once
+        if self._connection.returns:
+            self._plans[run] = message, blobs
         try:
             self._connection.send(message, *blobs)
         except BaseException:
@@ -237,6 +240,8 @@ class ClusterExecutor(Holding):
         run.tasks_done, run.bytes_kept, run.bytes_moved = message.stats
         if self._singly:
             self._singly.pop(run, None)
+        if self._plans and run.done():
+            self._plans.pop(run, None)
         here: dict[int, Any] = {}
         if message.inlined:
             try:
@@ -312,6 +317,18 @@ class ClusterExecutor(Holding):
     def _lost(self, error: Exception) -> None:
         for run in list(self._runs.values()):
             self._give_up(run, error)
+
+    def _unknown(self, numbers: Sequence[int]) -> None:
+        """The scheduler is back, and does not know these runs: they are sent again, as far as they can be."""
+        for number in numbers:
+            run = self._runs.get(number)
+            if run is not None and not self._sent_again(run):
+                why = "the scheduler ended before it was noted, and nothing says how to make it again"
+                self._give_up(run, LostData(f"what was asked of {run.id!r}", why))
+        self._keep_again()
+
+    def _gone(self, run: Run) -> None:
+        self._give_up(run, LostData(f"what run {run.id!r} stands for", "the scheduler does not know it any more"))
 
     def _give_up(self, run: Run, error: Exception) -> None:
         for entry in run.unsettled():

@@ -97,6 +97,7 @@ class Caller:
         self._role, self._token, self._nonce, self._here = role, _not_empty(token), nonce, here
         self._expected: bytes | None = None
         self.done = False
+        self.journal, self.patience = "", 0.0  # see greeting.Welcome
 
     def hello(self) -> Hello:
         """Return the first message."""
@@ -113,6 +114,7 @@ class Caller:
             if not hmac.compare_digest(message.proof, self._expected):
                 raise Refused("it did not prove that it knows the token; another program may be using that address")
             self.done = True
+            self.journal, self.patience = _printable(message.journal), message.patience
             return None
         raise Refused(f"it said {type(message).__name__} out of turn; update lazygraph on both sides")
 
@@ -132,6 +134,7 @@ class Answerer:
 
     def __init__(self, token: str, nonce: bytes, roles: Collection[str], here: Versions = HERE) -> None:
         self._token, self._nonce, self._roles, self._here = _not_empty(token), nonce, roles, here
+        self.journal, self.patience = "", 0.0  # see greeting.Welcome
         self._called: bytes | None = None
         self.role = ""
         self.done = False
@@ -147,7 +150,7 @@ class Answerer:
                     f"it belongs to (LAZYGRAPH_TOKEN, --token-file or Client(token=))"
                 )
             self.done = True
-            return Welcome(self._expect("answerer", self._called))
+            return Welcome(self._expect("answerer", self._called), self.journal, self.patience)
         raise Refused(f"{type(message).__name__} came out of turn; a connection begins with Hello, then Proof")
 
     def _greeted(self, hello: Hello) -> Challenge:
@@ -218,6 +221,7 @@ async def connect(
         if caller.done:
             # Here and not after the await: what follows in the same read is already meant for these.
             link.trust()
+            link.journal, link.patience = caller.journal, caller.patience
             link.hand_over(on_message, on_lost, on_batch_end)
             welcomed.set_result(None)
 
@@ -308,6 +312,7 @@ class Server:
         self._tls = tls
         self._listener: asyncio.Server | None = None
         self.host, self.port = "", 0
+        self.journal, self.patience = "", 0.0  # see greeting.Welcome
 
     @property
     def address(self) -> str:
@@ -334,6 +339,7 @@ class Server:
     def _accept(self) -> Link:
         link = Link(self._receive, self._lost_early)
         answerer = Answerer(self._token, secrets.token_bytes(NONCE), self._roles)
+        answerer.journal, answerer.patience = self.journal, self.patience
         timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, link)
         self._greeting[link] = answerer, timer
         return link

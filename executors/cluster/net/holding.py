@@ -48,7 +48,10 @@ class Holding(Executor):
     _where: dict[tuple[int, int], tuple[str, int]]
 
     def __init__(self) -> None:
-        self._unaccepted: dict[int, None] = {}  # detached runs that the scheduler may not have yet
+        # Detached runs that the scheduler may not have yet, and what is kept of them.
+        self._unaccepted: dict[int, tuple[Run, m.Keep] | None] = {}
+        self._plans: weakref.WeakKeyDictionary[Run, tuple[m.Submit, Sequence[Any]]] = weakref.WeakKeyDictionary()
+        self._opened_as: weakref.WeakKeyDictionary[Run, tuple[str, str]] = weakref.WeakKeyDictionary()
 
     def _at_exit(self) -> None:
         """See that the interpreter does not exit before the scheduler has what was detached."""
@@ -71,6 +74,11 @@ class Holding(Executor):
         with contextlib.suppress(ConnectionError, RuntimeError):
             self._connection.send(message)
             self._unaccepted[run.number] = None
+            if self._connection.returns:  # it is held until the scheduler has noted it
+                self._unaccepted[run.number] = run, message
+                noted = self._connection.ask(lambda q: m.AskAccepted(q, run.number))
+                number, unaccepted = run.number, self._unaccepted
+                noted.add_done_callback(lambda _: unaccepted.pop(number, None))
 
     def accepted(self, run: Run, timeout: float | None) -> None:
         """Return when the scheduler has a run; raises TimeoutError, and ConnectionError when it cannot be had."""
@@ -122,12 +130,16 @@ class Holding(Executor):
             raise RuntimeError("the answer would come to the thread that waits for it; open it in another thread")
         number = new_number()
         found: Run | None = self._connection.ask(lambda q: m.Open(q, number, key, name)).result(PATIENCE)
+        if found is not None:
+            self._opened_as[found] = key, name
         return found
 
     def _opened(self, message: m.Opened, body: object) -> None:
         """What was asked for is known: its endings follow, and need a run here."""
-        run = None
-        if message.keys:
+        run = self._runs.get(message.run)  # opened again, since the scheduler did not know it any more
+        if run is not None and not message.keys:
+            self._gone(run)
+        elif run is None and message.keys:
             plan = Plan(held_shape(message.names), Tables((), ()), name=message.name, fail_fast=False)
             run = Run(plan, self._owner, number=message.run, keys=message.keys)
             self._runs[run.number] = run
@@ -136,6 +148,34 @@ class Holding(Executor):
     def reference(self, future: Future[Any]) -> tuple[Any, ...]:
         """Return what a future pickles to: it claims its value where it is opened."""
         return future_of, (self.address, future.key)
+
+    # -- when the scheduler was away ---------------------------------------------------------------
+
+    def _present(self) -> list[int]:
+        """Return the runs that the scheduler is to know."""
+        return list(self._runs)
+
+    def _sent_again(self, run: Run) -> bool:
+        """Send a run that the scheduler does not know; return whether that can be done, or need not."""
+        if run.done():
+            return True
+        opened, sent = self._opened_as.get(run), self._plans.get(run)
+        if opened is not None:
+            self._connection.tell(m.Open(0, run.number, *opened))
+        elif sent is not None:
+            message, blobs = sent
+            self._connection.tell(message, *blobs)
+        return opened is not None or sent is not None
+
+    def _keep_again(self) -> None:
+        """Say again what is to be kept of detached work, as far as that was not accepted."""
+        for kept in list(self._unaccepted.values()):
+            if kept is not None:
+                self._connection.tell(kept[1])
+
+    def _gone(self, run: Run) -> None:
+        """A run of somebody else's is not known any more."""
+        raise NotImplementedError
 
     # -- making again ------------------------------------------------------------------------------
 
@@ -149,7 +189,7 @@ class Holding(Executor):
         return new.let_go()
 
 
-def _await_acceptance(connection: Connection, unaccepted: dict[int, None], number: int, timeout: float | None) -> None:
+def _await_acceptance(connection: Connection, unaccepted: dict[int, Any], number: int, timeout: float | None) -> None:
     before = list(unaccepted)  # the scheduler hears of runs in the order in which they are sent
     try:
         connection.ask(lambda q: m.AskAccepted(q, number)).result(timeout)
@@ -159,14 +199,14 @@ def _await_acceptance(connection: Connection, unaccepted: dict[int, None], numbe
         unaccepted.pop(known, None)
 
 
-def _accept_last(connection: Connection, unaccepted: dict[int, None]) -> None:
+def _accept_last(connection: Connection, unaccepted: dict[int, Any]) -> None:
     try:
         _await_acceptance(connection, unaccepted, next(reversed(unaccepted)), PATIENCE)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         _log.error("detached work may be lost, %d runs: %s", len(unaccepted), error)
 
 
-def _leave(connection: Connection, unaccepted: dict[int, None], pid: int) -> None:
+def _leave(connection: Connection, unaccepted: dict[int, Any], pid: int) -> None:
     """At interpreter exit: wait for nothing but acceptance, and after Ctrl-C not for that."""
     usable = os.getpid() == pid and not connection.closed and connection.error is None
     if unaccepted and usable and not interrupted():

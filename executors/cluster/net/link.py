@@ -93,6 +93,7 @@ class Link(asyncio.BufferedProtocol):
         self.on_lost = on_lost
         self.on_batch_end = on_batch_end
         self.peer = "a peer that is not connected yet"
+        self.journal, self.patience = "", 0.0  # of the other side, see greeting.Welcome
         self.bytes_in = 0
         self.bytes_out = 0
         self._loop = asyncio.get_running_loop()

@@ -57,6 +57,11 @@ class Nesting:
         """Return what the tasks of one lease have; `waits` is called when one of them is about to wait."""
         return Lender(self, waits)
 
+    @property
+    def lent(self) -> int:
+        """How many tasks here wait for other work."""
+        return self._lent
+
     def lend(self) -> None:
         """A task here is about to wait for other work: one more may run meanwhile."""
         with self._lock:

@@ -16,6 +16,8 @@ from lazygraph.executors.cluster import messages as m
 from lazygraph.executors.cluster.losing import WORKER_TTL
 from lazygraph.executors.cluster.net.hello import serve
 from lazygraph.executors.cluster.net.link import encoded
+from lazygraph.executors.cluster.net.writing import Writing
+from lazygraph.executors.cluster.recovering import Recovering
 from lazygraph.executors.cluster.scheduler_machine import FROM_CLIENTS, FROM_WORKERS, SchedulerMachine
 from lazygraph.executors.cluster.tls import PLAIN, Guard
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from lazygraph.executors.cluster.net.hello import Server
     from lazygraph.executors.cluster.net.link import Link
+    from lazygraph.executors.cluster.net.writing import JournalOf
     from lazygraph.executors.cluster.records import Send
 
 EXPLAINED = 1.0
@@ -34,10 +37,16 @@ LONGEST = 3600.0
 
 _UNHURRIED = frozenset({m.Free, m.Forget})
 _SAYS = {"client": frozenset(FROM_CLIENTS), "worker": frozenset(FROM_WORKERS)}
+_SAYS_BACK = {"client": _SAYS["client"] | {m.Present}, "worker": _SAYS["worker"] | {m.Back}}
+
+_FIRST = frozenset({m.Join, m.Present})
+
+RETURNS = 60.0
+"""Seconds for which workers and clients of a scheduler that keeps a journal try to find it again."""
 
 
 class SchedulerServer:
-    """Serve one SchedulerMachine on a port until `close`."""
+    """Serve one SchedulerMachine on a port until `close`; with a journal, one that goes on from that."""
 
     def __init__(
         self,
@@ -47,13 +56,19 @@ class SchedulerServer:
         worker_ttl: float = WORKER_TTL,
         supervised: bool = False,
         guard: Guard = PLAIN,
+        journal: JournalOf | None = None,
     ) -> None:
         self._host, self._port, self._token = host, port, token
         self._guard = guard
-        self.mind = SchedulerMachine(worker_ttl)
+        self.mind: SchedulerMachine = (
+            SchedulerMachine(worker_ttl) if journal is None else Recovering(journal.epoch, worker_ttl)
+        )
         self._supervised = supervised  # whether somebody tells how workers have ended (`ended`)
         self._unexplained: dict[str, tuple[int, asyncio.TimerHandle]] = {}  # workers that are gone, nobody knows why
         self._ends: dict[str, str] = {}  # how workers have ended whose connection has not
+        self._writing = Writing(journal, self._write_out) if journal is not None else None
+        self._says = _SAYS if journal is None else _SAYS_BACK
+        self._closing = False
         self._links: dict[int, Link] = {}
         self._peers: dict[Link, tuple[int, str]] = {}
         self._numbers = itertools.count(1)
@@ -66,6 +81,12 @@ class SchedulerServer:
     async def start(self) -> str:
         """Listen; return the address."""
         self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[Exception] = self._loop.create_future()
+        """Set when the journal cannot be written: nothing is promised any more."""
+        if self._writing is not None:
+            self.mind.frontier.wall_ahead = time.time() - self._loop.time()
+            self._numbers = itertools.count(self._writing.restore(self.mind, self._loop.time()))
+            self._writing.start(self._loop, self.failed)
         self._server = await serve(
             self._host,
             self._port,
@@ -78,11 +99,17 @@ class SchedulerServer:
             tls=self._guard.tls,
             insecure=self._guard.insecure,
         )
+        if self._writing is not None:
+            self._server.journal, self._server.patience = self._writing.ident, RETURNS
+            self._set_alarm()
         tune_collector()
         return self._server.address
 
     def close(self) -> None:
-        """Stop listening and end every connection."""
+        """Stop listening and end every connection; the journal keeps what there was."""
+        self._closing = True
+        if self._writing is not None:
+            self._writing.close()
         if self._server is not None:
             self._server.close()
         for link in list(self._links.values()):
@@ -101,17 +128,35 @@ class SchedulerServer:
         if isinstance(message, m.Linger) and role == "client":
             self._lingering[link] = message.seconds
             return
-        if type(message) not in _SAYS[role]:
+        if type(message) not in self._says[role]:
             link.send(m.Refusal(f"a {role} may not say {type(message).__name__}"))
             link.close()
             return
         now = self._loop.time()
+        if self._writing is not None and type(message) in _FIRST:
+            peer = self._met(link, peer, role, message)
         self.mind.frontier.wall_ahead = time.time() - now
         self._route(self.mind.receive(peer, message, body, now))
 
+    def _met(self, link: Link, peer: int, role: str, message: m.Message) -> int:
+        """Give a peer that comes back the number that it had; return its number."""
+        assert isinstance(self.mind, Recovering)
+        former = self._links.get(self.mind.number_of(message))
+        if former is not None and former is not link:  # nobody has noticed yet that this link is dead
+            former.abort()
+            self._lost(former, None)
+        number = self.mind.returning(message)
+        if number is None:
+            return peer
+        if role == "client":
+            del self.mind.clients[peer]
+        del self._links[peer]
+        self._links[number], self._peers[link] = link, (number, role)
+        return number
+
     def _lost(self, link: Link, error: Exception | None) -> None:
         known = self._peers.pop(link, None)
-        if known is None:
+        if known is None or self._closing:
             return
         peer = known[0]
         del self._links[peer]
@@ -147,9 +192,17 @@ class SchedulerServer:
         """What came together has been absorbed: hand out leases, and write everything there is to say."""
         self._route(self.mind.decide(self._loop.time()))
         self._set_alarm()
+        self._flush()
+
+    def _flush(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for link in waiting:
             link.flush_now()
+
+    def _write_out(self, sends: Sequence[Send]) -> None:
+        """What these have waited for is on the disk."""
+        self._send_all(sends)
+        self._flush()
 
     def _set_alarm(self) -> None:
         """See that the mind is asked again when something is due."""
@@ -165,6 +218,9 @@ class SchedulerServer:
         self._decide()
 
     def _route(self, sends: Sequence[Send]) -> None:
+        self._send_all(sends if self._writing is None else self._writing.sendable(sends))
+
+    def _send_all(self, sends: Sequence[Send]) -> None:
         links = self._links
         for peer, message, body in sends:
             link = links.get(peer)

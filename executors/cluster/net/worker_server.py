@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections import deque
 from functools import partial
@@ -25,8 +26,10 @@ from lazygraph.executors.cluster.net.memory import Memory, Watching
 from lazygraph.executors.cluster.net.nesting import Nesting, of_this_worker
 from lazygraph.executors.cluster.net.parcels import unpack, unpack_values
 from lazygraph.executors.cluster.net.peers import PeerLinks
+from lazygraph.executors.cluster.net.returning import Unsent, again, end
 from lazygraph.executors.cluster.net.scheduler_server import tune_collector
 from lazygraph.executors.cluster.tls import PLAIN, TLS, Guard
+from lazygraph.executors.cluster.work import handed, taken_from, values_here
 from lazygraph.executors.cluster.worker_machine import (
     MISSING,
     Action,
@@ -97,6 +100,10 @@ class WorkerServer:
         self._progress: dict[tuple[WorkLease, int], tuple[float, float | None]] = {}  # not told yet
         self._telling = False
         self.leaves = False  # whether it has asked to leave
+        self._ident, self._journal, self._closing = secrets.token_hex(12), "", False  # the journal is our scheduler's
+        hears: dict[str, Any] = {"on_message": self._message, "on_lost": self._lost, "tls": guard.tls}
+        self._connected: Any = partial(connect, scheduler, "worker", token, **hears)
+        self._returning: asyncio.Task[None] | None = None
         self._parked: dict[WorkLease, int] = {}  # how many tasks of it the scheduler was told are only awaited
 
     async def start(self) -> None:
@@ -115,16 +122,9 @@ class WorkerServer:
             tls=self._guard.tls,
             insecure=self._guard.insecure,
         )
-        self._link = await connect(
-            self._scheduler,
-            "worker",
-            self._token,
-            on_message=self._message,
-            on_lost=self._lost,
-            timeout=30.0,
-            tls=self._guard.tls,
-        )
-        self._link.send(self._join())
+        self._link: Link | Unsent = (link := await self._connected(timeout=30.0))
+        self._journal = link.journal
+        link.send(self._join())
         sys.setswitchinterval(SWITCH_INTERVAL)
         tune_collector()
         self.runners.nesting = self._nesting
@@ -141,10 +141,12 @@ class WorkerServer:
             os.getpid(),
             queues=list(offer.queues),
             resources=dict(offer.resources),
+            ident=self._ident,
         )
 
     def close(self) -> None:
         """Leave the scheduler and stop listening; threads end with the process."""
+        self._closing = True
         self._nesting.close()
         self._peers.close()
         self._server.close()
@@ -156,7 +158,10 @@ class WorkerServer:
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if isinstance(message, m.Load):
-            self._load(message, body)
+            if (
+                known := self.mind.blocks.get(message.block)
+            ) is None or known.program is None:  # else a scheduler that was started again sends it again
+                self._load(message, body)
         elif isinstance(message, m.Portion):
             self._take_portion(message, body)
         elif isinstance(message, m.Store):
@@ -173,7 +178,7 @@ class WorkerServer:
             self._beat(message.seconds)
         elif isinstance(message, m.Leave):
             self.leaves = True
-            self._lost(link, None)
+            end(self.ended, None)
         else:
             actions = self.mind.receive(message)
             if self.memory.knows_any:
@@ -219,8 +224,22 @@ class WorkerServer:
             self.memory.note(message.block, entry, length)
 
     def _lost(self, link: Link, error: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(error)
+        if link.journal and link is self._link and not self._closing:
+            self._link = unsent = Unsent(handed(self.mind.leases))
+            self._returning = self._loop.create_task(self._come_back(unsent, link.patience, error))
+        else:
+            end(self.ended, error)
+
+    async def _come_back(self, unsent: Unsent, patience: float, why: Exception | None) -> None:
+        """Find the scheduler again, tell it what is here, and what there has been to say since."""
+        link = await again(partial(self._connected, timeout=5.0), patience, self._journal)
+        if link is None:
+            return end(self.ended, why)
+        parked = m.Parked(sum(self._parked.values()) + self._nesting.lent)
+        unsent.say(link, self._join(), m.Back(values_here(self.mind.blocks, codec.size_of), unsent.handed), parked)
+        self._link = link
+        if self.leaves:
+            self.leave()
 
     def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -455,7 +474,7 @@ class WorkerServer:
             return
         questions = self._stopping.setdefault((lease, task), [])
         questions.append(message.question)
-        behind = _taken_from(lease, task)
+        behind = taken_from(lease, task)
         if behind:  # what stands behind it may need it
             broken = [broken_of(lease.program, task, TaskCancelled())] if behind[0] == task else []
             self._reported(lease, Report(broken=broken, skipped=behind[len(broken) :]))
@@ -481,15 +500,3 @@ class WorkerServer:
         for other, task in list(self._stopping):
             if other is lease:
                 self._answer_stop(lease, task, False)
-
-
-def _taken_from(lease: WorkLease, task: int) -> list[int]:
-    """Take a task out of a lease, with all that stands behind it; only the latter when it has begun."""
-    taken: list[int] = []
-    while task in lease.order and (not taken or taken[-1] != task):
-        try:
-            taken.append(lease.tasks.pop())
-        except IndexError:
-            break
-    taken.reverse()
-    return taken
