@@ -14,7 +14,7 @@ Three things wait until what was noted is on the disk: that a run is accepted, a
 runs at most once.  All else is written behind, and may be lost with the process: then it is done again.
 
 Covers: which notes are made, what is held back for them.
-Does not cover: a mind made of notes, and meeting those who come back (recovering), the file (files.journal).
+Does not cover: a mind made of notes, and meeting those who come back (recovering), the file (net.journal).
 """
 
 from __future__ import annotations

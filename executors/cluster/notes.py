@@ -5,7 +5,7 @@ which they happened, they bring a new mind to where the old one was.  That plain
 whoever has them says so when he is back.
 
 Covers: the notes, and what is to be done with them.
-Does not cover: who makes them (journalling), who reads them (recovering), the file (files.journal).
+Does not cover: who makes them (journalling), who reads them (recovering), the file (net.journal).
 """
 
 from __future__ import annotations

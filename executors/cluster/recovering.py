@@ -8,7 +8,7 @@ that does not come back is lost as any other.  Clients have their numbers back t
 send again what was not noted.
 
 Covers: returning peers, the time of waiting.
-Does not cover: what is noted (journalling), what notes mean (retelling), the file (files.journal),
+Does not cover: what is noted (journalling), what notes mean (retelling), the file (net.journal),
 connecting again (net).
 """
 

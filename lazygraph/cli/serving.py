@@ -219,7 +219,7 @@ def _journal_path(given: str | None, host: str, port: int, lifeline: bool) -> st
     """Return where a scheduler's journal is; None when it keeps none."""
     if given is not None or not port or lifeline:
         return given
-    from lazygraph.executors.files.journal import default_path
+    from lazygraph.executors.cluster.net.journal import default_path
 
     return str(default_path(host, port))
 
@@ -243,7 +243,7 @@ async def _serve_scheduler(
         _until_signalled(stop)
     journal = None
     if path is not None:
-        from lazygraph.executors.files.journal import Journal
+        from lazygraph.executors.cluster.net.journal import Journal
 
         journal = Journal(path)
     made = token or (journal.token if journal is not None else "") or make_token()
@@ -270,7 +270,7 @@ async def _serve_scheduler(
         server.failed.add_done_callback(lambda _: stop.set())
         await stop.wait()
         if server.failed.done():
-            from lazygraph.executors.files.journal import UnusableJournal
+            from lazygraph.executors.cluster.net.journal import UnusableJournal
 
             raise UnusableJournal(path, f"it cannot be written any more ({server.failed.result()})")
 

@@ -158,10 +158,7 @@ class WorkerServer:
 
     def _message(self, link: Link, message: m.Message, body: bytes | memoryview) -> None:
         if isinstance(message, m.Load):
-            if (
-                known := self.mind.blocks.get(message.block)
-            ) is None or known.program is None:  # else a scheduler that was started again sends it again
-                self._load(message, body)
+            self._load(message, body)
         elif isinstance(message, m.Portion):
             self._take_portion(message, body)
         elif isinstance(message, m.Store):
@@ -205,6 +202,8 @@ class WorkerServer:
             lease.watch = Watch()
 
     def _load(self, message: m.Load, body: bytes | memoryview) -> None:
+        if (known := self.mind.blocks.get(message.block)) is not None and known.program is not None:
+            return
         program = portions.opened(message, body)
         program.label, program.run_id, program.worker = message.label, message.run_id, self.name
         self.mind.load(message.block, program, message.aliases)
@@ -235,8 +234,8 @@ class WorkerServer:
         link = await again(partial(self._connected, timeout=5.0), patience, self._journal)
         if link is None:
             return end(self.ended, why)
-        parked = m.Parked(sum(self._parked.values()) + self._nesting.lent)
-        unsent.say(link, self._join(), m.Back(values_here(self.mind.blocks, codec.size_of), unsent.handed), parked)
+        here, parked = values_here(self.mind.blocks, codec.size_of), sum(self._parked.values()) + self._nesting.lent
+        unsent.say(link, self._join(), m.Back(here, unsent.handed), m.Parked(parked))
         self._link = link
         if self.leaves:
             self.leave()

@@ -1,7 +1,7 @@
 """What the scheduler's hand does with notes: they go to the journal, and what is held back for them waits here.
 
 Covers: order (what follows to a peer from whom something is held back waits too), notes read again at the start.
-Does not cover: the file (files.journal), which messages are held back (cluster.journalling).
+Does not cover: the file (net.journal), which messages are held back (cluster.journalling).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class JournalOf(Protocol):
-    """A journal, as the hand needs it (files.journal.Journal)."""
+    """A journal, as the hand needs it (net.journal.Journal)."""
 
     ident: str
     epoch: int
