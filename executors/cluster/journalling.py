@@ -290,7 +290,7 @@ class Journalling(SchedulerMachine):
 
     def _about_to_keep(self, peer: int, message: m.Keep) -> None:
         record = self.clients[peer].get(message.run)
-        if record is not None:
+        if record is not None and all(0 <= entry < len(record.block) for entry in m.from_ints(message.entries)):
             self._about_block(record.block, n.Kept(record.block.base, message.entries, message.seconds))
 
     def _has_joined(self, peer: int, message: m.Join) -> None:

@@ -101,8 +101,7 @@ class WorkerServer:
         self._telling = False
         self.leaves = False  # whether it has asked to leave
         self._ident, self._journal, self._closing = secrets.token_hex(12), "", False  # the journal is our scheduler's
-        hears: dict[str, Any] = {"on_message": self._message, "on_lost": self._lost, "tls": guard.tls}
-        self._connected: Any = partial(connect, scheduler, "worker", token, **hears)
+        self._connected: Any = partial(connect, scheduler, "worker", token, on_lost=self._lost, tls=guard.tls)
         self._returning: asyncio.Task[None] | None = None
         self._parked: dict[WorkLease, int] = {}  # how many tasks of it the scheduler was told are only awaited
 
@@ -122,7 +121,7 @@ class WorkerServer:
             tls=self._guard.tls,
             insecure=self._guard.insecure,
         )
-        self._link: Link | Unsent = (link := await self._connected(timeout=30.0))
+        self._link: Link | Unsent = (link := await self._connected(on_message=self._message, timeout=30.0))
         self._journal = link.journal
         link.send(self._join())
         sys.setswitchinterval(SWITCH_INTERVAL)
@@ -231,7 +230,7 @@ class WorkerServer:
 
     async def _come_back(self, unsent: Unsent, patience: float, why: Exception | None) -> None:
         """Find the scheduler again, tell it what is here, and what there has been to say since."""
-        link = await again(partial(self._connected, timeout=5.0), patience, self._journal)
+        link = await again(partial(self._connected, on_message=self._message, timeout=5.0), patience, self._journal)
         if link is None:
             return end(self.ended, why)
         here, parked = values_here(self.mind.blocks, codec.size_of), sum(self._parked.values()) + self._nesting.lent
