@@ -151,6 +151,11 @@ class Run:
         """Whether everything asked for has ended."""
         return self._left == 0
 
+    @property
+    def waits_for_nothing(self) -> bool:
+        """Whether the end of everything asked for is known here (futures may still have to be told)."""
+        return not self._open
+
     def result(self, timeout: float | None = None) -> Any:
         """Wait for everything asked for, in the shape it was asked for.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lazygraph.executors.cluster.net.executor import ClusterExecutor
+    from lazygraph.executors.cluster.net.forms import Form
     from lazygraph.running.futures import Future
     from lazygraph.values.options import TaskOptions
 
@@ -76,7 +77,19 @@ class Batch:
     def send(self, executor: ClusterExecutor) -> None:
         """Send those calls whose futures somebody holds."""
         alive = [(node, future) for node, ref in zip(self.nodes, self.futures, strict=True) if (future := ref())]
-        _send(executor, [node for node, _ in alive], [future for _, future in alive])
+        if len(alive) == 1 and (form := executor.forms.form_of(alive[0][0])) is not None:
+            _send_one(executor, form, *alive[0])
+        else:
+            _send(executor, [node for node, _ in alive], [future for _, future in alive])
+
+
+def _send_one(executor: ClusterExecutor, form: Form, node: Delayed, future: Future[Any]) -> None:
+    """Send a call that looks like others before it."""
+    plan = form.plan_of(node)
+    try:
+        executor.enter(plan, Run(plan, executor, [future]), packed=form.packed)
+    except Exception as error:
+        failed(executor, node._function, node._options, node._site, error, future)
 
 
 def _send(executor: ClusterExecutor, nodes: Sequence[Delayed], futures: Sequence[Future[Any]]) -> None:

@@ -209,7 +209,11 @@ class Client(Looking):
             batch.nodes.append(node)
             batch.futures.append(weakref.ref(future))
             if len(batch.nodes) == 1:
-                self.executor.post(self.flush)
+                if self.executor.idle:  # nothing to wait for that others could join it meanwhile
+                    self._batch = None
+                    batch.send(self.executor)
+                else:
+                    self.executor.post(self.flush)
         return future
 
     def _open_batch(self) -> Batch:

@@ -169,6 +169,8 @@ class Connection:
         if self.closed or self.error is not None:
             raise self.why_closed()
         header = encoded(message)  # here, where an error finds whoever has made it
+        if not self._jobs and not self._woken and self._scheduler.write_through(header, *body):
+            return
         self.post(lambda: self._scheduler.queue_encoded(header, *body))
 
     def wait_for_room(self) -> None:

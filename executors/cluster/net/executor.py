@@ -23,6 +23,7 @@ from lazygraph.executors.cluster.net.addresses import is_tls
 from lazygraph.executors.cluster.net.callbacks import Callbacks
 from lazygraph.executors.cluster.net.connection import Connection, Hears
 from lazygraph.executors.cluster.net.failures import failure_of
+from lazygraph.executors.cluster.net.forms import Forms
 from lazygraph.executors.cluster.net.holding import ONE_DAY, Holding
 from lazygraph.executors.cluster.net.nesting import Lender
 from lazygraph.executors.cluster.net.parcels import MISSING, pack, together
@@ -79,6 +80,8 @@ class ClusterExecutor(Holding):
         self._runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()
         self._where: dict[tuple[int, int], tuple[str, int]] = {}  # (run, entry) -> worker, block
         self._singly: weakref.WeakKeyDictionary[Run, Callable[[], None]] = weakref.WeakKeyDictionary()
+        self._latest: Callable[[], Run | None] = lambda: None  # the run that was sent last
+        self.forms = Forms()
         self._looked: dict[int, float] = {}
         self._dropped: deque[tuple[int, int]] = deque()
         self._drops_due, self._drops_seen = False, (0, 0)  # how many there were at the last look, of how many looks
@@ -107,14 +110,25 @@ class ClusterExecutor(Holding):
 
     # -- submitting --------------------------------------------------------------------------------
 
+    @property
+    def idle(self) -> bool:
+        """Whether what was sent last has ended."""
+        latest = self._latest()
+        return latest is None or latest.waits_for_nothing
+
     def submit(self, plan: Plan) -> Run:
         """Begin to run a plan; return at once.  Raises `Unserializable` for what cannot be sent."""
         self.check(plan)
         self.wait_until_usable()
         return self.enter(plan, Run(plan, self))
 
-    def enter(self, plan: Plan, run: Run, singly: Callable[[], None] | None = None) -> Run:
-        """Send a plan whose run exists already; `singly` sends its calls once more when none can be run as they are."""
+    def enter(
+        self, plan: Plan, run: Run, singly: Callable[[], None] | None = None, packed: m.ShapeOnWire | None = None
+    ) -> Run:
+        """Send a plan whose run exists already; `singly` sends its calls once more when none can be run as they are.
+
+        `packed`: its shape, where that has been packed before.
+        """
         self.check_usable()
         tables, blobs = pack_in_portions(plan.shape, plan.tables)
         if sum(map(len, blobs)) - sum(tables.functions) > LARGE:
@@ -131,7 +145,7 @@ class ClusterExecutor(Holding):
             run.number,
             run.id,
             plan.fail_fast,
-            pack_shape(plan.shape),
+            packed or pack_shape(plan.shape),
             tables,
             m.ints(bindings),
             plan.skips,
@@ -142,6 +156,7 @@ class ClusterExecutor(Holding):
         self._runs[run.number] = run  # before it is sent: its endings may come at once
         if self._connection.returns:
             self._plans[run] = message, blobs
+        self._latest = weakref.ref(run)
         try:
             self._connection.send(message, *blobs)
         except BaseException:

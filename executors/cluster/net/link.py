@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import struct
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
@@ -42,6 +45,10 @@ _LATER = 0.005
 """Seconds that a message sent with `send_later` waits at most."""
 _UNREAD = 32 * 1024**2
 """Bytes that a peer may leave unread before one that `hold_back` applies to is not read itself."""
+_SHORT = 16 * 1024
+"""Frames up to this many bytes may be written by another thread than the loop's: see `write_through`."""
+_DESCRIPTORS = sys.platform != "win32"
+"""Whether a socket is written to like a file."""
 _FIRST_BUFFER = 8 * 1024
 _LAST_BUFFER = 256 * 1024
 
@@ -75,7 +82,7 @@ def keep_asking(sock: Any) -> None:
 
 
 class Link(asyncio.BufferedProtocol):
-    """One end of a connection.  Everything is called and calls back on the event loop's thread.
+    """One end of a connection.  All but `write_through` is called and calls back on the event loop's thread.
 
     `on_message(link, message, body)` gets each frame in order.  `on_batch_end()` follows once after all frames that
     one read has brought; not when one of them made `on_message` raise, because `on_lost` follows then.
@@ -121,6 +128,7 @@ class Link(asyncio.BufferedProtocol):
         self._drained: list[asyncio.Future[None]] = []
         self._holds_back = False
         self._held = False  # nothing is read, nor delivered of what has come
+        self._writing = threading.Lock()  # held by whoever takes from the queue and writes, or ends the connection
 
     def __repr__(self) -> str:
         return f"<Link to {self.peer}{' (closed)' if self.closed else ''}>"
@@ -190,6 +198,38 @@ class Link(asyncio.BufferedProtocol):
         if self._open:
             self._append_encoded(header, body)
 
+    def write_through(self, header: bytes, *body: Piece) -> bool:
+        """Write a short message from any thread, and what is queued before it; return whether it was written.
+
+        Waking the loop to have it write costs more than the write.
+        """
+        length = sum(map(len, body)) if body else 0
+        if not _DESCRIPTORS or self._queued + len(header) + length > _SHORT:
+            return False
+        with self._writing:  # nobody holds it for longer than one write takes
+            transport = self._transport
+            # Once it is lost its descriptor is closed, and may be somebody else's.
+            if transport is None or self._full or self._lost or not self._open:
+                return False
+            if transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+                return False
+            frame = b"".join((*self._queue, _PREFIX.pack(len(header), length), header, *body))
+            sent: list[int] = []
+            try:  # Ctrl-C comes before this statement or after it: what was written is known in any case
+                sent += map(os.write, (transport.get_extra_info("socket").fileno(),), (frame,))
+            except OSError:  # it is full, or over, of which the loop finds out in its own time
+                return False
+            finally:
+                if sent:
+                    self._queue.clear()
+                    self._queued = 0
+                    self.bytes_out += sent[0]
+                    if sent[0] < len(frame):
+                        self._queue.append(frame[sent[0] :])
+                        self._queued = len(frame) - sent[0]
+                        self._loop.call_soon_threadsafe(self._pump)
+            return True
+
     def send_later(self, message: Message, *body: Piece) -> None:
         """Queue a message that nobody waits for: it goes with the next `send`, or by itself after a moment.
 
@@ -211,11 +251,9 @@ class Link(asyncio.BufferedProtocol):
 
     def _append_encoded(self, header: bytes, body: tuple[Piece, ...]) -> None:
         length = sum(map(len, body)) if body else 0
-        queue = self._queue
-        queue.append(_PREFIX.pack(len(header), length))
-        queue.append(header)
-        queue.extend(body)
-        self._queued += _PREFIX.size + len(header) + length
+        with self._writing:
+            self._queue.extend((_PREFIX.pack(len(header), length), header, *body))
+            self._queued += _PREFIX.size + len(header) + length
         if self._queued > _UNREAD and self._holds_back and not self._held and self._transport is not None:
             self._held = True
             self._transport.pause_reading()
@@ -244,7 +282,8 @@ class Link(asyncio.BufferedProtocol):
         if transport is None or self._lost:
             return
         while queue and not self._full and not transport.is_closing():
-            self._write(transport, self._next_piece())
+            with self._writing:
+                self._write(transport, self._next_piece())
         if self._held and self._queued <= _UNREAD // 2:
             self._held = False
             self._loop.call_soon(self._go_on)
@@ -454,7 +493,8 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport: it is over."""
-        self._open, self._lost = False, True
+        with self._writing:  # the descriptor is closed when this has returned
+            self._open, self._lost = False, True
         self._queue.clear()
         self._queued, self._end = 0, 0
         self._target = None
