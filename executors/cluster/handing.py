@@ -111,16 +111,21 @@ class Handing(Equipping):
         policy = record.block.policy(task) if record.block.special else None
         if policy is None or not policy.limits:  # of those it is told when they begin
             pace = record.paces[record.block.shape.function[task]]
-            self._if_surprising(worker, pace)
+            if self._free_threads or (worker.threads > 1 and (pace.seconds is None or least_to_hand(pace.seconds) > 1)):
+                self._ask_all_back(worker)  # it had company that would wait for it
             pace.at_least(LONG)
 
     def _if_surprising(self, worker: WorkerRecord, pace: Pace) -> None:
         """A task takes long.  If it was thought to be short, so was what stands behind it: others may take that."""
-        if least_to_hand(pace.seconds) > 1 and worker.outstanding > 1 and not worker.recalled:
-            if self._free_threads or worker.threads > 1:
-                worker.recalled, worker.given = True, False
-                self._askable.pop(worker.id, None)
-                self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
+        if least_to_hand(pace.seconds) > 1 and (self._free_threads or worker.threads > 1):
+            self._ask_all_back(worker)
+
+    def _ask_all_back(self, worker: WorkerRecord) -> None:
+        """What has not begun may stand behind what takes long, although a thread is free, here or elsewhere."""
+        if worker.outstanding > 1 and not worker.recalled:
+            worker.recalled, worker.given = True, False
+            self._askable.pop(worker.id, None)
+            self._send(worker.id, m.TakeBack(-1, b"", worker.outstanding))
 
     # -- load --------------------------------------------------------------------------------------
 
@@ -355,10 +360,10 @@ class Handing(Equipping):
 
     def _feed_all_idle(self) -> None:
         workers = self.workers
-        first = next((workers[peer] for peer in self._free_threads if not workers[peer].outstanding), None)
-        if first is not None and self._feed_idle(first):  # mostly there is nothing for the first, and then for nobody
+        first = next(iter(self._free_threads), None)
+        if first is not None and self._feed_idle(workers[first]):  # mostly nothing is for it, nor for others
             for peer in list(self._free_threads):
-                if not workers[peer].outstanding and not self._feed_idle(workers[peer]):
+                if not self._feed_idle(workers[peer]):
                     break
 
     def _feed_idle(self, worker: WorkerRecord) -> bool:

@@ -103,6 +103,8 @@ class SchedulerMachine(Draining):
 
     def _submit(self, peer: int, message: m.Submit, body: bytes | memoryview, now: float) -> None:
         runs = self.clients[peer]
+        if message.run in runs:
+            return  # its client was on the way back here, and had it in two places: among what waits, and as unknown
         flat = m.from_ints(message.bindings)
         if any(run >= 0 and run not in runs for run in flat[::2]):
             why = "a run that it reads from was refused, or is over"
@@ -279,9 +281,12 @@ class SchedulerMachine(Draining):
     def _done(self, peer: int, message: m.Done, body: bytes | memoryview, now: float) -> None:
         worker = self.workers[peer]
         tasks = m.from_ints(message.tasks)
+        elsewhere = worker.late and worker.threads > 1  # one thread is at something long, this was another
         worker.reluctant = worker.late = False
         self._late.pop(peer, None)
         self._loaded(worker, -len(tasks))
+        if elsewhere:
+            self._ask_all_back(worker)
         self._left(worker, message.block, tasks, message.attempt, now, ran=True)
         record = self.records.get(message.block)
         if record is None:
