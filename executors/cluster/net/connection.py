@@ -71,6 +71,7 @@ class Connection:
         self._later: deque[Callable[[], None]] = deque()
         self._later_due = False
         self._woken = False
+        self._posted = 0  # bytes of messages among the jobs
         self._questions: dict[int, concurrent.futures.Future[Any]] = {}
         self._asked = 0
         self._link: Link | None = None
@@ -171,7 +172,15 @@ class Connection:
         header = encoded(message)  # here, where an error finds whoever has made it
         if not self._jobs and not self._woken and self._scheduler.write_through(header, *body):
             return
-        self.post(lambda: self._scheduler.queue_encoded(header, *body))
+        size = len(header) + sum(map(len, body))
+        with self._lock:
+            self._posted += size
+        self.post(lambda: self._queue(header, body, size))
+
+    def _queue(self, header: bytes, body: Sequence[Buffer], size: int) -> None:
+        with self._lock:
+            self._posted -= size
+        self._scheduler.queue_encoded(header, *body)
 
     def wait_for_room(self) -> None:
         """Wait while more than `MOST_QUEUED` bytes are on their way to a scheduler that does not take them.
@@ -179,7 +188,7 @@ class Connection:
         Whoever submits faster than that reads is slowed down to it.  Not in the connection's own thread, which sends.
         """
         link = self._link
-        if link is None or link.queued <= MOST_QUEUED or self.is_this_thread:
+        if link is None or link.queued + self._posted <= MOST_QUEUED or self.is_this_thread:
             return
         taken = asyncio.run_coroutine_threadsafe(link.drain(), self.loop)
         while not taken.done():

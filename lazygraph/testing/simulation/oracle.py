@@ -162,17 +162,16 @@ class Oracle:
         task = self.life.runs[ref.run].tasks[ref.at]
         whole = value_of(task.kind, task.number, [self.values[read] for read in task.inputs]).members
         may = [self.of_tasks[ref.run, read] | self._whole(ref.run) for read in task.inputs]
-        rest = list(seen.members) if isinstance(seen, Tally) else []
+        there = seen.members if isinstance(seen, Tally) else ()
+        told = {0}  # how many of them the members so far may stand for: equal ones may be one or the other
         for value, why in zip(whole, may, strict=True):
-            if rest and value is not NOTHING and rest[0] == value:
-                rest.pop(0)
-            elif task.kind == SKIP and why:
-                continue
-            elif rest and isinstance(rest[0], Reason) and rest[0].why in why:
-                rest.pop(0)
-            else:
-                return f"of members {whole}, which may be {may}, it is {seen!r}"
-        return f"it has {rest} besides" if rest else ""
+            after = {at for at in told if task.kind == SKIP and why}
+            for at in told & set(range(len(there))):
+                one = there[at]
+                if (value is not NOTHING and one == value) or (isinstance(one, Reason) and one.why in why):
+                    after.add(at + 1)
+            told = after
+        return "" if len(there) in told else f"of members {whole}, which may be {may}, it is {seen!r}"
 
     def _whole(self, run: int) -> frozenset[Any]:
         """Return what may happen to any task of a run because of all."""
