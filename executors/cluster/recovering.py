@@ -181,7 +181,20 @@ class Recovering(Retelling):
             pairs = zip(entries, m.from_longs(sizes), strict=True)
             self._keeps(worker, base, [pair for pair in pairs if (base, pair[0]) not in handed], known, now)
         if known:
+            said = {(base, entry) for base, packed, _ in message.values for entry in m.from_ints(packed)}
+            self._forget_what_is_gone(worker, said | handed, now)
             self._reconcile(worker, handed, before, now)
+
+    def _forget_what_is_gone(self, worker: WorkerRecord, there: set[tuple[int, int]], now: float) -> None:
+        """What was noted to be at a worker, and is not: it was freed there, of which the journal has heard nothing."""
+        for record in list(self.records.values()):
+            base, state = record.block.base, record.block.state
+            mine = (entry for entry, home in enumerate(record.home) if home == worker.id and state[entry] == _SUCCEEDED)
+            gone = [entry for entry in mine if (base, entry) not in there]
+            for entry in gone:
+                self._forget_copy(record, entry, worker.id)
+            if self._handing_out:  # else they are looked for when all are back
+                self._lose(record, [entry for entry in gone if not record.holders(entry)], now)
 
     def _has(self, worker: WorkerRecord, base: int, attempt: int, tasks: list[int]) -> None:
         """A worker was given tasks: it has them still, whoever gave them."""

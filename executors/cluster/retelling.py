@@ -36,8 +36,9 @@ class Retelling(Journalling):
     def restore(self, records: Iterable[n.Record], now: float) -> None:
         """Be what the mind was that noted these."""
         self._muted, self._handing_out = True, False
-        following = self.frontier.begin_at(0)
+        following, told = self.frontier.begin_at(0), dict[int, None]()
         for at, record in enumerate(records):
+            told[record.about] = None
             if not at:
                 self.frontier.now = self._now = record.at
             self._now = max(self._now, record.at)
@@ -54,7 +55,13 @@ class Retelling(Journalling):
             if run.client not in self.clients:
                 run.client = NOWHERE
         self._now, self._muted = max(now, self._now), False
+        for worker in self.workers.values():
+            worker.freed = {}  # made again since, perhaps; what it has and is not to have it says when it is back
+        self._freeing.clear()
         self._out.clear()
+        for about in told:
+            if about >= 0 and about not in self.records:  # it ended, and the notes of it were to be erased just then
+                self._erase(about)
 
     def _settle_times(self) -> None:
         """Begin to count the time of what is kept; that it is over is noted."""

@@ -45,10 +45,8 @@ _LATER = 0.005
 """Seconds that a message sent with `send_later` waits at most."""
 _UNREAD = 32 * 1024**2
 """Bytes that a peer may leave unread before one that `hold_back` applies to is not read itself."""
-_SHORT = 16 * 1024
+_SHORT = 16 * 1024 if sys.platform != "win32" else 0  # where a socket is not written to like a file
 """Frames up to this many bytes may be written by another thread than the loop's: see `write_through`."""
-_DESCRIPTORS = sys.platform != "win32"
-"""Whether a socket is written to like a file."""
 _FIRST_BUFFER = 8 * 1024
 _LAST_BUFFER = 256 * 1024
 
@@ -204,7 +202,7 @@ class Link(asyncio.BufferedProtocol):
         Waking the loop to have it write costs more than the write.
         """
         length = sum(map(len, body)) if body else 0
-        if not _DESCRIPTORS or self._queued + len(header) + length > _SHORT:
+        if self._queued + len(header) + length > _SHORT:
             return False
         with self._writing:  # nobody holds it for longer than one write takes
             transport = self._transport

@@ -18,6 +18,10 @@ from lazygraph.values.options import RetryPolicy
 CALLS: Counter[Any] = Counter()
 
 
+ONCE_WRONG = (1613, 3130, 3352, 4596, 4949, 4996, 6017)
+"""Seeds that have found something; what, CHANGELOG says."""
+
+
 def total(number: int, *inputs: int) -> int:
     return number + sum(inputs)
 
@@ -43,7 +47,7 @@ def graph(random: Random, size: int) -> tuple[list[Any], list[int]]:
     return [node for node, _ in nodes[-5:]], [value for _, value in nodes[-5:]]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(60), *ONCE_WRONG])
 def test_killed_at_any_moment_it_goes_on_and_everything_has_the_value_it_must_have(seed: int) -> None:
     CALLS.clear()
     random = Random(seed)
